@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "base/result.h"
+
+#include <cstring>
+
+namespace ks {
+
+std::unexpected<Error> fail(std::string what, int code) {
+  return std::unexpected(Error{.code = code, .what = std::move(what)});
+}
+
+std::unexpected<Error> refuse(std::string what) {
+  return std::unexpected(Error{.code = 0, .what = std::move(what), .refusal = true});
+}
+
+std::unexpected<Error> fail_errno(std::string_view what) { return fail_errno(what, errno); }
+
+std::unexpected<Error> fail_errno(std::string_view what, int code) {
+  // strerrordesc_np, unlike strerror, is safe among threads.
+  const char* text = strerrordesc_np(code);
+  return fail(std::string(what) + ": " + (text ? text : "unknown error"), code);
+}
+
+}  // namespace ks

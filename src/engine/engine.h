@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The checkpoint engine: all that the rest of the project sees of it.
+//
+// A checkpoint is taken from outside: every thread is seized with ptrace(2), read through /proc and
+// remote system calls, and either let go or killed. Should the engine die at any instant of a dump,
+// the kernel detaches it and every thread runs on as if nothing had happened.
+//
+// All calls need root in the initial user namespace. Objects are to be used on the thread that made
+// them, since ptrace binds a tracee to its tracer's thread.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace ks::engine {
+
+// One thing that cannot be carried over.
+struct Reason {
+  pid_t pid = 0;        // 0: the unit as a whole
+  std::string object;   // "fd 7", "vma 7f0000000000-7f0000001000", "seccomp"
+  std::string text;     // why, and what can be done about it
+};
+
+std::string to_string(const Reason& reason);  // "pid 41: fd 7: why"
+
+struct Verdict {
+  std::vector<Reason> reasons;
+  bool ready() const { return reasons.empty(); }
+};
+
+// The processes of a control group and of the groups below it, or a process with its descendants.
+struct Target {
+  std::string cgroup;  // directory of a cgroup v2 group, e.g. /sys/fs/cgroup/system.slice/a.service
+  pid_t root = 0;      // used where `cgroup` is empty
+};
+
+// Under what name the journal files a service's standard output (systemd-journald's stream protocol).
+struct JournalIdentity {
+  std::string unit;
+  std::string identifier;
+  int priority = 6;  // LOG_INFO
+  bool level_prefix = true;
+};
+
+struct DumpOptions {
+  bool leave_running = false;
+  // The mount, UTS, IPC, network and cgroup namespaces are made anew by whoever restores (systemd, for a
+  // unit); without this, a process in other namespaces than the caller's is refused.
+  bool foreign_namespaces = false;
+  JournalIdentity journal;
+};
+
+struct DumpReport {
+  std::vector<pid_t> pids;     // of processes, parents first
+  pid_t highest_pid = 0;       // of threads too
+  pid_t lowest_pid = 0;
+  uint64_t threads = 0;
+  uint64_t memory_bytes = 0;   // written to the image
+  double frozen_seconds = 0;   // from the first seize to the last thing read
+};
+
+// Processes under our hands. Its end, however it comes, gives them back unharmed.
+class Frozen {
+ public:
+  Frozen(Frozen&&) noexcept;
+  Frozen& operator=(Frozen&&) noexcept;
+  ~Frozen();
+
+  // Writes the image to `directory`, which must not exist. Nothing of it is left unless all of it is on disk.
+  // What cannot be carried makes it a refusal, and verdict() then names every reason.
+  Result<DumpReport> dump(const std::string& directory, const DumpOptions& options);
+  // The same, with memory and image left out.
+  Result<DumpReport> examine(const DumpOptions& options);
+  const Verdict& verdict() const;
+
+  // Ends the processes and returns when their PIDs are free again.
+  Result<> kill();
+
+  struct State;
+  explicit Frozen(std::unique_ptr<State> state);
+
+ private:
+  std::unique_ptr<State> state_;
+};
+
+struct RestoreOptions {
+  // A process whose mount, UTS, IPC, network and cgroup namespaces and root directory the restored processes
+  // get; 0: the caller's.
+  pid_t into = 0;
+  // Called when everything is in place and verified, before the first restored instruction runs. On an error
+  // all restored processes are killed.
+  std::function<Result<>()> before_thaw;
+};
+
+struct RestoreReport {
+  std::vector<pid_t> pids;   // of processes, parents first
+  std::vector<pid_t> roots;  // those whose parent is not in the image
+  uint64_t memory_bytes = 0;
+};
+
+// What an image holds, read without restoring it.
+struct ImageSummary {
+  struct Process {
+    pid_t pid = 0, ppid = 0, pgid = 0, sid = 0;
+    std::string comm, executable;
+    uint64_t threads = 0, areas = 0, descriptors = 0, memory_bytes = 0;
+  };
+  struct File {
+    std::string name;
+    uint64_t bytes = 0;
+    std::string digest;
+  };
+  struct OpenFile {
+    std::string kind;
+    uint32_t version = 0;
+    uint64_t count = 0;
+  };
+  uint32_t format = 0;
+  std::string architecture, kernel, unit;
+  int64_t created = 0;  // seconds since 1970
+  std::vector<Process> processes;
+  std::vector<OpenFile> open_files;
+  std::vector<File> files;
+};
+
+class Engine {
+ public:
+  // Probes what this kernel can do. A kernel that cannot carry anything is an error that says what it lacks.
+  static Result<Engine> open();
+
+  Engine(Engine&&) noexcept;
+  Engine& operator=(Engine&&) noexcept;
+  ~Engine();
+
+  // Every thread of the target stopped. An empty target is an error.
+  Result<Frozen> freeze(const Target& target) const;
+
+  // Returns once the processes run, detached. On an error none of them is left.
+  Result<RestoreReport> restore(const std::string& directory, const RestoreOptions& options) const;
+
+  // Reads the whole image and compares every checksum.
+  static Result<> verify(const std::string& directory);
+  static Result<ImageSummary> inspect(const std::string& directory);
+
+ private:
+  struct State;
+  explicit Engine(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace ks::engine

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// A directory that holds one image. It appears under its name only when all of it is on disk.
+//
+// Files are written to "NAME.partial", synced and renamed; the manifest, written last, holds size and checksum
+// of every other file. The directory is root's alone (0700), its files 0600, and no link is followed.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/fd.h"
+#include "base/result.h"
+#include "engine/image/digest.h"
+#include "engine/image/envelope.h"
+
+namespace ks::engine {
+
+inline constexpr uint32_t kImageFormat = 1;
+
+// A file of raw bytes on its way to the disk.
+class BlobWriter {
+ public:
+  Result<> append(std::span<const std::byte> bytes);
+  uint64_t size() const { return size_; }
+
+ private:
+  friend class ImageWriter;
+  BlobWriter(std::string name, Fd fd) : name_(std::move(name)), fd_(std::move(fd)) {}
+  std::string name_;
+  Fd fd_;
+  Digest digest_;
+  uint64_t size_ = 0;
+};
+
+class ImageWriter {
+ public:
+  // `directory` must not exist, its parent must. What a killed dump left there under the partial name is
+  // removed first if it is ours (root's, 0700, with our marker file), and is an error else.
+  static Result<ImageWriter> create(const std::string& directory);
+  ImageWriter(ImageWriter&&) noexcept = default;
+  ImageWriter& operator=(ImageWriter&&) = delete;
+  ~ImageWriter();  // removes all that was written unless committed
+
+  // A file of one or more envelopes.
+  Result<> put(const std::string& name, std::string_view envelopes);
+  Result<BlobWriter> blob(const std::string& name);
+  Result<> finish(BlobWriter blob);
+
+  // Manifest (kernel, architecture, unit, time, every file), sync of every file and of the directory, rename, sync
+  // of the parent. After it the image exists.
+  Result<> commit(std::string_view unit);
+
+ private:
+  struct Entry {
+    uint64_t bytes;
+    std::string digest;
+  };
+  ImageWriter(std::string directory, std::string partial, Fd fd);
+  std::string directory_, partial_;
+  Fd fd_;
+  std::map<std::string, Entry> files_;
+};
+
+struct ImageFile {
+  uint64_t bytes = 0;
+  std::string digest;
+};
+
+class ImageReader {
+ public:
+  // Checks owner, mode, manifest, architecture, format and the size of every file; checksums are compared as
+  // files are read. An image of a newer format or of another architecture is an error that says so.
+  static Result<ImageReader> open(const std::string& directory);
+
+  // A whole file, its checksum compared.
+  Result<std::string> read(const std::string& name) const;
+  // A file to read piecewise; the caller adds what it reads to a Digest and compares with file(name).digest.
+  Result<Fd> blob(const std::string& name) const;
+  Result<ImageFile> file(const std::string& name) const;
+  const std::map<std::string, ImageFile>& files() const { return files_; }
+
+  const std::string& kernel() const { return kernel_; }
+  const std::string& architecture() const { return architecture_; }
+  const std::string& unit() const { return unit_; }
+  int64_t created() const { return created_; }  // seconds since 1970
+  uint32_t format() const { return format_; }
+
+ private:
+  ImageReader() = default;
+  Fd fd_;
+  std::map<std::string, ImageFile> files_;
+  std::string kernel_, architecture_, unit_;
+  int64_t created_ = 0;
+  uint32_t format_ = 0;
+};
+
+// Compares the checksum of every file.
+Result<> verify_image(const ImageReader& image);
+
+}  // namespace ks::engine

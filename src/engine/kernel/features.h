@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What the running kernel can do, probed once and passed on as a value.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+
+namespace ks::engine {
+
+struct Kernel {
+  std::string release;            // uname -r
+  bool pagemap_scan = false;      // PAGEMAP_SCAN, since 6.7 (Documentation/admin-guide/mm/pagemap.rst)
+  bool membarrier_query = false;  // MEMBARRIER_CMD_GET_REGISTRATIONS, since 6.3
+  bool time_namespace = false;    // time_namespaces(7)
+  bool checkpoint_restore = false;  // CONFIG_CHECKPOINT_RESTORE: kcmp(2), PTRACE_PEEKSIGINFO, /proc/PID/map_files
+};
+
+Result<Kernel> probe_kernel();
+
+}  // namespace ks::engine

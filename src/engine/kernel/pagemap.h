@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Which pages of an area hold data that no file holds (Documentation/admin-guide/mm/pagemap.rst).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/fd.h"
+#include "base/result.h"
+#include "engine/kernel/features.h"
+
+namespace ks::engine {
+
+inline constexpr uint64_t kPageSize = 4096;
+
+// A run of whole pages.
+struct PageRun {
+  uint64_t start = 0, end = 0;
+  bool operator==(const PageRun&) const = default;
+};
+
+// Runs in [start, end) that are present or swapped out, are neither the shared zero page nor page cache of a
+// file. `shmem` counts page cache too, which for shared anonymous memory is the data itself. Guard pages
+// (since 6.13) hold nothing and are left out.
+Result<std::vector<PageRun>> find_pages(const Kernel& kernel, int pagemap, uint64_t start, uint64_t end,
+                                        bool shmem);
+
+}  // namespace ks::engine
