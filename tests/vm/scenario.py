@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What scenarios share: phases with their seconds, the disk under test, exit codes as meson reads them."""
+import os
+import shutil
+import time
+import traceback
+from contextlib import contextmanager
+from pathlib import Path
+
+from disk import Base, make_disk
+
+PASS, FAIL, SKIP = 0, 1, 77
+
+
+class Skip(Exception):
+    """This machine cannot run the scenario; the reason is printed."""
+
+
+class Phases:
+    """`with phases("boot"):` prints `boot: 12.3 s`; `seconds` keeps them."""
+
+    def __init__(self):
+        self.seconds = {}
+
+    @contextmanager
+    def __call__(self, name):
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = time.monotonic() - started
+            print(f"  {name}: {self.seconds[name]:.1f} s", flush=True)
+
+
+def guest_disk(*trees):
+    """(image, kernels) with what is under test, KERNEL_SWAP_DESTDIR, and then `trees` laid over the base."""
+    for tool in ("qemu-system-x86_64", "qemu-img", "debugfs", "mke2fs", "mmdebstrap"):
+        if shutil.which(tool, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") is None:
+            raise Skip(f"{tool} is not installed (tools/install-deps)")
+    installed = os.environ.get("KERNEL_SWAP_DESTDIR")
+    return make_disk([Path(tree) for tree in ([installed] if installed else []) + list(trees)], Base())
+
+
+def main(scenario):
+    try:
+        scenario()
+    except Skip as reason:
+        print(f"skipped: {reason}")
+        return SKIP
+    except Exception:  # also a failed assert: the traceback names it
+        traceback.print_exc()
+        return FAIL
+    return PASS
