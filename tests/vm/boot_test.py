@@ -2,18 +2,34 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The harness itself: boot, kexec to another kernel by stock means, reset back to the first."""
 import sys
-from scenario import Phases, guest_disk, main
+
 from guest import Guest
+from scenario import Phases, guest_disk, main
+from tree import Tree
+
+GENERATOR = """#!/bin/sh
+echo ran > /run/generator-ran
+"""
+UNIT = """[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/true
+"""
 
 
 def scenario():
     phases = Phases()
-    with phases("disk"):
-        image, kernels = guest_disk()
+    with phases("disk"), Tree() as tree:
+        tree.file("/lib/systemd/system-generators/boot-test", GENERATOR, 0o755)
+        tree.unit("boot-test.service", UNIT)
+        image, kernels = guest_disk(tree.path)
     with Guest(image, kernels, "6.1") as guest:
         with phases("boot 6.1"):
             first, _ = guest.wait_for_boot()
         assert guest.run("uname -r").stdout.startswith("6.1."), "booted another kernel"
+        assert guest.run("cat /run/generator-ran").stdout == "ran\n", "the tree was not there at the first boot"
+        assert guest.run("systemctl is-active boot-test").stdout == "active\n"
+        assert guest.run("stat -c '%U %a' /lib/systemd/system-generators/boot-test").stdout == "root 755\n"
         guest.put("/var/tmp/note", "kept across kernels\n", 0o600)
 
         with phases("load 6.12"):
@@ -25,12 +41,19 @@ def scenario():
         assert guest.get("/var/tmp/note") == b"kept across kernels\n"
         assert guest.run("stat -c %a /var/tmp/note").stdout == "600\n"
 
+        with phases("power cut and boot 6.1"):
+            guest.run("sync")
+            guest.stop()
+            guest.start()
+            guest.wait_for_boot()
+        assert guest.get("/var/tmp/note") == b"kept across kernels\n"
+
         with phases("reboot to 6.1"):
             guest.run("systemctl --no-block reboot")
             third, _ = guest.wait_for_boot()
         assert guest.run("uname -r").stdout.startswith("6.1."), "the reset led to another kernel"
         assert len({first, second, third}) == 3
-        assert guest.run("journalctl --list-boots -q | wc -l").stdout == "3\n"
+        assert guest.run("journalctl --list-boots -q | wc -l").stdout == "4\n"
 
 
 if __name__ == "__main__":

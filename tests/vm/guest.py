@@ -19,6 +19,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -55,9 +56,11 @@ class Guest:
     def __init__(self, image, kernels, version="6.1", append="", memory="1G", cpus=2, extra=(), directory=None):
         """`extra`: more QEMU arguments (a network, a second disk). `directory`: for disk layer and logs."""
         self.kernel, self.initrd = kernel_files(kernels, version)
-        # Without a directory of its own, a guest that did well leaves nothing behind.
-        self.temporary = directory is None
-        self.directory = Path(directory or tempfile.mkdtemp(prefix="kernel-swap-guest-"))
+        # With nowhere to keep logs, a guest that did well leaves nothing behind.
+        logs = os.environ.get("KERNEL_SWAP_LOGS")
+        self.temporary = directory is None and logs is None
+        scenario = Path(sys.argv[0]).stem
+        self.directory = Path(directory or tempfile.mkdtemp(prefix=f"{scenario}-", dir=logs))
         self.directory.mkdir(parents=True, exist_ok=True)
         self.disk = self.directory / "disk.qcow2"
         self.console = self.directory / "console.log"
@@ -79,7 +82,7 @@ class Guest:
         if self.temporary and kind is None:
             shutil.rmtree(self.directory)
         else:
-            self.disk.unlink()  # the logs are what is worth keeping
+            self.disk.unlink(missing_ok=True)  # the logs are what is worth keeping
 
     def start(self):
         """Power on. After stop(), the disk is what the guest left."""
