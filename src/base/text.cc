@@ -7,6 +7,13 @@ namespace {
 constexpr std::string_view kBlanks = " \t\r\n";
 }
 
+std::string_view take_until(std::string_view& text, char separator) {
+  size_t end = text.find(separator);
+  std::string_view part = text.substr(0, end);
+  text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+  return part;
+}
+
 std::string_view trim(std::string_view text) {
   size_t first = text.find_first_not_of(kBlanks);
   if (first == std::string_view::npos) return {};

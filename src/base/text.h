@@ -19,6 +19,17 @@ std::optional<T> parse_number(std::string_view text, int base = 10) {
   return value;
 }
 
+// The same into a variable, which is left alone where `text` is no number.
+template <std::integral T>
+bool read_number(std::string_view text, T& into, int base = 10) {
+  auto value = parse_number<T>(text, base);
+  if (value) into = *value;
+  return value.has_value();
+}
+
+// Takes what lies before `separator` from the front of `text`, and the separator; all of it where there is none.
+std::string_view take_until(std::string_view& text, char separator);
+
 std::string_view trim(std::string_view text);
 
 // Words between runs of blanks and tabs.

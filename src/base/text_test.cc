@@ -19,6 +19,23 @@ TEST(Text, NumberIsTheWholeText) {
   EXPECT_FALSE(parse_number<uint8_t>("256"));
 }
 
+TEST(Text, TakesFromTheFront) {
+  std::string_view text = "a::b";
+  EXPECT_EQ(take_until(text, ':'), "a");
+  EXPECT_EQ(take_until(text, ':'), "");
+  EXPECT_EQ(take_until(text, ':'), "b");
+  EXPECT_EQ(take_until(text, ':'), "");
+  EXPECT_EQ(text, "");
+}
+
+TEST(Text, ReadNumberLeavesTheVariableAlone) {
+  int number = 7;
+  EXPECT_FALSE(read_number("x", number));
+  EXPECT_EQ(number, 7);
+  EXPECT_TRUE(read_number("-12", number));
+  EXPECT_EQ(number, -12);
+}
+
 TEST(Text, Splits) {
   EXPECT_EQ(split_words("  a \t b\n"), (Parts{"a", "b"}));
   EXPECT_EQ(split_words(""), Parts{});
