@@ -23,7 +23,7 @@ struct StatLine {
   char state = '?';
   pid_t ppid = 0, pgrp = 0, session = 0;
   int tty_nr = 0;
-  uint32_t flags = 0;  // PF_*; PF_KTHREAD is 0x00200000
+  uint32_t flags = 0;       // PF_*; PF_KTHREAD is 0x00200000
   uint64_t start_time = 0;  // clock ticks since boot
   uint64_t start_code = 0, end_code = 0, start_stack = 0;
   uint64_t start_data = 0, end_data = 0, start_brk = 0;
@@ -47,8 +47,8 @@ struct Status {
   uint64_t cap_inheritable = 0, cap_permitted = 0, cap_effective = 0, cap_bounding = 0, cap_ambient = 0;
   bool no_new_privs = false;
   int seccomp = 0;
-  bool untag_mask = false;
-  std::string thread_features;  // x86_Thread_features: "shstk wrss"
+  bool tagged_addresses = false;  // untag_mask: linear address masking is on
+  std::string thread_features;    // x86_Thread_features: "shstk wrss"
 };
 Result<Status> parse_status(std::string_view text);
 
@@ -60,8 +60,8 @@ struct Vma {
   uint64_t offset = 0;  // bytes
   uint32_t device_major = 0, device_minor = 0;
   uint64_t inode = 0;
-  std::string path;                     // "[heap]", "/usr/bin/x", "/dev/zero (deleted)"; octal escapes undone
-  std::vector<std::string> flags;       // VmFlags: "rd", "wr", "gd"
+  std::string path;                // "[heap]", "/usr/bin/x", "/dev/zero (deleted)"; octal escapes undone
+  std::vector<std::string> flags;  // VmFlags: "rd", "wr", "gd"
   int protection_key = 0;
 
   uint64_t size() const { return end - start; }

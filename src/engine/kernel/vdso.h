@@ -18,7 +18,7 @@ struct VdsoSymbol {
 };
 
 struct Vdso {
-  std::string build_id;  // hexadecimal; survives redirect(), which leaves the note alone
+  std::string build_id;               // hexadecimal; survives redirect(), which leaves the note alone
   std::vector<VdsoSymbol> functions;  // one per address, the "__vdso_" name where it has several
 };
 Result<Vdso> parse_vdso(std::span<const std::byte> image);
@@ -30,8 +30,8 @@ struct VdsoPatch {
 };
 
 // Turns every function of `before` into a jump to the one of the same name in `now`, which lies at
-// `now_address`. A function that `now` lacks becomes the system call that it stands for. One that has no system
-// call and whose text stands on its own is left as it is; any other is an error.
+// `now_address`. A function that `now` lacks becomes the system call that it stands for. One that has no
+// system call and whose text stands on its own is left as it is; any other is an error.
 Result<std::vector<VdsoPatch>> redirect_vdso(const Vdso& before, const Vdso& now, uint64_t now_address);
 
 }  // namespace ks::engine

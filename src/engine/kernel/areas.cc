@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+
+#include "base/text.h"
+#include "engine/kernel/proc.h"
+
+namespace ks::engine {
+
+namespace {
+
+// The kernel escapes the newline and not the backslash, so any other "\ooo" is part of the name.
+std::string unescape(std::string_view path) {
+  constexpr std::string_view kNewline = "\\012";
+  std::string plain;
+  plain.reserve(path.size());
+  for (size_t at = path.find(kNewline); at != std::string_view::npos; at = path.find(kNewline)) {
+    plain.append(path.substr(0, at)).push_back('\n');
+    path.remove_prefix(at + kNewline.size());
+  }
+  return plain.append(path);
+}
+
+bool parse_permissions(std::string_view text, Vma& area) {
+  constexpr std::string_view kLetters = "rwx";
+  constexpr int kBits[] = {PROT_READ, PROT_WRITE, PROT_EXEC};
+  if (text.size() != 4) return false;
+  for (size_t i = 0; i < kLetters.size(); ++i) {
+    if (text[i] == kLetters[i])
+      area.protection |= kBits[i];
+    else if (text[i] != '-')
+      return false;
+  }
+  area.shared = text[3] == 's';
+  return area.shared || text[3] == 'p';
+}
+
+// "7f00-7f01 r-xp 00000000 08:01 1234    /usr/bin/x"
+bool parse_area(std::string_view line, Vma& area) {
+  bool good = read_number(take_until(line, '-'), area.start, 16) &&
+              read_number(take_until(line, ' '), area.end, 16) &&
+              parse_permissions(take_until(line, ' '), area) &&
+              read_number(take_until(line, ' '), area.offset, 16) &&
+              read_number(take_until(line, ':'), area.device_major, 16) &&
+              read_number(take_until(line, ' '), area.device_minor, 16) &&
+              read_number(take_until(line, ' '), area.inode, 10);
+  if (!good || area.start >= area.end) return false;
+  line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
+  area.path = unescape(line);
+  return true;
+}
+
+// "VmFlags: rd wr mr": only the lines that we keep are looked into.
+bool parse_attribute(std::string_view line, Vma& area) {
+  if (line.find(':') == std::string_view::npos) return false;
+  if (line.starts_with("VmFlags:")) {
+    area.flags.reserve(line.size() / 3);
+    for (std::string_view flag : split_words(line.substr(line.find(':') + 1))) area.flags.emplace_back(flag);
+  } else if (line.starts_with("ProtectionKey:")) {
+    auto key = parse_number<int>(trim(line.substr(line.find(':') + 1)));
+    if (!key) return false;
+    area.protection_key = *key;
+  }
+  return true;
+}
+
+// The line of an area begins with a number, that of an attribute with a capital.
+bool begins_area(std::string_view line) {
+  return !line.empty() && ((line[0] >= '0' && line[0] <= '9') || (line[0] >= 'a' && line[0] <= 'f'));
+}
+
+Result<std::vector<Vma>> parse_areas(std::string_view text, bool with_attributes) {
+  std::vector<Vma> areas;
+  for (size_t number = 1; !text.empty(); ++number) {
+    std::string_view line = take_until(text, '\n');
+    bool good = false;
+    if (begins_area(line) || !with_attributes) {
+      uint64_t last_end = areas.empty() ? 0 : areas.back().end;
+      good = parse_area(line, areas.emplace_back()) && areas.back().start >= last_end;
+    } else {
+      good = !areas.empty() && parse_attribute(line, areas.back());
+    }
+    if (!good) return fail(fmt::format("line {}: cannot be read: \"{:.80}\"", number, line));
+  }
+  return areas;
+}
+
+}  // namespace
+
+bool Vma::has(std::string_view flag) const { return std::ranges::find(flags, flag) != flags.end(); }
+
+Result<std::vector<Vma>> parse_smaps(std::string_view text) { return parse_areas(text, true); }
+Result<std::vector<Vma>> parse_maps(std::string_view text) { return parse_areas(text, false); }
+
+}  // namespace ks::engine

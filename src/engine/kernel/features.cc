@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/kernel/features.h"
+
+#include <linux/kcmp.h>
+#include <linux/membarrier.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "engine/kernel/pagemap.h"
+
+namespace ks::engine {
+
+namespace {
+
+constexpr int kMembarrierGetRegistrations = 1 << 9;  // not in every linux/membarrier.h
+
+bool probe_checkpoint_restore() {
+  // kcmp(2) alone would not tell: DRM brings it too. The size of prctl_mm_map is told only by a kernel that
+  // has CONFIG_CHECKPOINT_RESTORE.
+  unsigned int size = 0;
+  pid_t self = ::getpid();
+  return ::prctl(PR_SET_MM, PR_SET_MM_MAP_SIZE, &size, 0, 0) == 0 &&
+         ::syscall(SYS_kcmp, self, self, KCMP_VM, 0, 0) == 0;
+}
+
+}  // namespace
+
+Result<Kernel> probe_kernel() {
+  utsname names;
+  if (::uname(&names)) return fail_errno("uname");
+  Kernel kernel;
+  kernel.release = names.release;
+  kernel.membarrier_query = ::syscall(SYS_membarrier, kMembarrierGetRegistrations, 0, 0) >= 0;
+  kernel.time_namespace = ::access("/proc/self/ns/time_for_children", F_OK) == 0;
+  kernel.checkpoint_restore = probe_checkpoint_restore();
+  TRY(in("/proc/self/pagemap", probe_pagemap(kernel)));
+  return kernel;
+}
+
+}  // namespace ks::engine
