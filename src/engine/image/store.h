@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // A directory that holds one image. It appears under its name only when all of it is on disk.
 //
-// Files are written to "NAME.partial", synced and renamed; the manifest, written last, holds size and checksum
-// of every other file. The directory is root's alone (0700), its files 0600, and no link is followed.
+// It is filled under the name "NAME.partial", synced and renamed; the manifest, written last, holds size and
+// checksum of every other file. The directory is root's alone (0700), its files 0600, and no link is
+// followed.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +11,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/fd.h"
 #include "base/result.h"
@@ -19,6 +21,10 @@
 namespace ks::engine {
 
 inline constexpr uint32_t kImageFormat = 1;
+inline constexpr std::string_view kManifestName = "manifest.ks";
+
+// A name that a file of an image can have: one part of a path, and not one that the store itself uses.
+bool is_image_file_name(std::string_view name);
 
 // A file of raw bytes on its way to the disk.
 class BlobWriter {
@@ -32,13 +38,14 @@ class BlobWriter {
   std::string name_;
   Fd fd_;
   Digest digest_;
-  uint64_t size_ = 0;
+  uint64_t size_ = 0, flushed_ = 0;
 };
 
 class ImageWriter {
  public:
   // `directory` must not exist, its parent must. What a killed dump left there under the partial name is
-  // removed first if it is ours (root's, 0700, with our marker file), and is an error else.
+  // removed first if it is ours (our user's, 0700, with our marker file), and is an error else; so is one
+  // that a living dump still fills.
   static Result<ImageWriter> create(const std::string& directory);
   ImageWriter(ImageWriter&&) noexcept = default;
   ImageWriter& operator=(ImageWriter&&) = delete;
@@ -49,19 +56,29 @@ class ImageWriter {
   Result<BlobWriter> blob(const std::string& name);
   Result<> finish(BlobWriter blob);
 
-  // Manifest (kernel, architecture, unit, time, every file), sync of every file and of the directory, rename, sync
-  // of the parent. After it the image exists.
+  // Manifest (kernel, architecture, unit, time, every file), sync of every file and of the directory, rename,
+  // sync of the parent. After it the image exists. On an error nothing is left once this object ends.
   Result<> commit(std::string_view unit);
 
  private:
   struct Entry {
-    uint64_t bytes;
+    uint64_t bytes = 0;
     std::string digest;
+    bool finished = false;
   };
-  ImageWriter(std::string directory, std::string partial, Fd fd);
-  std::string directory_, partial_;
-  Fd fd_;
+  ImageWriter(std::string directory, std::string name, Fd parent)
+      : directory_(std::move(directory)), name_(std::move(name)), parent_(std::move(parent)) {}
+  std::string partial() const { return name_ + ".partial"; }
+  Result<> make_directory();
+  Result<> remove_leftover();
+  Result<> write_manifest(std::string_view unit);
+  Result<> sync_files();
+
+  std::string directory_, name_;  // as asked for; its last part
+  Fd parent_, fd_;
+  std::string current_;  // the name in `parent_` that the directory has now
   std::map<std::string, Entry> files_;
+  std::vector<BlobWriter> unsynced_;
 };
 
 struct ImageFile {
