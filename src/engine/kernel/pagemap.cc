@@ -95,8 +95,12 @@ Result<> scan(const Kernel& kernel, int pagemap, uint64_t start, uint64_t end, b
       else
         add_run(runs, region.start, region.end);
     }
-    if (argument.walk_end <= address) return fail("PAGEMAP_SCAN: made no progress");
-    address = argument.walk_end;
+    // Linux 6.18 leaves walk_end at where an inner buffer was last full, although regions beyond it
+    // were told too.
+    uint64_t next = argument.walk_end;
+    if (count > 0) next = std::max(next, regions[static_cast<size_t>(count) - 1].end);
+    if (next <= address) return fail("PAGEMAP_SCAN: made no progress");
+    address = next;
   }
   return {};
 }
