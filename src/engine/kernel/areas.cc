@@ -54,14 +54,19 @@ bool parse_area(std::string_view line, Vma& area) {
 
 // "VmFlags: rd wr mr": only the lines that we keep are looked into.
 bool parse_attribute(std::string_view line, Vma& area) {
-  if (line.find(':') == std::string_view::npos) return false;
-  if (line.starts_with("VmFlags:")) {
-    area.flags.reserve(line.size() / 3);
-    for (std::string_view flag : split_words(line.substr(line.find(':') + 1))) area.flags.emplace_back(flag);
-  } else if (line.starts_with("ProtectionKey:")) {
-    auto key = parse_number<int>(trim(line.substr(line.find(':') + 1)));
-    if (!key) return false;
-    area.protection_key = *key;
+  std::string_view value = line;
+  std::string_view key = take_until(value, ':');
+  if (key.size() == line.size()) return false;
+  if (key == "VmFlags") {
+    area.flags.reserve(value.size() / 3);
+    for (std::string_view flag : split_words(value)) area.flags.emplace_back(flag);
+  } else if (key == "ProtectionKey") {
+    return read_number(trim(value), area.protection_key);
+  } else if (key == "Rss" || key == "Swap") {
+    uint64_t kilobytes = 0;
+    value = trim(value);
+    if (!read_number(take_until(value, ' '), kilobytes) || value != "kB") return false;
+    area.populated += kilobytes * 1024;
   }
   return true;
 }

@@ -16,7 +16,8 @@ namespace {
 
 constexpr std::string_view kArea =
     "7f5c1a000000-7f5c1a021000 rw-p 00002000 fd:0a 131090                     /usr/lib/x y.so\n"
-    "Size:                132 kB\nKernelPageSize:        4 kB\nRss:                   8 kB\n"
+    "Size:                132 kB\nKernelPageSize:        4 kB\nRss:                   8 kB\nSwap:            "
+    "      4 kB\nSwapPss:               4 kB\n"
     "THPeligible:           0\nProtectionKey:         3\nVmFlags: rd wr mr mw me ac sd \n";
 
 TEST(ParseSmaps, ReadsAnArea) {
@@ -34,6 +35,7 @@ TEST(ParseSmaps, ReadsAnArea) {
   EXPECT_EQ(area.inode, 131090u);
   EXPECT_EQ(area.path, "/usr/lib/x y.so");
   EXPECT_EQ(area.protection_key, 3);
+  EXPECT_EQ(area.populated, 12u << 10);
   EXPECT_EQ(area.flags.size(), 7u);
   EXPECT_TRUE(area.has("sd"));
   EXPECT_FALSE(area.has("gd"));
@@ -64,8 +66,8 @@ TEST(ParseSmaps, DamageNamesTheLine) {
     return areas ? "" : areas.error().what.substr(0, areas.error().what.find(": "));
   };
   EXPECT_EQ(error("Size: 4 kB\n"), "line 1");
-  EXPECT_EQ(error(text + text), "line 8") << "areas go up";
-  EXPECT_EQ(error(text + "\n"), "line 8");
+  EXPECT_EQ(error(text + text), "line 10") << "areas go up";
+  EXPECT_EQ(error(text + "\n"), "line 10");
   EXPECT_EQ(error("2000-2000 rw-p 00000000 00:00 0 \n"), "line 1");
   EXPECT_EQ(error("3000-2000 rw-p 00000000 00:00 0 \n"), "line 1");
   EXPECT_EQ(error("1000-2000 rw-q 00000000 00:00 0 \n"), "line 1");
@@ -73,6 +75,7 @@ TEST(ParseSmaps, DamageNamesTheLine) {
   EXPECT_EQ(error("1000-2000 wr-p 00000000 00:00 0 \n"), "line 1");
   EXPECT_EQ(error("1000-11111111111112000 rw-p 00000000 00:00 0 \n"), "line 1");
   EXPECT_EQ(error("1000-2000 rw-p 00000000 00:00 0 \nProtectionKey: x\n"), "line 2");
+  EXPECT_EQ(error("1000-2000 rw-p 00000000 00:00 0 \nRss: 4 MB\n"), "line 2");
   for (size_t length = 0; length < text.size(); ++length) (void)parse_smaps(text.substr(0, length));
 }
 
@@ -83,6 +86,7 @@ TEST(ParseSmaps, ReadsTheKernelsOwn) {
   ASSERT_TRUE(write_all(open_file(path, O_RDWR | O_CREAT)->get(), std::string(8192, 'x'), path));
   Fd fd = *open_file(path, O_RDWR);
   void* named = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 4096);
+  *static_cast<char*>(named) = 'y';
   void* locked = mmap(nullptr, 8192, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   madvise(locked, 8192, MADV_DONTFORK);
   auto find = [](const std::vector<Vma>& areas, void* at) {
@@ -105,6 +109,8 @@ TEST(ParseSmaps, ReadsTheKernelsOwn) {
   EXPECT_EQ(find(*after, named).path, path + " (deleted)");
   EXPECT_TRUE(file.shared);
   EXPECT_EQ(file.offset, 4096u);
+  EXPECT_EQ(file.populated, 4096u);
+  EXPECT_EQ(find(*smaps, locked).populated, 0u);
   EXPECT_TRUE(file.has("sh"));
   EXPECT_TRUE(find(*smaps, locked).has("dc"));
   EXPECT_TRUE(find(*smaps, locked).has("nr"));

@@ -55,7 +55,7 @@ void add_run(std::vector<PageRun>& runs, uint64_t start, uint64_t end) {
     runs.push_back({start, end});
 }
 
-Result<> read_entries(const Kernel& kernel, int pagemap, uint64_t start, uint64_t end, bool shmem,
+Result<> read_entries(const Kernel& kernel, int pagemap, uint64_t start, uint64_t end, bool page_cache,
                       std::vector<PageRun>& runs) {
   std::vector<Entry> entries(std::min<uint64_t>((end - start) / kPageSize, 65536));
   for (uint64_t address = start; address < end;) {
@@ -63,7 +63,7 @@ Result<> read_entries(const Kernel& kernel, int pagemap, uint64_t start, uint64_
     TRY(read_exactly_at(pagemap, std::as_writable_bytes(part), address / kPageSize * sizeof(Entry),
                         "pagemap"));
     for (Entry entry : part) {
-      if ((entry.present() || entry.swapped()) && (shmem || !entry.file()) && !entry.guard() &&
+      if ((entry.present() || entry.swapped()) && (page_cache || !entry.file()) && !entry.guard() &&
           !is_zero_page(kernel, entry))
         add_run(runs, address, address + kPageSize);
       address += kPageSize;
@@ -72,10 +72,10 @@ Result<> read_entries(const Kernel& kernel, int pagemap, uint64_t start, uint64_
   return {};
 }
 
-Result<> scan(const Kernel& kernel, int pagemap, uint64_t start, uint64_t end, bool shmem,
+Result<> scan(const Kernel& kernel, int pagemap, uint64_t start, uint64_t end, bool page_cache,
               std::vector<PageRun>& runs) {
   std::vector<ScanRegion> regions(std::min<uint64_t>((end - start) / kPageSize, 4096));
-  uint64_t unwanted = kIsZero | (shmem ? 0 : kIsFile) | (kernel.pagemap_guard ? kIsGuard : 0);
+  uint64_t unwanted = kIsZero | (page_cache ? 0 : kIsFile) | (kernel.pagemap_guard ? kIsGuard : 0);
   for (uint64_t address = start; address < end;) {
     ScanArgument argument = {.size = sizeof argument,
                              .start = address,
@@ -91,7 +91,7 @@ Result<> scan(const Kernel& kernel, int pagemap, uint64_t start, uint64_t end, b
     for (const ScanRegion& region : std::span(regions).first(static_cast<size_t>(count))) {
       // Kernels differ in whether they tell the huge zero page here.
       if (region.categories & kIsHuge && kernel.huge_zero_frame != 0)
-        TRY(read_entries(kernel, pagemap, region.start, region.end, shmem, runs));
+        TRY(read_entries(kernel, pagemap, region.start, region.end, page_cache, runs));
       else
         add_run(runs, region.start, region.end);
     }
@@ -171,14 +171,14 @@ Result<> probe_pagemap(Kernel& kernel) {
 }
 
 Result<std::vector<PageRun>> find_pages(const Kernel& kernel, int pagemap, uint64_t start, uint64_t end,
-                                        bool shmem) {
+                                        bool page_cache) {
   std::vector<PageRun> runs;
   if (start >= end) return runs;
   if (start % kPageSize != 0 || end % kPageSize != 0) return fail("pagemap: not at a page boundary", EINVAL);
   if (kernel.pagemap_scan)
-    TRY(scan(kernel, pagemap, start, end, shmem, runs));
+    TRY(scan(kernel, pagemap, start, end, page_cache, runs));
   else
-    TRY(read_entries(kernel, pagemap, start, end, shmem, runs));
+    TRY(read_entries(kernel, pagemap, start, end, page_cache, runs));
   return runs;
 }
 

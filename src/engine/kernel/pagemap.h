@@ -19,12 +19,14 @@ struct PageRun {
   bool operator==(const PageRun&) const = default;
 };
 
-// Runs in [start, end) that are present or swapped out, are neither the shared zero page nor page cache of a
-// file. `shmem` counts page cache too, which for shared anonymous memory is the data itself; but only what
-// this process has touched: all data of a shmem object is found by SEEK_DATA on its file. Guard pages
-// (since 6.13) hold nothing and are left out; 6.13 and 6.14 do not tell them from pages that are swapped out.
+// Runs in [start, end) that are present or swapped out and not the shared zero page. With `page_cache`, pages
+// of a file count too: for shared anonymous memory they are the data itself, but only what this process has
+// touched (all of a shmem object is found by SEEK_DATA on its file). An area that can have none, being
+// private and anonymous, is best asked for with it: sparing the look at what each page is makes a scan four
+// times as fast. Guard pages (since 6.13) hold nothing and are left out; 6.13 and 6.14 do not tell them from
+// pages that are swapped out.
 Result<std::vector<PageRun>> find_pages(const Kernel& kernel, int pagemap, uint64_t start, uint64_t end,
-                                        bool shmem);
+                                        bool page_cache);
 
 // Fills in what `kernel` says of page maps.
 Result<> probe_pagemap(Kernel& kernel);

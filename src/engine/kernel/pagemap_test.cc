@@ -48,8 +48,8 @@ class FindPages : public testing::TestWithParam<bool> {
     pagemap_ = open_file("/proc/self/pagemap", O_RDONLY).value();
   }
   // In pages from the start of the area.
-  Runs find(const Area& area, bool shmem = false) {
-    auto runs = find_pages(kernel_, pagemap_.get(), area.start(), area.start() + area.size(), shmem);
+  Runs find(const Area& area, bool page_cache = false) {
+    auto runs = find_pages(kernel_, pagemap_.get(), area.start(), area.start() + area.size(), page_cache);
     EXPECT_TRUE(runs) << runs.error().what;
     for (PageRun& run : *runs)
       run = {(run.start - area.start()) / kPageSize, (run.end - area.start()) / kPageSize};

@@ -63,12 +63,13 @@ struct Vma {
   std::string path;                // "[heap]", "/usr/bin/x", "/dev/zero (deleted)"; octal escapes undone
   std::vector<std::string> flags;  // VmFlags: "rd", "wr", "gd"
   int protection_key = 0;
+  uint64_t populated = 0;  // bytes in memory or swapped out; 0: no page to look for
 
   uint64_t size() const { return end - start; }
   bool has(std::string_view flag) const;
 };
 Result<std::vector<Vma>> parse_smaps(std::string_view text);
-// The same of /proc/PID/maps, without flags and key.
+// The same of /proc/PID/maps, without flags, key and populated.
 Result<std::vector<Vma>> parse_maps(std::string_view text);
 
 // /proc/PID/fdinfo/N: the three lines that every file has, and the rest as they are.
