@@ -4,6 +4,7 @@
 import sys
 
 from guest import Guest
+from network import Network
 from scenario import Phases, guest_disk, main
 from tree import Tree
 
@@ -15,6 +16,20 @@ Type=oneshot
 RemainAfterExit=yes
 ExecStart=/bin/true
 """
+ECHO_SOCKET = """[Socket]
+ListenStream=7
+Accept=yes
+"""
+ECHO = """[Service]
+ExecStart=/bin/cat
+StandardInput=socket
+"""
+
+
+def assert_connected(network):
+    with network.connect(7) as connection:
+        connection.sendall(b"hello")
+        assert connection.recv(5) == b"hello"
 
 
 def scenario():
@@ -22,14 +37,18 @@ def scenario():
     with phases("disk"), Tree() as tree:
         tree.file("/lib/systemd/system-generators/boot-test", GENERATOR, 0o755)
         tree.unit("boot-test.service", UNIT)
+        tree.unit("echo.socket", ECHO_SOCKET, wanted_by="sockets.target")
+        tree.unit("echo@.service", ECHO, wanted_by=None)
+        tree.enable("systemd-networkd.service")
         image, kernels = guest_disk(tree.path)
-    with Guest(image, kernels, "6.1") as guest:
+    with Network() as network, Guest(image, kernels, "6.1", network=network) as guest:
         with phases("boot 6.1"):
             first, _ = guest.wait_for_boot()
         assert guest.run("uname -r").stdout.startswith("6.1."), "booted another kernel"
         assert guest.run("cat /run/generator-ran").stdout == "ran\n", "the tree was not there at the first boot"
         assert guest.run("systemctl is-active boot-test").stdout == "active\n"
         assert guest.run("stat -c '%U %a' /lib/systemd/system-generators/boot-test").stdout == "root 755\n"
+        assert_connected(network)
         guest.put("/var/tmp/note", "kept across kernels\n", 0o600)
 
         with phases("load 6.12"):
@@ -39,6 +58,7 @@ def scenario():
             second, _ = guest.wait_for_boot()
         assert guest.run("uname -r").stdout.startswith("6.12."), "kexec led to another kernel"
         assert guest.get("/var/tmp/note") == b"kept across kernels\n"
+        assert_connected(network)
         assert guest.run("stat -c %a /var/tmp/note").stdout == "600\n"
 
         with phases("power cut and boot 6.1"):

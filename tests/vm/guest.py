@@ -53,8 +53,9 @@ def die_with_parent():
 
 
 class Guest:
-    def __init__(self, image, kernels, version="6.1", append="", memory="1G", cpus=2, extra=(), directory=None):
-        """`extra`: more QEMU arguments (a network, a second disk). `directory`: for disk layer and logs."""
+    def __init__(self, image, kernels, version="6.1", append="", memory="1G", cpus=2, network=None, extra=(),
+                 directory=None):
+        """`network`: see network.py. `extra`: more QEMU arguments. `directory`: for disk layer and logs."""
         self.kernel, self.initrd = kernel_files(kernels, version)
         # With nowhere to keep logs, a guest that did well leaves nothing behind.
         logs = os.environ.get("KERNEL_SWAP_LOGS")
@@ -66,7 +67,7 @@ class Guest:
         self.console = self.directory / "console.log"
         # mitigations=off: no retpolines, which cost an emulated CPU the most.
         self.append = f"root=/dev/vda rw console=ttyS0 mitigations=off {append}".strip()
-        self.memory, self.cpus, self.extra = memory, cpus, list(extra)
+        self.memory, self.cpus, self.extra, self.network = memory, cpus, list(extra), network
         self.process = None
         self.changed = threading.Condition()
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", image, self.disk], check=True)
@@ -92,6 +93,7 @@ class Guest:
         self.requests = 0
         self.agent, agent_end = socket.socketpair()
         self.monitor, monitor_end = socket.socketpair()
+        descriptors = [agent_end.fileno(), monitor_end.fileno()] + ([self.network.tap] if self.network else [])
         accelerator = ACCELERATORS[os.environ.get("KERNEL_SWAP_ACCEL", "tcg")]
         command = [
             "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", *accelerator,
@@ -104,12 +106,11 @@ class Guest:
             "-device", "virtserialport,chardev=agent,name=kernel-swap.agent",
             "-chardev", f"socket,id=monitor,fd={monitor_end.fileno()}", "-mon", "chardev=monitor,mode=control",
             "-chardev", f"file,id=console,path={self.console},append=on", "-serial", "chardev:console",
-            *self.extra,
+            *(self.network.arguments if self.network else []), *self.extra,
         ]
         with open(self.directory / "qemu.log", "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            pass_fds=[agent_end.fileno(), monitor_end.fileno()],
-                                            preexec_fn=die_with_parent)
+                                            pass_fds=descriptors, preexec_fn=die_with_parent)
         agent_end.close()
         monitor_end.close()
         threading.Thread(target=self._listen, args=(self.agent,), daemon=True).start()
