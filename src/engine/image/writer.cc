@@ -45,7 +45,8 @@ Result<std::vector<std::string>> list_directory_at(int directory) {
 Result<> remove_image(int parent, const std::string& name, int directory) {
   if (::unlinkat(directory, std::string(kManifestName).c_str(), 0) && errno != ENOENT)
     return fail_errno(name);
-  for (const std::string& file : TRY(list_directory_at(directory)))
+  auto files = TRY(list_directory_at(directory));
+  for (const std::string& file : files)
     if (file != kMarker && ::unlinkat(directory, file.c_str(), 0)) return fail_errno(file);
   if (::unlinkat(directory, kMarker, 0) && errno != ENOENT) return fail_errno(name);
   if (::unlinkat(parent, name.c_str(), AT_REMOVEDIR)) return fail_errno(name);
