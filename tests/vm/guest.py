@@ -166,7 +166,7 @@ class Guest:
     def get(self, path):
         return base64.b64decode(self.run(f"base64 '{path}'").stdout)
 
-    def wait_for_boot(self, timeout=180):
+    def wait_for_boot(self, timeout=300):
         """Until a boot that no earlier call returned is complete; returns (boot id, running or degraded)."""
         deadline = time.monotonic() + timeout
         with self.changed:
