@@ -18,43 +18,14 @@
 #include <vector>
 
 #include "base/result.h"
+#include "engine/context/verdict.h"
 
 namespace ks::engine {
-
-// One thing that cannot be carried over.
-struct Reason {
-  pid_t pid = 0;        // 0: the unit as a whole
-  std::string object;   // "fd 7", "vma 7f0000000000-7f0000001000", "seccomp"
-  std::string text;     // why, and what can be done about it
-};
-
-std::string to_string(const Reason& reason);  // "pid 41: fd 7: why"
-
-struct Verdict {
-  std::vector<Reason> reasons;
-  bool ready() const { return reasons.empty(); }
-};
 
 // The processes of a control group and of the groups below it, or a process with its descendants.
 struct Target {
   std::string cgroup;  // directory of a cgroup v2 group, e.g. /sys/fs/cgroup/system.slice/a.service
   pid_t root = 0;      // used where `cgroup` is empty
-};
-
-// Under what name the journal files a service's standard output (systemd-journald's stream protocol).
-struct JournalIdentity {
-  std::string unit;
-  std::string identifier;
-  int priority = 6;  // LOG_INFO
-  bool level_prefix = true;
-};
-
-struct DumpOptions {
-  bool leave_running = false;
-  // The mount, UTS, IPC, network and cgroup namespaces are made anew by whoever restores (systemd, for a
-  // unit); without this, a process in other namespaces than the caller's is refused.
-  bool foreign_namespaces = false;
-  JournalIdentity journal;
 };
 
 struct DumpReport {

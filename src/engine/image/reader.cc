@@ -119,6 +119,10 @@ Result<Fd> ImageReader::blob(const std::string& name) const {
   return std::move(opened.fd);
 }
 
+Result<Fd> ImageReader::pin(const std::string& name, int flags) const {
+  return open_at(fd_.get(), name, flags | O_NOFOLLOW | O_NOCTTY);
+}
+
 Result<std::string> ImageReader::read(const std::string& name) const {
   Fd fd = TRY(blob(name));
   ImageFile expected = TRY(file(name));

@@ -55,6 +55,9 @@ class ImageWriter {
   Result<> put(const std::string& name, std::string_view envelopes);
   Result<BlobWriter> blob(const std::string& name);
   Result<> finish(BlobWriter blob);
+  // A hard link to the file that `link` (a magic link of /proc) leads to. It is no file of the manifest: what it
+  // names is checked by whoever opens it. Another file system, or one without hard links, is an error.
+  Result<> pin(const std::string& name, const std::string& link) const;
 
   // Manifest (kernel, architecture, unit, time, every file), sync of every file and of the directory, rename,
   // sync of the parent. After it the image exists. On an error nothing is left once this object ends.
@@ -97,6 +100,7 @@ class ImageReader {
   // A file to read piecewise; the caller adds what it reads to a Digest and compares with file(name).digest.
   Result<Fd> blob(const std::string& name) const;
   Result<ImageFile> file(const std::string& name) const;
+  Result<Fd> pin(const std::string& name, int flags) const;
   const std::map<std::string, ImageFile>& files() const { return files_; }
 
   const std::string& kernel() const { return kernel_; }

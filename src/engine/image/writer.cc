@@ -164,6 +164,11 @@ Result<> ImageWriter::finish(BlobWriter blob) {
   return {};
 }
 
+Result<> ImageWriter::pin(const std::string& name, const std::string& link) const {
+  if (::linkat(AT_FDCWD, link.c_str(), fd_.get(), name.c_str(), AT_SYMLINK_FOLLOW)) return fail_errno(name);
+  return {};
+}
+
 Result<> ImageWriter::sync_files() {
   for (const BlobWriter& blob : unsynced_)
     if (::fsync(blob.fd_.get())) return fail_errno(blob.name_);

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/context/mapped_files.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/openat2.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <linux/magic.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "engine/mapped_files.pb.h"
+#include "engine/target/process.h"
+
+namespace ks::engine {
+
+namespace {
+
+constexpr std::string_view kKind = "mapped-files";
+constexpr uint32_t kVersion = 1;
+constexpr const char* kFileName = "mapped-files.ks";
+
+std::string pin_name(uint32_t id) { return fmt::format("pin-{}", id); }
+
+bool is_same_file(const MappedFile& file, const struct stat& found) {
+  return found.st_ino == file.inode && static_cast<uint64_t>(found.st_size) == file.bytes &&
+         found.st_mtim.tv_sec == file.modified_seconds && found.st_mtim.tv_nsec == file.modified_nanoseconds &&
+         found.st_mode == file.mode;
+}
+
+// A shared writable mapping changes its file, so size and time may have moved on.
+bool is_acceptable(const MappedFile& file, const struct stat& found) {
+  return file.writable ? found.st_ino == file.inode && found.st_mode == file.mode : is_same_file(file, found);
+}
+
+Result<Fd> open_mapped(const MappedFile& file, const ImageReader& image, int root) {
+  int flags = file.writable ? O_RDWR : O_RDONLY;
+  struct stat found{};
+  auto named = open_in_root(root, file.path, flags | O_NOCTTY | O_NONBLOCK);
+  if (named) {
+    if (::fstat(named->get(), &found)) return fail_errno(file.path);
+    if (is_acceptable(file, found)) return named;
+  }
+  if (auto pinned = image.pin(pin_name(file.id), flags)) {
+    if (::fstat(pinned->get(), &found)) return fail_errno(file.path);
+    if (is_acceptable(file, found)) return pinned;
+  }
+  if (!named) return named;
+  return fail(file.path + ": not the file that was mapped; it has been replaced or changed");
+}
+
+}  // namespace
+
+Result<Fd> open_in_root(int root, const std::string& path, int flags) {
+  open_how how{.flags = static_cast<uint64_t>(flags | O_CLOEXEC), .resolve = RESOLVE_IN_ROOT};
+  long fd = ::syscall(SYS_openat2, root, path.c_str(), &how, sizeof how);
+  if (fd < 0) return fail_errno(path);
+  return Fd(static_cast<int>(fd));
+}
+
+Result<uint32_t> MappedFiles::add(pid_t pid, const std::string& link, const std::string& path, bool writable) {
+  struct stat mapped{}, named{};
+  if (::stat(link.c_str(), &mapped)) return fail_errno(link);
+  auto key = std::tuple(mapped.st_dev, mapped.st_ino, writable);
+  if (auto known = by_inode_.find(key); known != by_inode_.end()) return known->second;
+  if (!S_ISREG(mapped.st_mode)) return refuse("maps something that is not a regular file: " + path);
+
+  Fd root = TRY(open_file(proc_path(pid, "root"), O_PATH | O_DIRECTORY));
+  auto opened = open_in_root(root.get(), path, O_PATH);
+  if (!opened || ::fstat(opened->get(), &named) || named.st_dev != mapped.st_dev || named.st_ino != mapped.st_ino)
+    return refuse(path + " is deleted or replaced; restart the service to use the file that is there now");
+  struct statfs system{};
+  if (::fstatfs(opened->get(), &system)) return fail_errno(path);
+  if (system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC)
+    return refuse(path + " lies in memory (tmpfs), which a new kernel does not keep");
+
+  uint32_t id = static_cast<uint32_t>(known_.size());
+  known_.push_back({{.id = id,
+                     .path = path,
+                     .inode = mapped.st_ino,
+                     .bytes = static_cast<uint64_t>(mapped.st_size),
+                     .modified_seconds = mapped.st_mtim.tv_sec,
+                     .modified_nanoseconds = mapped.st_mtim.tv_nsec,
+                     .mode = mapped.st_mode,
+                     .writable = writable},
+                    link});
+  by_inode_.emplace(key, id);
+  return id;
+}
+
+Result<> MappedFiles::dump(ImageWriter& image) const {
+  image::MappedFileList list;
+  for (const auto& [file, link] : known_) {
+    auto* out = list.add_files();
+    out->set_id(file.id);
+    out->set_path(file.path);
+    out->set_inode(file.inode);
+    out->set_bytes(file.bytes);
+    out->set_modified_seconds(file.modified_seconds);
+    out->set_modified_nanoseconds(file.modified_nanoseconds);
+    out->set_mode(file.mode);
+    out->set_writable(file.writable);
+    // Another file system, or one without hard links: then only an unchanged file can be restored from.
+    if (!file.writable) (void)image.pin(pin_name(file.id), link);
+  }
+  return image.put(kFileName, seal(kKind, kVersion, list));
+}
+
+Result<std::map<uint32_t, Fd>> open_mapped_files(const ImageReader& image, int root) {
+  Envelope envelope = TRY(in(kFileName, open_envelope(TRY(image.read(kFileName)), kKind, kVersion)));
+  image::MappedFileList list;
+  TRY(parse_body(envelope, list));
+  std::map<uint32_t, Fd> opened;
+  for (const auto& entry : list.files()) {
+    MappedFile file{.id = entry.id(),
+                    .path = entry.path(),
+                    .inode = entry.inode(),
+                    .bytes = entry.bytes(),
+                    .modified_seconds = entry.modified_seconds(),
+                    .modified_nanoseconds = entry.modified_nanoseconds(),
+                    .mode = entry.mode(),
+                    .writable = entry.writable()};
+    opened.emplace(file.id, TRY(open_mapped(file, image, root)));
+  }
+  return opened;
+}
+
+}  // namespace ks::engine

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The mounts that make a sandbox. systemd makes them again; a restore checks that it did.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace ks::engine {
+
+struct Mount {
+  std::string where, type;
+  auto operator<=>(const Mount&) const = default;
+};
+
+// /proc/PID/mountinfo (Documentation/filesystems/proc.rst, section 3.5). Octal escapes are undone.
+Result<std::vector<Mount>> parse_mountinfo(std::string_view text);
+
+// What the process sees and we do not.
+Result<std::vector<Mount>> private_mounts(pid_t pid);
+
+// Names the first of `mounts` that the process does not see.
+Result<> check_mounts(pid_t pid, const std::vector<Mount>& mounts);
+
+}  // namespace ks::engine

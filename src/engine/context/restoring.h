@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What the rooms share while an image is restored.
+#pragma once
+
+#include <time.h>
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/fd.h"
+#include "engine/image/store.h"
+#include "engine/kernel/features.h"
+#include "engine/kernel/pagemap.h"
+#include "engine/kernel/proc.h"
+#include "engine/target/remote_calls.h"
+
+namespace ks::engine {
+
+using Fds = std::map<uint32_t, Fd>;  // files of the image by id, as the engine's own descriptors
+
+// Where the engine's own pages lie in every process that it makes, in a hole that is common to all images and to the
+// engine: first the scratch area, then the new kernel's vDSO.
+struct Parking {
+  static constexpr uint64_t kScratchSize = 64 * 1024;
+  uint64_t base = 0;
+  RemoteAddress scratch() const { return {base}; }
+  uint64_t vdso() const { return base + kScratchSize; }
+};
+
+// The areas of the new kernel's vDSO, as they lie parked.
+struct ParkedVdso {
+  std::vector<Vma> areas;  // [vvar], [vvar_vclock], [vdso]
+  std::vector<std::byte> image;
+  uint64_t syscall_offset = 0;  // of an instruction in the image
+
+  const Vma& code() const;
+  uint64_t size() const { return areas.back().end - areas.front().start; }
+};
+
+// An interrupted sleep, as clock_nanosleep(2) would take it up again.
+struct RestoredSleep {
+  int clock = 0;
+  timespec left{};
+  uint64_t remainder = 0;  // address, may be null
+};
+
+struct RestoredThread {
+  SeizedThread hold;
+  RemoteCalls calls;  // refers to `hold`: neither copied nor moved
+  Registers registers{};
+  uint64_t mask = 0;
+  std::optional<RestoredSleep> sleep;
+
+  RestoredThread(SeizedThread thread, const Registers& base, uint64_t instruction)
+      : hold(std::move(thread)), calls(hold, base, instruction) {}
+  RestoredThread(const RestoredThread&) = delete;
+  pid_t tid() const { return hold.tid(); }
+};
+
+struct RestoredProcess {
+  pid_t pid = 0;
+  std::deque<RestoredThread> threads;  // the leader first
+  std::optional<RemoteMemory> memory;
+  std::map<std::string, Envelope> rooms;  // what each room wrote
+  RemoteAddress scratch;
+
+  RemoteCalls& leader() { return threads.front().calls; }
+  template <class Message>
+  Result<Message> read(std::string_view room, uint32_t newest_version) const {
+    auto found = rooms.find(std::string(room));
+    if (found == rooms.end()) return fail("the image has no " + std::string(room));
+    if (found->second.version > newest_version) return fail(std::string(room) + ": of a newer version");
+    Message message;
+    TRY(parse_body(found->second, message));
+    return message;
+  }
+};
+
+class Restoring {
+ public:
+  const Kernel& kernel;
+  const ImageReader& image;
+  Fd root;  // where the paths of the image start
+  Parking parking;
+  ParkedVdso vdso;
+  Fds open_files, mapped_files, shared_memory;
+  uint64_t memory_bytes = 0;
+
+  Result<int> mapped_file(uint32_t id) const { return find(mapped_files, "mapped file", id); }
+  Result<int> shared_segment(uint32_t id) const { return find(shared_memory, "shared memory", id); }
+  Result<int> open_file(uint32_t id) const { return find(open_files, "open file", id); }
+
+ private:
+  static Result<int> find(const Fds& fds, std::string_view what, uint32_t id);
+};
+
+}  // namespace ks::engine

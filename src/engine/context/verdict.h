@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What is asked of a dump, and what it answers. Part of the engine's public face.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+namespace ks::engine {
+
+// One thing that cannot be carried over.
+struct Reason {
+  pid_t pid = 0;        // 0: the unit as a whole
+  std::string object;   // "fd 7", "vma 7f0000000000-7f0000001000", "seccomp"
+  std::string text;     // why, and what can be done about it
+};
+
+std::string to_string(const Reason& reason);  // "pid 41: fd 7: why"
+
+struct Verdict {
+  std::vector<Reason> reasons;
+  bool ready() const { return reasons.empty(); }
+};
+
+// Under what name the journal files a service's standard output (systemd-journald's stream protocol).
+struct JournalIdentity {
+  std::string unit;
+  std::string identifier;
+  int priority = 6;  // LOG_INFO
+  bool level_prefix = true;
+};
+
+struct DumpOptions {
+  bool leave_running = false;
+  // The mount, UTS, IPC, network and cgroup namespaces are made anew by whoever restores (systemd, for a
+  // unit); without this, a process in other namespaces than the caller's is refused.
+  bool foreign_namespaces = false;
+  JournalIdentity journal;
+};
+
+}  // namespace ks::engine

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/dump.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "engine/context/clocks.h"
+#include "engine/context/dumping.h"
+#include "engine/context/mounts.h"
+#include "engine/context/pages.h"
+#include "engine/kinds/table.h"
+#include "engine/target/family.h"
+#include "engine/target/settle.h"
+#include "engine/task/obstacles.h"
+#include "engine/task/room.h"
+#include "engine/tree.pb.h"
+
+namespace ks::engine {
+
+namespace {
+
+std::set<pid_t> pids_of(const std::vector<StoppedProcess>& processes) {
+  std::set<pid_t> pids;
+  for (const auto& process : processes) pids.insert(process.pid);
+  return pids;
+}
+
+Result<> settle_threads(Dumping& dumping, StoppedProcess& process, bool& callable) {
+  for (StoppedThread& thread : process.threads) {
+    auto settled = settle(process, thread);
+    if (!settled && settled.error().refusal) {
+      dumping.refuse(process.pid, fmt::format("thread {}", thread.tid()), settled.error().what);
+      callable = false;
+    } else {
+      TRY(in(fmt::format("thread {}", thread.tid()), std::move(settled)));
+    }
+  }
+  return {};
+}
+
+Result<> collect_descriptors(Dumping& dumping, OpenFileTable& table, StoppedProcess& process) {
+  auto& descriptors = dumping.descriptors[process.pid];
+  for (const auto& name : TRY(list_directory(process.proc("fd"))))
+    if (auto number = parse_number<int>(name)) descriptors.push_back({.number = *number});
+  std::ranges::sort(descriptors, {}, &DumpedDescriptor::number);
+  for (auto& descriptor : descriptors) {
+    descriptor.file = TRY(table.add(process, descriptor.number));
+    auto info = TRY(parse_fdinfo(TRY(read_file(process.proc(fmt::format("fdinfo/{}", descriptor.number))))));
+    descriptor.close_on_exec = info.flags & O_CLOEXEC;
+  }
+  return {};
+}
+
+// All that a process is, but for its pages, which wait until our foothold is gone from its memory.
+Result<> dump_process(Dumping& dumping, StoppedProcess& process) {
+  auto foothold = Foothold::establish(process);
+  if (!foothold && foothold.error().refusal) {
+    dumping.refuse(process.pid, "process", foothold.error().what);
+    return {};
+  }
+  DumpedProcess dumped{.stopped = process, .foothold = TRY(std::move(foothold))};
+  for (const TaskRoom* room : all_task_rooms()) TRY(in(room->name, room->dump(dumping, dumped, *room)));
+  TRY(dumped.foothold.abandon());
+  if (!dumping.image || !dumping.verdict.ready()) return {};
+  TRY(dumping.image->put(process_file(process.pid), dumped.envelopes));
+  return write_pages(*dumping.image, pages_file(process.pid), dumped.page_runs, *process.memory);
+}
+
+Result<> dump_family(Dumping& dumping, const Clocks& clocks) {
+  std::vector<FamilyMember> members;
+  image::Tree tree;
+  for (const auto& process : dumping.processes) {
+    const StatLine& stat = process.stat;
+    members.push_back({.pid = process.pid, .parent = stat.ppid, .group = stat.pgrp, .session = stat.session});
+    auto* out = tree.add_processes();
+    out->set_pid(process.pid);
+    out->set_parent(stat.ppid);
+    out->set_group(stat.pgrp);
+    out->set_session(stat.session);
+    out->set_exit_signal(stat.exit_signal);
+  }
+  if (auto plan = plan_family(members); !plan) dumping.refuse(0, "process tree", plan.error().what);
+  tree.set_monotonic(clocks.monotonic);
+  tree.set_boottime(clocks.boottime);
+  tree.set_realtime(clocks.realtime);
+  for (const auto& mount : TRY(private_mounts(dumping.processes.front().pid))) {
+    auto* out = tree.add_mounts();
+    out->set_where(mount.where);
+    out->set_type(mount.type);
+  }
+  if (!dumping.image) return {};
+  return dumping.image->put(kTreeFile, seal(kTreeKind, kTreeVersion, tree));
+}
+
+DumpReport report_on(const Dumping& dumping) {
+  DumpReport report{.memory_bytes = dumping.memory_bytes};
+  for (const auto& process : dumping.processes) {
+    report.pids.push_back(process.pid);
+    report.threads += process.threads.size();
+    for (const auto& thread : process.threads) {
+      report.highest_pid = std::max(report.highest_pid, thread.tid());
+      report.lowest_pid = report.lowest_pid ? std::min(report.lowest_pid, thread.tid()) : thread.tid();
+    }
+  }
+  return report;
+}
+
+}  // namespace
+
+std::string process_file(pid_t pid) { return fmt::format("process-{}.ks", pid); }
+
+Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpOptions& options, ImageWriter* image,
+                             Verdict& verdict) {
+  verdict.reasons.clear();
+  Dumping dumping{.kernel = kernel,
+                  .options = options,
+                  .processes = tree.processes(),
+                  .verdict = verdict,
+                  .image = image,
+                  .outside = OutsideHolders(pids_of(tree.processes()))};
+  Clocks clocks = TRY(read_clocks(tree.processes().front().pid));
+  TRY(check_namespaces(dumping));
+  TRY(check_sharing(dumping));
+  OpenFileTable table;
+  std::vector<StoppedProcess*> callable;
+  for (auto& process : tree.processes()) {
+    std::string label = fmt::format("pid {}", process.pid);
+    bool can_call = TRY(in(label, check_process(dumping, process)));
+    if (process.zombie) continue;
+    TRY(in(label, settle_threads(dumping, process, can_call)));
+    TRY(in(label, collect_descriptors(dumping, table, process)));
+    if (can_call) callable.push_back(&process);
+  }
+  TRY(dump_open_files(dumping, table));
+  TRY(dump_family(dumping, clocks));
+  for (StoppedProcess* process : callable) TRY(in(fmt::format("pid {}", process->pid), dump_process(dumping, *process)));
+  if (!verdict.ready()) return refuse(to_string(verdict.reasons.front()));
+  if (image) {
+    TRY(image->put(kOpenFilesFile, dumping.file_envelopes));
+    dumping.memory_bytes += TRY(dumping.shared_memory.dump(*image));
+    TRY(dumping.mapped_files.dump(*image));
+  }
+  return report_on(dumping);
+}
+
+}  // namespace ks::engine

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/engine.h"
+
+#include <unistd.h>
+
+#include <chrono>
+
+#include "engine/descriptors.pb.h"
+#include "engine/dump.h"
+#include "engine/image/store.h"
+#include "engine/layout.pb.h"
+#include "engine/mapped_files.pb.h"
+#include "engine/memory.pb.h"
+#include "engine/restore.h"
+#include "engine/target/tree.h"
+#include "engine/threads.pb.h"
+#include "engine/tree.pb.h"
+
+namespace ks::engine {
+
+using Clock = std::chrono::steady_clock;
+
+struct Frozen::State {
+  const Kernel kernel;
+  FrozenTree tree;
+  Clock::time_point since;
+  Verdict verdict;
+};
+
+struct Engine::State {
+  Kernel kernel;
+};
+
+Frozen::Frozen(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Frozen::Frozen(Frozen&&) noexcept = default;
+Frozen& Frozen::operator=(Frozen&&) noexcept = default;
+Frozen::~Frozen() = default;
+
+const Verdict& Frozen::verdict() const { return state_->verdict; }
+
+Result<DumpReport> Frozen::dump(const std::string& directory, const DumpOptions& options) {
+  ImageWriter image = TRY(ImageWriter::create(directory));
+  DumpReport report = TRY(dump_tree(state_->kernel, state_->tree, options, &image, state_->verdict));
+  report.frozen_seconds = std::chrono::duration<double>(Clock::now() - state_->since).count();
+  TRY(image.commit(options.journal.unit));
+  return report;
+}
+
+Result<DumpReport> Frozen::examine(const DumpOptions& options) {
+  DumpReport report = TRY(dump_tree(state_->kernel, state_->tree, options, nullptr, state_->verdict));
+  report.frozen_seconds = std::chrono::duration<double>(Clock::now() - state_->since).count();
+  return report;
+}
+
+Result<> Frozen::kill() {
+  TRY(state_->tree.kill_with_us());
+  return state_->tree.kill();
+}
+
+Engine::Engine(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Engine::Engine(Engine&&) noexcept = default;
+Engine& Engine::operator=(Engine&&) noexcept = default;
+Engine::~Engine() = default;
+
+Result<Engine> Engine::open() {
+  if (::geteuid() != 0) return fail("must be run as root", EPERM);
+  Kernel kernel = TRY(probe_kernel());
+  if (!kernel.checkpoint_restore) return refuse("this kernel is built without CONFIG_CHECKPOINT_RESTORE");
+  return Engine(std::make_unique<State>(State{std::move(kernel)}));
+}
+
+Result<Frozen> Engine::freeze(const Target& target) const {
+  auto since = Clock::now();
+  FrozenTree tree = TRY(FrozenTree::freeze(target.cgroup, target.root));
+  return Frozen(std::unique_ptr<Frozen::State>(new Frozen::State{state_->kernel, std::move(tree), since, {}}));
+}
+
+Result<RestoreReport> Engine::restore(const std::string& directory, const RestoreOptions& options) const {
+  return restore_image(state_->kernel, directory, options);
+}
+
+Result<> Engine::verify(const std::string& directory) { return verify_image(TRY(ImageReader::open(directory))); }
+
+namespace {
+
+template <class Message>
+Result<> read_room(const std::vector<Envelope>& envelopes, std::string_view kind, Message& into) {
+  for (const Envelope& envelope : envelopes)
+    if (envelope.kind == kind) return parse_body(envelope, into);
+  return fail("no " + std::string(kind));
+}
+
+Result<ImageSummary::Process> summarize(const ImageReader& image, const image::Tree::Process& process,
+                                        const image::MappedFileList& mapped) {
+  auto envelopes = TRY(open_envelopes(TRY(image.read(process_file(process.pid())))));
+  image::Threads threads;
+  image::Memory memory;
+  image::Descriptors descriptors;
+  image::Layout layout;
+  TRY(read_room(envelopes, "threads", threads));
+  TRY(read_room(envelopes, "memory", memory));
+  TRY(read_room(envelopes, "descriptors", descriptors));
+  TRY(read_room(envelopes, "layout", layout));
+  ImageSummary::Process summary{.pid = process.pid(), .ppid = process.parent(), .pgid = process.group(), .sid = process.session()};
+  if (threads.threads_size()) summary.comm = threads.threads(0).comm();
+  for (const auto& file : mapped.files())
+    if (file.id() == layout.executable()) summary.executable = file.path();
+  summary.threads = static_cast<uint64_t>(threads.threads_size());
+  summary.areas = static_cast<uint64_t>(memory.areas_size());
+  summary.descriptors = static_cast<uint64_t>(descriptors.descriptors_size());
+  for (const auto& run : memory.runs()) summary.memory_bytes += run.end() - run.start();
+  return summary;
+}
+
+}  // namespace
+
+Result<ImageSummary> Engine::inspect(const std::string& directory) {
+  ImageReader image = TRY(ImageReader::open(directory));
+  ImageSummary summary{.format = image.format(),
+                       .architecture = image.architecture(),
+                       .kernel = image.kernel(),
+                       .unit = image.unit(),
+                       .created = image.created()};
+  for (const auto& [name, file] : image.files()) summary.files.push_back({name, file.bytes, file.digest});
+  image::Tree tree;
+  TRY(parse_body(TRY(open_envelope(TRY(image.read(kTreeFile)), kTreeKind, kTreeVersion)), tree));
+  image::MappedFileList mapped;
+  TRY(parse_body(TRY(open_envelope(TRY(image.read("mapped-files.ks")), "mapped-files", 1)), mapped));
+  for (const auto& process : tree.processes())
+    summary.processes.push_back(TRY(in(process_file(process.pid()), summarize(image, process, mapped))));
+  std::map<std::pair<std::string, uint32_t>, uint64_t> kinds;
+  for (const auto& envelope : TRY(open_envelopes(TRY(image.read(kOpenFilesFile))))) ++kinds[{envelope.kind, envelope.version}];
+  for (const auto& [kind, count] : kinds) summary.open_files.push_back({kind.first, kind.second, count});
+  return summary;
+}
+
+}  // namespace ks::engine

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// How x86-64 makes a system call, how Linux restarts one, and what a signal frame looks like.
+// Sources: the kernel's Documentation/arch/x86/, syscall(2), restart_syscall(2), sigreturn(2).
+#pragma once
+
+#include <sys/user.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace ks::engine {
+
+using Registers = user_regs_struct;
+using SyscallArguments = std::array<uint64_t, 6>;
+
+// Values that a restarting system call leaves in the result register. They are the kernel's own and never reach
+// a program; a tracer sees them at a stop on the way out of the call (include/linux/errno.h of the kernel).
+inline constexpr long kRestartSys = 512, kRestartNoIntr = 513, kRestartNoHand = 514, kRestartBlock = 516;
+
+// `syscall`, then `push $15; pop %rax; syscall`, which is rt_sigreturn. With the stack pointer at a signal frame,
+// a thread that is let go anywhere in these seven bytes ends where the frame says.
+inline constexpr std::array<uint8_t, 7> kLandingCode = {0x0f, 0x05, 0x6a, 0x0f, 0x58, 0x0f, 0x05};
+inline constexpr uint64_t kLandingReturn = 2;  // offset of the part that returns
+inline constexpr uint64_t kSyscallLength = 2;
+
+// Offset of the first system call instruction, or size() if there is none.
+size_t find_syscall(std::span<const std::byte> text);
+
+// `registers` about to make a system call at `instruction`. No restart of an earlier call is left in them.
+Registers at_syscall(Registers registers, uint64_t instruction, long number, const SyscallArguments& arguments);
+
+inline long syscall_number(const Registers& registers) { return static_cast<long>(registers.orig_rax); }
+inline long syscall_result(const Registers& registers) { return static_cast<long>(registers.rax); }
+inline bool in_syscall(const Registers& registers) { return syscall_number(registers) >= 0; }
+inline uint64_t syscall_argument(const Registers& registers, int index) {
+  const unsigned long long* const slots[] = {&registers.rdi, &registers.rsi, &registers.rdx,
+                                             &registers.r10, &registers.r8,  &registers.r9};
+  return *slots[index];
+}
+
+// The same state with an interrupted system call turned back into one that is about to be made again.
+Registers rewound(const Registers& registers);
+// As rewound(), but only for a call that the kernel meant to restart; anything else is returned as it is.
+Registers restarted(const Registers& registers);
+
+// A process that runs 32-bit code.
+inline bool is_compat(const Registers& registers) { return registers.cs != 0x33; }
+
+// The frame that rt_sigreturn(2) reads to continue with `registers`, `mask` and `xstate` (as PTRACE_GETREGSET of
+// NT_X86_XSTATE gives it). `address` is where its first byte will lie; the stack pointer has to be address + 8.
+// The address must be 64-byte aligned.
+std::vector<std::byte> signal_frame(uint64_t address, const Registers& registers, uint64_t mask,
+                                    std::span<const std::byte> xstate);
+
+// XSAVE images as ptrace shows them (Intel SDM volume 1, chapter 13; kernel Documentation/arch/x86/xstate.rst).
+uint64_t xstate_in_use(std::span<const std::byte> xstate);     // XSTATE_BV
+uint64_t xstate_supported(std::span<const std::byte> xstate);  // what the kernel had enabled
+// `from` in the size and with the features of `like`. Empty if it holds a feature that `like` has not.
+std::vector<std::byte> fit_xstate(std::span<const std::byte> from, std::span<const std::byte> like);
+
+}  // namespace ks::engine

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/kinds/kind.h"
+
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace ks::engine {
+
+Result<Fd> OpenFile::fetch() const {
+  Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!process) return fail_errno("pidfd_open");
+  Fd mine(static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), fd, 0)));
+  if (!mine) return fail_errno("pidfd_getfd");
+  return mine;
+}
+
+int OpenFile::flags() const { return info.flags & ~(O_CLOEXEC | O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY); }
+
+}  // namespace ks::engine

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Regular files and directories, by path. Their content stays where it is, so they must lie on a file
+// system that outlives the kernel.
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "engine/context/mapped_files.h"
+#include "engine/kinds/kind.h"
+#include "engine/regular.pb.h"
+
+namespace ks::engine {
+
+namespace {
+
+constexpr std::string_view kName = "regular";
+constexpr uint32_t kVersion = 1;
+
+bool owns(const OpenFile& file) { return (S_ISREG(file.stat.st_mode) || S_ISDIR(file.stat.st_mode)) && file.link.starts_with('/'); }
+
+// Why the file cannot be found again after a swap, or nothing.
+Result<std::string> obstacle(const OpenFile& file) {
+  if (file.link.starts_with("/memfd:")) return "a memfd, which is not supported yet";
+  if (file.stat.st_nlink == 0) return "deleted but open, which is not supported yet; have the service close it";
+  Fd root = TRY(open_file(proc_path(file.pid, "root"), O_PATH | O_DIRECTORY));
+  auto named = open_in_root(root.get(), file.link, O_PATH | O_NOFOLLOW);
+  struct stat found{};
+  if (!named || ::fstat(named->get(), &found) || found.st_dev != file.stat.st_dev || found.st_ino != file.stat.st_ino)
+    return "its path leads elsewhere now (renamed, replaced or hidden by a mount)";
+  struct statfs system{};
+  if (::fstatfs(named->get(), &system)) return fail_errno(file.link);
+  switch (system.f_type) {
+    case TMPFS_MAGIC:
+    case RAMFS_MAGIC:
+      return "lies in memory (tmpfs), which is not supported yet";
+    case PROC_SUPER_MAGIC:
+    case SYSFS_MAGIC:
+    case CGROUP_SUPER_MAGIC:
+    case CGROUP2_SUPER_MAGIC:
+    case DEBUGFS_MAGIC:
+    case TRACEFS_MAGIC:
+    case BPF_FS_MAGIC:
+      return "a file of the kernel, which is not supported yet";
+  }
+  if (S_ISDIR(file.stat.st_mode) && file.info.position != 0)
+    return "a directory that is being read, which is not supported yet";
+  return "";
+}
+
+Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
+  for (const OpenFile& file : files) {
+    if (auto why = TRY(obstacle(file)); !why.empty()) {
+      dumping.refuse(file.pid, file.object(), why);
+      continue;
+    }
+    image::RegularFile out;
+    out.set_id(file.id);
+    out.set_path(file.link);
+    out.set_flags(static_cast<uint32_t>(file.flags()));
+    out.set_position(file.info.position);
+    out.set_inode(file.stat.st_ino);
+    out.set_mode(file.stat.st_mode);
+    dumping.put_file(kName, kVersion, out);
+  }
+  return {};
+}
+
+Result<Fd> make_one(Restoring& restoring, const image::RegularFile& file) {
+  int flags = static_cast<int>(file.flags());
+  Fd fd = TRY(open_in_root(restoring.root.get(), file.path(), flags | O_NOCTTY));
+  struct stat found{};
+  if (::fstat(fd.get(), &found)) return fail_errno(file.path());
+  if (found.st_ino != file.inode() || (found.st_mode & S_IFMT) != (file.mode() & S_IFMT))
+    return fail(file.path() + ": not the file that was open; it has been replaced");
+  if (!(flags & O_PATH) && file.position() && ::lseek(fd.get(), static_cast<off_t>(file.position()), SEEK_SET) < 0)
+    return fail_errno(file.path());
+  return fd;
+}
+
+Result<Fds> make(Restoring& restoring, std::span<const Envelope> envelopes) {
+  Fds made;
+  for (const Envelope& envelope : envelopes) {
+    image::RegularFile file;
+    TRY(parse_body(envelope, file));
+    made.emplace(file.id(), TRY(make_one(restoring, file)));
+  }
+  return made;
+}
+
+}  // namespace
+
+extern const Kind kRegular;
+const Kind kRegular{.name = kName, .version = kVersion, .owns = owns, .dump = dump, .make = make};
+
+}  // namespace ks::engine

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/restore.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/file.h"
+#include "engine/context/clocks.h"
+#include "engine/context/mapped_files.h"
+#include "engine/context/mounts.h"
+#include "engine/context/restoring.h"
+#include "engine/context/shared_memory.h"
+#include "engine/descriptors.pb.h"
+#include "engine/dump.h"
+#include "engine/kinds/table.h"
+#include "engine/memory.pb.h"
+#include "engine/target/family.h"
+#include "engine/target/process.h"
+#include "engine/task/clone.h"
+#include "engine/task/room.h"
+#include "engine/task/seed.h"
+#include "engine/task/thaw.h"
+#include "engine/tree.pb.h"
+#include "engine/vdso.pb.h"
+
+namespace ks::engine {
+
+namespace {
+
+// The processes made so far. Unless they have been let go, they end with it.
+class Nursery {
+ public:
+  Nursery() = default;
+  Nursery(const Nursery&) = delete;
+  ~Nursery() {
+    for (auto& process : processes)
+      if (!process.threads.empty()) ::kill(process.pid, SIGKILL);
+    for (auto& process : processes)
+      for (; !process.threads.empty(); process.threads.pop_back()) {
+        SeizedThread& thread = process.threads.back().hold;
+        for (;;) {
+          auto stop = thread.tid() ? thread.wait() : SeizedThread::Stop::gone;
+          if (!stop || *stop == SeizedThread::Stop::gone) break;
+        }
+        thread.forget();
+      }
+  }
+
+  std::deque<RestoredProcess> processes;  // in the order of the image
+};
+
+struct LoadedImage {
+  image::Tree tree;
+  std::vector<std::map<std::string, Envelope>> rooms;  // by process
+};
+
+Result<LoadedImage> load(const ImageReader& image) {
+  LoadedImage loaded;
+  Envelope tree = TRY(in(kTreeFile, open_envelope(TRY(image.read(kTreeFile)), kTreeKind, kTreeVersion)));
+  TRY(parse_body(tree, loaded.tree));
+  if (loaded.tree.processes().empty()) return fail("the image holds no process");
+  for (const auto& process : loaded.tree.processes()) {
+    std::string name = process_file(process.pid());
+    auto& rooms = loaded.rooms.emplace_back();
+    for (auto& envelope : TRY(in(name, open_envelopes(TRY(image.read(name)))))) {
+      std::string kind = envelope.kind;
+      auto known = std::ranges::find(all_task_rooms(), kind, [](const TaskRoom* room) { return room->name; });
+      if (known == all_task_rooms().end()) return fail(name + ": holds an unknown part: " + kind);
+      rooms[kind] = std::move(envelope);
+    }
+  }
+  return loaded;
+}
+
+template <class Message>
+Result<Message> body_of(const std::map<std::string, Envelope>& rooms, const char* room) {
+  auto found = rooms.find(room);
+  if (found == rooms.end()) return fail("the image has no " + std::string(room));
+  Message message;
+  TRY(parse_body(found->second, message));
+  return message;
+}
+
+Result<Parking> find_parking(const LoadedImage& loaded) {
+  std::vector<AddressRange> used;
+  for (const auto& rooms : loaded.rooms) {
+    auto memory = TRY(body_of<image::Memory>(rooms, "memory"));
+    for (const auto& area : memory.areas()) used.push_back({area.start(), area.end(), area.grows_down()});
+    auto vdso = TRY(body_of<image::VdsoState>(rooms, "vdso"));
+    for (const auto& area : vdso.areas()) used.push_back({area.start(), area.end()});
+  }
+  for (const auto& area : TRY(parse_maps(TRY(read_file("/proc/self/maps")))))
+    used.push_back({area.start, area.end, area.path == "[stack]"});
+  return choose_parking(std::move(used));
+}
+
+// One above the highest descriptor of any process: there the engine keeps its own.
+Result<int> descriptor_floor(const LoadedImage& loaded) {
+  uint32_t floor = 0;
+  for (const auto& rooms : loaded.rooms) {
+    auto table = TRY(body_of<image::Descriptors>(rooms, "descriptors"));
+    for (const auto& descriptor : table.descriptors()) floor = std::max(floor, descriptor.number() + 1);
+  }
+  return static_cast<int>(floor);
+}
+
+// As many descriptors as we may have; given back at the end.
+class DescriptorLimit {
+ public:
+  DescriptorLimit() {
+    if (::getrlimit(RLIMIT_NOFILE, &before_)) return;
+    rlimit most{before_.rlim_max, before_.rlim_max};
+    ::setrlimit(RLIMIT_NOFILE, &most);
+  }
+  ~DescriptorLimit() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+  DescriptorLimit(const DescriptorLimit&) = delete;
+
+ private:
+  rlimit before_{};
+};
+
+// Those that the target process has and we have not.
+Result<std::vector<Fd>> open_namespaces(pid_t into) {
+  std::vector<Fd> fds;
+  if (!into) return fds;
+  for (const char* name : {"ns/uts", "ns/mnt"}) {
+    std::string path = proc_path(into, name);
+    if (TRY(read_link(path)) != TRY(read_link(std::string("/proc/self/") + name))) fds.push_back(TRY(open_file(path, O_RDONLY)));
+  }
+  return fds;
+}
+
+Result<> clone_family(Nursery& nursery, Seed& seed, const LoadedImage& loaded, const Restoring& restoring) {
+  std::vector<FamilyMember> members;
+  for (const auto& process : loaded.tree.processes())
+    members.push_back(
+        {.pid = process.pid(), .parent = process.parent(), .group = process.group(), .session = process.session()});
+  nursery.processes.resize(members.size());
+  std::map<pid_t, RestoredProcess*> made;
+  for (const FamilyStep& step : TRY(plan_family(members))) {
+    const FamilyMember& member = members[step.member];
+    RestoredProcess& process = nursery.processes[step.member];
+    std::string label = fmt::format("pid {}", member.pid);
+    if (step.action == FamilyStep::Action::set_session) {
+      TRY(in(label, in("setsid", process.leader()(SYS_setsid))));
+      continue;
+    }
+    auto parent = made.find(member.parent);
+    RemoteCalls& caller = parent == made.end() ? seed.calls() : parent->second->leader();
+    const RemoteMemory& memory = parent == made.end() ? seed.memory() : *parent->second->memory;
+    SeizedThread thread =
+        TRY(in(label, remote_clone(caller, memory, restoring.parking.scratch(), 0,
+                                   loaded.tree.processes(static_cast<int>(step.member)).exit_signal(), member.pid)));
+    process.pid = member.pid;
+    process.rooms = loaded.rooms[step.member];
+    process.scratch = restoring.parking.scratch();
+    process.threads.emplace_back(std::move(thread), caller.base(), caller.instruction());
+    process.memory = TRY(in(label, RemoteMemory::open(member.pid)));
+    made[member.pid] = &process;
+  }
+  // Leaders found their groups before others join them.
+  for (bool leaders : {true, false})
+    for (const FamilyMember& member : members) {
+      if ((member.group == member.pid) != leaders || member.session == member.pid) continue;
+      TRY(in(fmt::format("pid {}", member.pid), in("setpgid", made[member.pid]->leader()(SYS_setpgid, 0, member.group))));
+    }
+  return {};
+}
+
+Result<> furnish(Restoring& restoring, RestoredProcess& process, std::span<const TaskRoom* const> rooms) {
+  for (const TaskRoom* room : rooms)
+    TRY(in(fmt::format("pid {}", process.pid), in(room->name, room->restore(restoring, process, *room))));
+  return {};
+}
+
+}  // namespace
+
+Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& directory, const RestoreOptions& options) {
+  ImageReader image = TRY(ImageReader::open(directory));
+  LoadedImage loaded = TRY(load(image));
+  DescriptorLimit limit;
+  Restoring restoring{.kernel = kernel, .image = image};
+  pid_t viewpoint = options.into ? options.into : ::getpid();
+  restoring.root = TRY(open_file(proc_path(viewpoint, "root"), O_PATH | O_DIRECTORY));
+  std::vector<Mount> mounts;
+  for (const auto& mount : loaded.tree.mounts()) mounts.push_back({mount.where(), mount.type()});
+  TRY(check_mounts(viewpoint, mounts));
+
+  // Everything that can fail for want of a file or of memory comes before the first process.
+  restoring.mapped_files = TRY(open_mapped_files(image, restoring.root.get()));
+  restoring.shared_memory = TRY(make_shared_memory(image));
+  restoring.open_files = TRY(make_open_files(restoring, TRY(image.read(kOpenFilesFile)), TRY(descriptor_floor(loaded))));
+  restoring.parking = TRY(find_parking(loaded));
+
+  std::set<pid_t> taken;
+  for (const auto& rooms : loaded.rooms)
+    for (pid_t tid : TRY(thread_ids(rooms))) taken.insert(tid);
+  auto namespaces = TRY(open_namespaces(options.into));
+  Clocks before{loaded.tree.monotonic(), loaded.tree.boottime(), loaded.tree.realtime()};
+
+  Nursery nursery;
+  {
+    Seed seed = TRY(Seed::plant(restoring, namespaces, TRY(continuing_offsets(before)), taken));
+    TRY(clone_family(nursery, seed, loaded, restoring));
+  }
+  // The last room starts timers, so it waits until all memory is filled.
+  auto rooms = all_task_rooms();
+  for (auto& process : nursery.processes) TRY(furnish(restoring, process, rooms.first(rooms.size() - 1)));
+  for (auto& process : nursery.processes) TRY(furnish(restoring, process, rooms.last(1)));
+  for (auto& process : nursery.processes) TRY(in(fmt::format("pid {}", process.pid), prepare_thaw(restoring, process)));
+
+  RestoreReport report{.memory_bytes = restoring.memory_bytes};
+  std::set<pid_t> pids;
+  for (const auto& process : nursery.processes) pids.insert(process.pid);
+  for (const auto& process : loaded.tree.processes()) {
+    report.pids.push_back(process.pid());
+    if (!pids.contains(process.parent())) report.roots.push_back(process.pid());
+  }
+  if (options.before_thaw) TRY(options.before_thaw());
+  for (auto& process : nursery.processes) TRY(in(fmt::format("pid {}", process.pid), thaw(process)));
+  return report;
+}
+
+}  // namespace ks::engine

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/target/foothold.h"
+
+#include <elf.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace ks::engine {
+
+namespace {
+
+// From the bottom: room for the kernel to deliver a signal to a thread that has just been let go at its frame; the
+// frame (11 KiB with AMX); the scratch area.
+constexpr uint64_t kHeadroom = 8192, kFrameRoom = 16384;
+constexpr uint64_t kTotal = kHeadroom + kFrameRoom + Foothold::kScratchSize;
+
+constexpr uint64_t kIdentWord = 8;  // EI_ABIVERSION and the seven bytes from EI_PAD on: one word, written at once
+static_assert(EI_PAD == 9 && EI_NIDENT == EI_PAD + kLandingCode.size());
+
+bool all_zero(std::span<const std::byte> bytes) {
+  return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
+}
+
+Result<bool> is_unused(const RemoteMemory& memory, uint64_t base) {
+  std::vector<std::byte> bytes(kTotal);
+  TRY(memory.read({base}, bytes));
+  return all_zero(bytes);
+}
+
+Result<uint64_t> find_stack_pages(const StoppedProcess& process) {
+  const Vma* stack = process.area_named("[stack]");
+  if (!stack || !stack->has("gd") || !stack->has("wr") || stack->size() < kTotal)
+    return refuse("its main stack is gone, which is where we make system calls from");
+  if (TRY(is_unused(*process.memory, stack->start))) return stack->start;
+  // Writing below a stack grows it, like a push would.
+  uint64_t base = stack->start - kTotal;
+  std::byte zero{0};
+  TRY(in("growing the main stack", process.memory->write({base}, std::span(&zero, 1))));
+  return base;
+}
+
+}  // namespace
+
+Foothold::Foothold(StoppedProcess& process, uint64_t code, uint64_t base, uint64_t original_word)
+    : process_(&process), code_(code), base_(base), original_word_(original_word) {}
+
+Foothold::Foothold(Foothold&& other) noexcept
+    : process_(std::exchange(other.process_, nullptr)),
+      code_(other.code_),
+      base_(other.base_),
+      original_word_(other.original_word_),
+      current_(std::exchange(other.current_, nullptr)),
+      calls_(std::move(other.calls_)) {}
+
+Foothold::~Foothold() {
+  if (process_) (void)abandon();
+}
+
+Result<Foothold> Foothold::establish(StoppedProcess& process) {
+  const Vma* vdso = process.area_named("[vdso]");
+  if (!vdso) return refuse("it has no vDSO, which is where we make system calls from");
+  uint64_t base = TRY(find_stack_pages(process));
+  uint64_t word_address = vdso->start + kIdentWord;
+  uint64_t original = TRY(process.leader().hold.peek_word(word_address));
+  uint64_t code_word = original & 0xff;
+  std::memcpy(reinterpret_cast<std::byte*>(&code_word) + 1, kLandingCode.data(), kLandingCode.size());
+  if (original == code_word)
+    original &= 0xff;  // an engine was killed here before
+  else if (original >> 8)
+    return refuse("the header of its vDSO is in use by somebody else");
+  TRY(process.leader().hold.poke_word(word_address, code_word));
+  return Foothold(process, word_address + 1, base, original);
+}
+
+RemoteAddress Foothold::scratch() const { return {base_ + kHeadroom + kFrameRoom}; }
+
+Result<RemoteCalls*> Foothold::on(StoppedThread& thread) {
+  if (current_ != &thread) {
+    TRY(leave());
+    TRY(enter(thread));
+  }
+  return &*calls_;
+}
+
+Result<> Foothold::enter(StoppedThread& thread) {
+  uint64_t frame = base_ + kHeadroom;
+  auto bytes = signal_frame(frame, restarted(thread.registers), thread.mask, thread.xstate);
+  if (bytes.size() > kFrameRoom) return fail("signal frame larger than expected");
+  TRY(process_->memory->write({frame}, bytes));
+  Registers landing = thread.registers;
+  landing.rip = code_ + kLandingReturn;
+  landing.rsp = frame + sizeof(uint64_t);
+  landing.rax = 0;
+  landing.orig_rax = ~0ull;
+  // In this order a thread that is let go between has either its own state or a frame that leads there.
+  TRY(thread.hold.set_registers(landing));
+  current_ = &thread;
+  TRY(thread.hold.set_signal_mask(kAllSignals));
+  calls_.emplace(thread.hold, landing, code_);
+  return {};
+}
+
+Result<> Foothold::leave() {
+  if (!current_) return {};
+  StoppedThread& thread = *std::exchange(current_, nullptr);
+  bool used = calls_ && calls_->used();
+  calls_.reset();
+  if (!thread.hold.tid()) return {};  // died
+  if (used) {
+    // A restart of the interrupted call happens only on the way out of a stop inside signal delivery, and after our
+    // last call the thread is in a system call stop.
+    TRY(thread.hold.interrupt());
+    TRY(thread.hold.resume());
+    int signal = 0;
+    auto stop = TRY(thread.hold.wait(&signal));
+    while (stop == SeizedThread::Stop::signal) {
+      TRY(thread.hold.resume(signal));
+      stop = TRY(thread.hold.wait(&signal));
+    }
+    if (stop == SeizedThread::Stop::gone) return fail("died under our hands", ESRCH);
+  }
+  TRY(thread.hold.set_signal_mask(thread.mask));
+  return thread.hold.set_registers(thread.registers);
+}
+
+Result<> Foothold::abandon() {
+  StoppedProcess& process = *std::exchange(process_, nullptr);
+  auto left = leave();
+  if (!process.leader().hold.tid()) return left;
+  std::vector<std::byte> zeros(kTotal);
+  auto wiped = process.memory->write({base_}, zeros);
+  auto restored = process.leader().hold.poke_word(code_ - 1, original_word_);
+  TRY(std::move(left));
+  TRY(std::move(wiped));
+  return restored;
+}
+
+}  // namespace ks::engine

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// A process of which every thread is stopped, and what was read of it from outside.
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "engine/kernel/proc.h"
+#include "engine/target/remote.h"
+#include "engine/target/thread.h"
+
+namespace ks::engine {
+
+struct StoppedThread {
+  SeizedThread hold;
+  bool job_control_stop = false;
+  Registers registers{};           // to go on with, as they must be set at a stop of the kernel's choosing
+  uint64_t mask = 0;
+  std::vector<std::byte> xstate;
+  RseqConfiguration rseq;
+
+  pid_t tid() const { return hold.tid(); }
+};
+
+struct StoppedProcess {
+  pid_t pid = 0;
+  bool zombie = false;
+  std::vector<StoppedThread> threads;  // the leader first
+  StatLine stat;
+  Status status;
+  std::vector<Vma> areas;
+  std::optional<RemoteMemory> memory;
+
+  StoppedThread& leader() { return threads.front(); }
+  std::string proc(std::string_view name) const;  // "/proc/PID/name"
+  const Vma* area_named(std::string_view path) const;
+};
+
+std::string proc_path(pid_t pid, std::string_view name);
+
+}  // namespace ks::engine

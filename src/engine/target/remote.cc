@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/target/remote.h"
+
+#include <fmt/format.h>
+#include <sys/uio.h>
+
+#include "base/file.h"
+
+namespace ks::engine {
+
+Result<RemoteMemory> RemoteMemory::open(pid_t pid) {
+  Fd mem = TRY(open_file(fmt::format("/proc/{}/mem", pid), O_RDWR));
+  return RemoteMemory(pid, std::move(mem));
+}
+
+Result<> RemoteMemory::read(RemoteAddress from, std::span<std::byte> into) const {
+  while (!into.empty()) {
+    iovec local{into.data(), into.size()};
+    iovec remote{reinterpret_cast<void*>(from.value), into.size()};
+    ssize_t got = ::process_vm_readv(pid_, &local, 1, &remote, 1, 0);
+    if (got <= 0)  // not readable by the program itself
+      got = ::pread(mem_.get(), into.data(), into.size(), static_cast<off_t>(from.value));
+    if (got < 0) return fail_errno(fmt::format("reading memory at {:x}", from.value));
+    if (got == 0) return fail(fmt::format("reading memory at {:x}: nothing there", from.value), EFAULT);
+    into = into.subspan(static_cast<size_t>(got));
+    from.value += static_cast<uint64_t>(got);
+  }
+  return {};
+}
+
+Result<> RemoteMemory::write(RemoteAddress to, std::span<const std::byte> bytes) const {
+  while (!bytes.empty()) {
+    iovec local{const_cast<std::byte*>(bytes.data()), bytes.size()};
+    iovec remote{reinterpret_cast<void*>(to.value), bytes.size()};
+    ssize_t put = ::process_vm_writev(pid_, &local, 1, &remote, 1, 0);
+    if (put <= 0) put = ::pwrite(mem_.get(), bytes.data(), bytes.size(), static_cast<off_t>(to.value));
+    if (put < 0) return fail_errno(fmt::format("writing memory at {:x}", to.value));
+    if (put == 0) return fail(fmt::format("writing memory at {:x}: nothing there", to.value), EFAULT);
+    bytes = bytes.subspan(static_cast<size_t>(put));
+    to.value += static_cast<uint64_t>(put);
+  }
+  return {};
+}
+
+}  // namespace ks::engine

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/target/remote_calls.h"
+
+#include <fmt/format.h>
+
+namespace ks::engine {
+
+Result<uint64_t> RemoteCalls::call(long number, const SyscallArguments& arguments) {
+  used_ = true;
+  TRY(thread_->set_registers(at_syscall(base_, instruction_, number, arguments)));
+  // Stepping over the instruction would be quicker, but forces a SIGTRAP on the thread, which takes away an ignored
+  // or blocked one; and a thread let go in the middle of a step dies of it.
+  for (int stop = 0; stop < 2; ++stop) {
+    TRY(thread_->resume_to_syscall());
+    auto reached = TRY(thread_->wait());
+    // A job-control stop that was under way comes first; what follows it is ours.
+    while (reached == SeizedThread::Stop::group || reached == SeizedThread::Stop::event) {
+      TRY(thread_->resume_to_syscall());
+      reached = TRY(thread_->wait());
+    }
+    if (reached == SeizedThread::Stop::gone) return fail("died under our hands", ESRCH);
+    if (reached != SeizedThread::Stop::syscall)
+      return fail(fmt::format("remote system call {}: a signal came between", number), EINTR);
+  }
+  long result = syscall_result(TRY(thread_->registers()));
+  if (result < 0 && result > -4096) return fail_errno(fmt::format("remote system call {}", number), static_cast<int>(-result));
+  return static_cast<uint64_t>(result);
+}
+
+}  // namespace ks::engine

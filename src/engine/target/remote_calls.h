@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// System calls made by another process on our behalf.
+#pragma once
+
+#include <concepts>
+#include <type_traits>
+
+#include "base/result.h"
+#include "engine/kernel/x86_64/registers.h"
+#include "engine/target/remote.h"
+#include "engine/target/thread.h"
+
+namespace ks::engine {
+
+template <class T>
+uint64_t as_argument(T value) {
+  if constexpr (std::is_same_v<T, RemoteAddress>)
+    return value.value;
+  else
+    return static_cast<uint64_t>(static_cast<int64_t>(value));  // -1 stays all ones
+}
+
+class RemoteCalls {
+ public:
+  // `instruction` is a system call instruction in the thread's memory; `base` are the registers for all that is
+  // not an argument, the stack pointer above all.
+  RemoteCalls(SeizedThread& thread, const Registers& base, uint64_t instruction)
+      : thread_(&thread), base_(base), instruction_(instruction) {}
+
+  // What the call returned; an error of the call itself comes with its errno.
+  template <class... Arguments>
+    requires(sizeof...(Arguments) <= 6)
+  Result<uint64_t> operator()(long number, Arguments... arguments) {
+    return call(number, SyscallArguments{as_argument(arguments)...});
+  }
+
+  SeizedThread& thread() { return *thread_; }
+  uint64_t instruction() const { return instruction_; }
+  void move_instruction(uint64_t to) { instruction_ = to; }
+  const Registers& base() const { return base_; }
+  bool used() const { return used_; }
+
+ private:
+  Result<uint64_t> call(long number, const SyscallArguments& arguments);
+  SeizedThread* thread_;
+  Registers base_;
+  uint64_t instruction_;
+  bool used_ = false;
+};
+
+}  // namespace ks::engine

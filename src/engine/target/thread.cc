@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/target/thread.h"
+
+#include <elf.h>
+#include <fmt/format.h>
+#include <linux/ptrace.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <sys/syscall.h>
+
+namespace ks::engine {
+
+namespace {
+
+// libc's ptrace() is variadic and its header collides with the kernel's; the system call itself is neither.
+long trace(unsigned long request, pid_t tid, unsigned long address, const void* data) {
+  return ::syscall(SYS_ptrace, request, tid, address, data);
+}
+
+const void* as_data(unsigned long value) { return reinterpret_cast<const void*>(value); }
+
+constexpr unsigned long kGetRegs = 12, kSetRegs = 13, kPeekText = 1, kPokeText = 4, kCont = 7, kDetach = 17,
+                        kSingleStep = 9, kSyscall = 24;
+constexpr int kSyscallStop = SIGTRAP | 0x80;  // PTRACE_O_TRACESYSGOOD
+
+static_assert(sizeof(RseqConfiguration) == sizeof(ptrace_rseq_configuration));
+
+}  // namespace
+
+SeizedThread::SeizedThread(SeizedThread&& other) noexcept : tid_(std::exchange(other.tid_, 0)) {}
+
+SeizedThread& SeizedThread::operator=(SeizedThread&& other) noexcept {
+  std::swap(tid_, other.tid_);
+  return *this;
+}
+
+SeizedThread::~SeizedThread() {
+  if (tid_) (void)detach();  // a thread that is not stopped is detached by the kernel at our end
+}
+
+Result<SeizedThread> SeizedThread::seize(pid_t tid) {
+  if (trace(PTRACE_SEIZE, tid, 0, as_data(PTRACE_O_TRACESYSGOOD))) return fail_errno("seize");
+  return SeizedThread(tid);
+}
+
+Result<> SeizedThread::interrupt() {
+  if (trace(PTRACE_INTERRUPT, tid_, 0, nullptr)) return fail_errno("interrupt");
+  return {};
+}
+
+Result<SeizedThread::Stop> SeizedThread::decode(int status, int* signal) {
+  if (!WIFSTOPPED(status)) {
+    tid_ = 0;
+    return Stop::gone;
+  }
+  int stop_signal = WSTOPSIG(status);
+  if (signal) *signal = stop_signal;
+  if (status >> 16 == PTRACE_EVENT_STOP) return stop_signal == SIGTRAP ? Stop::event : Stop::group;
+  if (stop_signal == kSyscallStop) return Stop::syscall;
+  return Stop::signal;
+}
+
+Result<SeizedThread::Stop> SeizedThread::wait(int* signal) {
+  int status;
+  while (::waitpid(tid_, &status, __WALL) < 0)
+    if (errno != EINTR) return fail_errno("wait");
+  return decode(status, signal);
+}
+
+Result<bool> SeizedThread::poll(Stop& stop, int* signal) {
+  int status;
+  pid_t got = ::waitpid(tid_, &status, __WALL | WNOHANG);
+  if (got < 0) return fail_errno("wait");
+  if (got == 0) return false;
+  stop = TRY(decode(status, signal));
+  return true;
+}
+
+Result<> SeizedThread::resume(int signal) {
+  if (trace(kCont, tid_, 0, as_data(static_cast<unsigned long>(signal)))) return fail_errno("resume");
+  return {};
+}
+
+Result<> SeizedThread::resume_to_syscall() {
+  if (trace(kSyscall, tid_, 0, nullptr)) return fail_errno("resume");
+  return {};
+}
+
+Result<> SeizedThread::step() {
+  if (trace(kSingleStep, tid_, 0, nullptr)) return fail_errno("step");
+  return {};
+}
+
+Result<> SeizedThread::detach() {
+  // Of a thread that has not stopped yet the kernel keeps us the tracer.
+  if (trace(kDetach, tid_, 0, nullptr)) return fail_errno("detach");
+  tid_ = 0;
+  return {};
+}
+
+Result<> SeizedThread::kill_with_us() {
+  if (trace(PTRACE_SETOPTIONS, tid_, 0, as_data(PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL)))
+    return fail_errno("set options");
+  return {};
+}
+
+Result<Registers> SeizedThread::registers() const {
+  Registers registers;
+  if (trace(kGetRegs, tid_, 0, &registers)) return fail_errno("reading registers");
+  return registers;
+}
+
+Result<> SeizedThread::set_registers(const Registers& registers) {
+  if (trace(kSetRegs, tid_, 0, &registers)) return fail_errno("setting registers");
+  return {};
+}
+
+Result<std::vector<std::byte>> SeizedThread::xstate() const {
+  std::vector<std::byte> state(16384);  // AMX needs 11 KiB
+  iovec vector{state.data(), state.size()};
+  if (trace(PTRACE_GETREGSET, tid_, NT_X86_XSTATE, &vector)) return fail_errno("reading extended registers");
+  if (vector.iov_len == state.size()) return fail("extended registers larger than expected");
+  state.resize(vector.iov_len);
+  return state;
+}
+
+Result<> SeizedThread::set_xstate(std::span<const std::byte> xstate) {
+  iovec vector{const_cast<std::byte*>(xstate.data()), xstate.size()};
+  if (trace(PTRACE_SETREGSET, tid_, NT_X86_XSTATE, &vector)) return fail_errno("setting extended registers");
+  return {};
+}
+
+Result<uint64_t> SeizedThread::signal_mask() const {
+  uint64_t mask;
+  if (trace(PTRACE_GETSIGMASK, tid_, sizeof mask, &mask)) return fail_errno("reading the signal mask");
+  return mask;
+}
+
+Result<> SeizedThread::set_signal_mask(uint64_t mask) {
+  if (trace(PTRACE_SETSIGMASK, tid_, sizeof mask, &mask)) return fail_errno("setting the signal mask");
+  return {};
+}
+
+Result<std::vector<siginfo_t>> SeizedThread::peek_signals(bool shared) const {
+  std::vector<siginfo_t> signals;
+  for (;;) {
+    siginfo_t batch[32];
+    ptrace_peeksiginfo_args arguments{.off = signals.size(),
+                                      .flags = shared ? PTRACE_PEEKSIGINFO_SHARED : 0u,
+                                      .nr = static_cast<int>(std::size(batch))};
+    long got = trace(PTRACE_PEEKSIGINFO, tid_, reinterpret_cast<unsigned long>(&arguments), batch);
+    if (got < 0) return fail_errno("reading pending signals");
+    signals.insert(signals.end(), batch, batch + got);
+    if (got < static_cast<long>(std::size(batch))) return signals;
+  }
+}
+
+Result<RseqConfiguration> SeizedThread::rseq() const {
+  RseqConfiguration configuration;
+  if (trace(PTRACE_GET_RSEQ_CONFIGURATION, tid_, sizeof configuration, &configuration) < 0)
+    return fail_errno("reading the rseq registration");
+  return configuration;
+}
+
+Result<uint64_t> SeizedThread::peek_word(uint64_t address) const {
+  uint64_t word;  // the system call, unlike the library function, stores the word at `data`
+  if (trace(kPeekText, tid_, address, &word)) return fail_errno(fmt::format("peek {:x}", address));
+  return word;
+}
+
+Result<> SeizedThread::poke_word(uint64_t address, uint64_t word) {
+  if (trace(kPokeText, tid_, address, as_data(word))) return fail_errno(fmt::format("poke {:x}", address));
+  return {};
+}
+
+}  // namespace ks::engine

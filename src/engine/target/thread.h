@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// One thread of another process under ptrace(2). Every request comes from the thread that seized it.
+#pragma once
+
+#include <signal.h>
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/result.h"
+#include "engine/kernel/x86_64/registers.h"
+
+namespace ks::engine {
+
+// struct ptrace_rseq_configuration
+struct RseqConfiguration {
+  uint64_t address = 0;
+  uint32_t size = 0, signature = 0, flags = 0, padding = 0;
+};
+
+class SeizedThread {
+ public:
+  enum class Stop { event, group, syscall, signal, gone };
+
+  // Does not stop it. An error with ESRCH: it has ended meanwhile.
+  static Result<SeizedThread> seize(pid_t tid);
+  // A child that clone3 with CLONE_PTRACE has handed to us; it waits to be stopped.
+  static SeizedThread adopt(pid_t tid) { return SeizedThread(tid); }
+
+  SeizedThread(SeizedThread&& other) noexcept;
+  SeizedThread& operator=(SeizedThread&& other) noexcept;
+  ~SeizedThread();  // detaches: the thread runs on
+
+  pid_t tid() const { return tid_; }
+
+  Result<> interrupt();
+  // Waits for the next stop. `signal` is what is about to be delivered at a Stop::signal.
+  Result<Stop> wait(int* signal = nullptr);
+  // As wait(), or nothing yet (Stop::gone is a stop too).
+  Result<bool> poll(Stop& stop, int* signal = nullptr);
+
+  Result<> resume(int signal = 0);
+  Result<> resume_to_syscall();
+  Result<> step();
+  Result<> detach();
+  // The kernel kills the thread should this program end.
+  Result<> kill_with_us();
+  // Not ours any more: it is dead, or somebody else's.
+  void forget() { tid_ = 0; }
+
+  Result<Registers> registers() const;
+  Result<> set_registers(const Registers& registers);
+  Result<std::vector<std::byte>> xstate() const;
+  Result<> set_xstate(std::span<const std::byte> xstate);
+  Result<uint64_t> signal_mask() const;
+  Result<> set_signal_mask(uint64_t mask);
+  // Queued signals, not consumed: the thread's own or those of its process.
+  Result<std::vector<siginfo_t>> peek_signals(bool shared) const;
+  Result<RseqConfiguration> rseq() const;
+  // One aligned word, whatever its page's protection; the page becomes private to the process.
+  Result<uint64_t> peek_word(uint64_t address) const;
+  Result<> poke_word(uint64_t address, uint64_t word);
+
+ private:
+  explicit SeizedThread(pid_t tid) : tid_(tid) {}
+  Result<Stop> decode(int status, int* signal);
+  pid_t tid_ = 0;
+};
+
+// All but SIGTRAP, which ptrace needs. (SIGKILL and SIGSTOP cannot be blocked.)
+inline constexpr uint64_t kAllSignals = ~(uint64_t{1} << (SIGTRAP - 1));
+
+}  // namespace ks::engine

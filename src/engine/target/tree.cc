@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/target/tree.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <set>
+#include <thread>
+
+#include "base/file.h"
+#include "base/text.h"
+
+namespace ks::engine {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using namespace std::chrono_literals;
+
+constexpr auto kStopLimit = 200ms;  // a running thread stops within a tick
+constexpr auto kFreezeLimit = 5s;   // of all attempts
+
+Result<> add_pids(std::string_view text, std::vector<pid_t>& pids) {
+  for (auto word : split_words(text)) {
+    auto pid = parse_number<pid_t>(word);
+    if (!pid) return fail("not a process list: " + std::string(text));
+    // A process in another pid namespace than ours shows as 0.
+    if (*pid == 0) return refuse("a process lies outside this pid namespace");
+    pids.push_back(*pid);
+  }
+  return {};
+}
+
+Result<std::vector<pid_t>> list_cgroup(const std::string& directory) {
+  std::vector<pid_t> pids;
+  TRY(add_pids(TRY(read_file(directory + "/cgroup.procs")), pids));
+  std::error_code error;
+  std::filesystem::directory_iterator below(directory, error);
+  if (error) return fail(directory + ": " + error.message(), error.value());
+  for (const auto& entry : below) {
+    if (!entry.is_directory(error)) continue;
+    auto inner = list_cgroup(entry.path());
+    if (!inner && inner.error().code == ENOENT) continue;  // removed meanwhile
+    for (pid_t pid : TRY(std::move(inner))) pids.push_back(pid);
+  }
+  return pids;
+}
+
+Result<std::vector<pid_t>> list_tree(pid_t root) {
+  std::vector<pid_t> pids{root};
+  for (size_t at = 0; at < pids.size(); ++at) {
+    auto tids = list_directory(proc_path(pids[at], "task"));
+    if (!tids) {
+      if (at == 0) return fail(fmt::format("pid {}: no such process", root), ESRCH);
+      continue;
+    }
+    for (const auto& tid : *tids)
+      if (auto children = read_file(proc_path(pids[at], "task/" + tid + "/children")))
+        TRY(add_pids(*children, pids));
+  }
+  return pids;
+}
+
+Result<std::vector<pid_t>> list_threads(pid_t pid) {
+  std::vector<pid_t> tids;
+  auto names = list_directory(proc_path(pid, "task"));
+  if (!names) return tids;  // it has ended
+  for (const auto& name : *names)
+    if (auto tid = parse_number<pid_t>(name)) tids.push_back(*tid);
+  std::ranges::sort(tids, [&](pid_t a, pid_t b) { return std::pair(a != pid, a) < std::pair(b != pid, b); });
+  return tids;
+}
+
+Result<bool> is_dead(pid_t pid, pid_t tid) {
+  auto text = read_file(proc_path(pid, fmt::format("task/{}/stat", tid)));
+  if (!text) return true;
+  char state = TRY(parse_stat(*text)).state;
+  return state == 'Z' || state == 'X';
+}
+
+// Waits until the thread is in a stop that leaves its state alone; false: it is gone.
+Result<bool> await_stop(StoppedThread& thread, Clock::time_point limit) {
+  for (auto pause = 20us;; pause = std::min(pause * 2, std::chrono::microseconds(1000))) {
+    SeizedThread::Stop stop;
+    int signal = 0;
+    if (!TRY(thread.hold.poll(stop, &signal))) {
+      if (Clock::now() > limit) return fail("does not stop", EAGAIN);
+      std::this_thread::sleep_for(pause);
+      continue;
+    }
+    switch (stop) {
+      case SeizedThread::Stop::gone:
+        return false;
+      case SeizedThread::Stop::signal:
+      case SeizedThread::Stop::syscall:
+        // The signal was on its way before our interrupt, which is still to come.
+        TRY(thread.hold.resume(stop == SeizedThread::Stop::signal ? signal : 0));
+        break;
+      case SeizedThread::Stop::group:
+        thread.job_control_stop = true;
+        return true;
+      case SeizedThread::Stop::event:
+        return true;
+    }
+  }
+}
+
+// Lets all go. A thread that has been told to stop and has not can be let go only once it has, for which it may
+// need the others.
+void release(std::vector<StoppedProcess>& processes) {
+  std::vector<SeizedThread> late;
+  for (auto& process : processes)
+    for (auto& thread : process.threads)
+      if (thread.tid() && !thread.hold.detach()) late.push_back(std::move(thread.hold));
+  processes.clear();
+  auto limit = Clock::now() + kStopLimit;
+  while (!late.empty() && Clock::now() < limit) {
+    std::erase_if(late, [](SeizedThread& thread) {
+      SeizedThread::Stop stop;
+      int signal = 0;
+      auto polled = thread.poll(stop, &signal);
+      if (polled && !*polled) return false;
+      if (polled && thread.tid() && stop == SeizedThread::Stop::signal) return !thread.resume(signal);
+      if (thread.tid() && !thread.detach()) thread.forget();  // it has died
+      return true;
+    });
+    std::this_thread::sleep_for(1ms);
+  }
+}
+
+// Seizes what is not seized yet; true if there was anything.
+Result<bool> seize_more(const std::vector<pid_t>& pids, std::vector<StoppedProcess>& processes, Clock::time_point limit) {
+  std::vector<std::pair<size_t, size_t>> fresh;
+  bool found = false;
+  for (pid_t pid : pids) {
+    if (pid == ::getpid()) return refuse("the target contains kernel-swap itself");
+    auto known = std::ranges::find(processes, pid, &StoppedProcess::pid);
+    if (known == processes.end()) {
+      known = processes.insert(processes.end(), StoppedProcess{.pid = pid});
+      found = true;
+    }
+    for (pid_t tid : TRY(list_threads(pid))) {
+      if (known->zombie || std::ranges::find(known->threads, tid, &StoppedThread::tid) != known->threads.end()) continue;
+      auto thread = SeizedThread::seize(tid);
+      if (!thread) {
+        if (!TRY(is_dead(pid, tid)))
+          return in(fmt::format("pid {}: thread {}", pid, tid), Result<bool>(std::unexpected(thread.error())));
+        if (tid == pid && !known->zombie) known->zombie = found = true;
+        continue;
+      }
+      TRY(thread->interrupt());
+      known->threads.push_back({.hold = *std::move(thread)});
+      fresh.emplace_back(known - processes.begin(), known->threads.size() - 1);
+      found = true;
+    }
+  }
+  for (auto [process, index] : fresh) {
+    StoppedThread& thread = processes[process].threads[index];
+    pid_t tid = thread.tid();
+    TRY(in(fmt::format("pid {}: thread {}", processes[process].pid, tid), await_stop(thread, limit)));
+  }
+  for (auto& process : processes) std::erase_if(process.threads, [](auto& thread) { return thread.tid() == 0; });
+  return found;
+}
+
+Result<> read_outside(StoppedProcess& process) {
+  process.stat = TRY(parse_stat(TRY(read_file(process.proc("stat")))));
+  process.status = TRY(parse_status(TRY(read_file(process.proc("status")))));
+  if (process.zombie) return {};
+  process.memory = TRY(RemoteMemory::open(process.pid));
+  for (auto& thread : process.threads) {
+    thread.registers = TRY(thread.hold.registers());
+    thread.mask = TRY(thread.hold.signal_mask());
+    thread.xstate = TRY(thread.hold.xstate());
+    thread.rseq = TRY(thread.hold.rseq());
+  }
+  process.areas = TRY(parse_smaps(TRY(read_file(process.proc("smaps")))));
+  return {};
+}
+
+Result<> put_parents_first(std::vector<StoppedProcess>& processes) {
+  std::vector<StoppedProcess> ordered;
+  std::set<pid_t> placed, all;
+  for (auto& process : processes) all.insert(process.pid);
+  while (ordered.size() < processes.size()) {
+    size_t before = ordered.size();
+    for (auto& process : processes)
+      if (!placed.contains(process.pid) &&
+          (!all.contains(process.stat.ppid) || placed.contains(process.stat.ppid))) {
+        placed.insert(process.pid);
+        ordered.push_back(std::move(process));
+        process.pid = 0;
+        placed.insert(0);
+      }
+    if (ordered.size() == before) return fail("the process tree has a cycle");
+  }
+  processes = std::move(ordered);
+  return {};
+}
+
+}  // namespace
+
+Result<FrozenTree> FrozenTree::freeze(const std::string& cgroup, pid_t root) {
+  auto give_up = Clock::now() + kFreezeLimit;
+  for (auto pause = 10ms;; pause *= 2) {
+    FrozenTree tree;
+    auto stopped = [&]() -> Result<> {
+      // A thread that is not stopped yet may start others, so we look again until nothing is new.
+      while (TRY(seize_more(TRY(cgroup.empty() ? list_tree(root) : list_cgroup(cgroup)), tree.processes_,
+                            Clock::now() + kStopLimit))) {
+      }
+      std::erase_if(tree.processes_, [](auto& process) { return process.threads.empty() && !process.zombie; });
+      return {};
+    }();
+    if (!stopped) {
+      if (stopped.error().code != EAGAIN || Clock::now() > give_up) return std::unexpected(stopped.error());
+      release(tree.processes_);
+      std::this_thread::sleep_for(pause);
+      continue;
+    }
+    if (tree.processes_.empty()) return fail("no process to checkpoint", ESRCH);
+    for (auto& process : tree.processes_) TRY(in(fmt::format("pid {}", process.pid), read_outside(process)));
+    TRY(put_parents_first(tree.processes_));
+    return tree;
+  }
+}
+
+Result<> FrozenTree::kill_with_us() {
+  for (auto& process : processes_)
+    for (auto& thread : process.threads) TRY(thread.hold.kill_with_us());
+  return {};
+}
+
+Result<> FrozenTree::kill() {
+  for (auto& process : processes_)
+    if (::kill(process.pid, SIGKILL) && errno != ESRCH) return fail_errno(fmt::format("kill {}", process.pid));
+  for (auto& process : processes_) {
+    // The leader becomes waitable only after its other threads are reaped.
+    while (!process.threads.empty()) {
+      SeizedThread& thread = process.threads.back().hold;
+      while (thread.tid() && TRY(thread.wait()) != SeizedThread::Stop::gone) TRY(thread.resume(SIGKILL));
+      process.threads.pop_back();
+    }
+  }
+  auto limit = Clock::now() + kFreezeLimit;
+  for (auto& process : processes_)
+    // Its parent, or init, reaps it; a parent that never does keeps a zombie, as with any death.
+    while (!TRY(is_dead(process.pid, process.pid))) {
+      if (Clock::now() > limit) return fail(fmt::format("pid {} does not die", process.pid));
+      std::this_thread::sleep_for(200us);
+    }
+  processes_.clear();
+  return {};
+}
+
+}  // namespace ks::engine

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <array>
+
+#include "engine/task/room.h"
+
+namespace ks::engine {
+
+extern const TaskRoom kMemory, kVdso, kLayout, kDescriptors, kDirectories, kThreads, kScheduling, kSettings, kCredentials,
+    kSignals;
+
+std::span<const TaskRoom* const> all_task_rooms() {
+  static constexpr std::array rooms = {
+      &kMemory,       // first: it must be mapped before anything can point into it
+      &kVdso,         // while its place is known to be free
+      &kLayout,       // the executable, found among the mapped files
+      &kDescriptors,  // from here on the engine's own descriptors are gone from the process
+      &kDirectories,
+      &kThreads,      // share all of the above
+      &kScheduling,
+      &kSettings,
+      &kCredentials,  // after all that needs privilege
+      &kSignals,      // last: timers begin to run
+  };
+  return rooms;
+}
+
+}  // namespace ks::engine

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+
+#include "base/result.h"
+#include "engine/target/remote_calls.h"
+
+namespace ks::engine {
+
+// clone3(2) made by another task. The child gets exactly this PID, is ours from birth and waits; its state is the
+// caller's.
+Result<SeizedThread> remote_clone(RemoteCalls& caller, const RemoteMemory& memory, RemoteAddress scratch, uint64_t flags,
+                                  int exit_signal, pid_t tid);
+
+}  // namespace ks::engine

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The descriptor table of a process: numbers that lead to open files.
+#include <fcntl.h>
+#include <sys/syscall.h>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "engine/descriptors.pb.h"
+#include "engine/task/room.h"
+
+namespace ks::engine {
+
+namespace {
+
+Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
+  image::Descriptors out;
+  for (const auto& descriptor : dumping.descriptors.at(process.stopped.pid)) {
+    auto* written = out.add_descriptors();
+    written->set_number(static_cast<uint32_t>(descriptor.number));
+    written->set_file(descriptor.file);
+    written->set_close_on_exec(descriptor.close_on_exec);
+  }
+  process.put(room.name, room.version, out);
+  return {};
+}
+
+Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom& room) {
+  auto table = TRY(process.read<image::Descriptors>(room.name, room.version));
+  // The process has the engine's descriptors, which all lie above the highest number here. What is not replaced
+  // is closed.
+  uint32_t next = 0;
+  for (const auto& descriptor : table.descriptors()) {
+    std::string label = fmt::format("fd {}", descriptor.number());
+    if (descriptor.number() > next)
+      TRY(in("close_range", process.leader()(SYS_close_range, next, descriptor.number() - 1, 0)));
+    int source = TRY(in(label, restoring.open_file(descriptor.file())));
+    if (source <= static_cast<int>(descriptor.number())) return fail(label + ": overlaps the engine's own");
+    TRY(in(label, process.leader()(SYS_dup3, source, descriptor.number(), descriptor.close_on_exec() ? O_CLOEXEC : 0)));
+    next = descriptor.number() + 1;
+  }
+  TRY(in("close_range", process.leader()(SYS_close_range, next, ~0u, 0)));
+  return {};
+}
+
+}  // namespace
+
+extern const TaskRoom kDescriptors;
+const TaskRoom kDescriptors{.name = "descriptors", .version = 1, .dump = dump, .restore = restore};
+
+}  // namespace ks::engine

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Areas of memory and the pages in them.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include <array>
+
+#include "base/file.h"
+#include "engine/context/mapped_files.h"
+#include "engine/context/pages.h"
+#include "engine/context/shared_memory.h"
+#include "engine/memory.pb.h"
+#include "engine/task/room.h"
+
+namespace ks::engine {
+
+namespace {
+
+struct Advice {
+  std::string_view flag;
+  int advice;
+};
+// VmFlags that madvise(2) sets (Documentation/filesystems/proc.rst).
+constexpr std::array kAdvice = {
+    Advice{"sr", MADV_SEQUENTIAL}, Advice{"rr", MADV_RANDOM},       Advice{"dc", MADV_DONTFORK},
+    Advice{"dd", MADV_DONTDUMP},   Advice{"wf", MADV_WIPEONFORK},   Advice{"hg", MADV_HUGEPAGE},
+    Advice{"nh", MADV_NOHUGEPAGE}, Advice{"mg", MADV_MERGEABLE},
+};
+
+// Flags that follow from what is restored anyway.
+constexpr std::array<std::string_view, 14> kImplied = {"rd", "wr", "ex", "sh", "mr", "mw", "me",
+                                                       "ms", "gd", "ac", "nr", "sd", "lo", "lf"};
+
+struct Obstacle {
+  std::string_view flag, why;
+};
+constexpr std::array kObstacles = {
+    Obstacle{"ht", "huge pages of hugetlbfs, which are not supported yet"},
+    Obstacle{"io", "memory of a device"},
+    Obstacle{"pf", "memory of a device"},
+    Obstacle{"mm", "memory of a device"},
+    Obstacle{"um", "watched by userfaultfd"},
+    Obstacle{"uw", "watched by userfaultfd"},
+    Obstacle{"ui", "watched by userfaultfd"},
+    Obstacle{"ss", "a shadow stack, which is not supported yet"},
+    Obstacle{"sl", "sealed by mseal, which is not supported yet"},
+    Obstacle{"dp", "droppable memory, which is not supported yet"},
+};
+
+bool is_kernel_area(const Vma& area) {
+  return area.path == "[vsyscall]" || area.path == "[vdso]" || area.path.starts_with("[vvar");
+}
+
+std::string label(const Vma& area) {
+  return fmt::format("area {:x}-{:x}{}{}", area.start, area.end, area.path.empty() ? "" : " ", area.path);
+}
+
+// Why it cannot be carried, judged by flags and name alone.
+std::string obstacle(const Vma& area) {
+  for (const auto& flag : area.flags) {
+    for (const auto& [known, why] : kObstacles)
+      if (flag == known) return std::string(why);
+    bool harmless = std::ranges::find(kImplied, flag) != kImplied.end() ||
+                    std::ranges::find(kAdvice, std::string_view(flag), &Advice::flag) != kAdvice.end();
+    if (!harmless) return "has the unknown property \"" + flag + "\"";
+  }
+  if (area.protection_key) return "has a protection key, which is not supported yet";
+  if (area.path.starts_with("/memfd:")) return "a memfd, which is not supported yet";
+  if (area.path.starts_with("/SYSV")) return "System V shared memory, which is not supported yet";
+  if (area.path.starts_with("/[aio]")) return "an asynchronous I/O ring, which is not supported yet";
+  if (area.path.starts_with("/anon_hugepage")) return "huge pages of hugetlbfs, which are not supported yet";
+  if (area.path.starts_with("anon_inode:")) return "memory of " + area.path + ", which is not supported yet";
+  bool known = area.path.empty() || area.path.starts_with('/') || area.path == "[heap]" || area.path == "[stack]" ||
+               area.path.starts_with("[anon:") || area.path.starts_with("[anon_shmem:");
+  if (!known) return "of an unknown kind";
+  return "";
+}
+
+bool is_shared_anonymous(const Vma& area) {
+  return area.shared && (area.path == "/dev/zero (deleted)" || area.path.starts_with("[anon_shmem:"));
+}
+
+std::string area_name(const Vma& area) {
+  for (std::string_view prefix : {"[anon:", "[anon_shmem:"})
+    if (area.path.starts_with(prefix)) return area.path.substr(prefix.size(), area.path.size() - prefix.size() - 1);
+  return "";
+}
+
+Result<> describe(Dumping& dumping, StoppedProcess& process, const Vma& area, image::Area& out) {
+  out.set_start(area.start);
+  out.set_end(area.end);
+  out.set_protection(static_cast<uint32_t>(area.protection));
+  out.set_shared(area.shared);
+  out.set_grows_down(area.has("gd"));
+  out.set_no_reserve(area.has("nr"));
+  out.set_lock(area.has("lf") ? 2 : area.has("lo") ? 1 : 0);
+  out.set_name(area_name(area));
+  for (const auto& [flag, advice] : kAdvice)
+    if (area.has(flag)) out.add_advice(advice);
+  if (area.inode == 0) return {};
+  std::string link = process.proc(fmt::format("map_files/{:x}-{:x}", area.start, area.end));
+  out.set_offset(area.offset);
+  if (is_shared_anonymous(area)) {
+    out.set_source(image::Area::SHARED_MEMORY);
+    out.set_id(TRY(dumping.shared_memory.add(link)));
+  } else {
+    out.set_source(image::Area::FILE);
+    bool writable = area.shared && area.has("mw") && area.has("wr");
+    out.set_id(TRY(dumping.mapped_files.add(process.pid, link, area.path, writable)));
+  }
+  return {};
+}
+
+Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
+  StoppedProcess& stopped = process.stopped;
+  image::Memory memory;
+  std::vector<PageRun> runs;
+  Fd pagemap = TRY(open_file(stopped.proc("pagemap"), O_RDONLY));
+  for (const Vma& area : stopped.areas) {
+    if (is_kernel_area(area)) continue;
+    if (auto why = obstacle(area); !why.empty()) {
+      dumping.refuse(stopped.pid, label(area), why);
+      continue;
+    }
+    auto described = describe(dumping, stopped, area, *memory.add_areas());
+    if (!described && described.error().refusal) {
+      dumping.refuse(stopped.pid, label(area), described.error().what);
+      continue;
+    }
+    TRY(in(label(area), std::move(described)));
+    if (area.shared) continue;
+    for (const PageRun& run : TRY(in(label(area), find_pages(dumping.kernel, pagemap.get(), area.start, area.end, false)))) {
+      if (!runs.empty() && runs.back().end == run.start)
+        runs.back().end = run.end;
+      else
+        runs.push_back(run);
+    }
+  }
+  for (const PageRun& run : runs) {
+    auto* out = memory.add_runs();
+    out->set_start(run.start);
+    out->set_end(run.end);
+    dumping.memory_bytes += run.end - run.start;
+  }
+  process.put(room.name, room.version, memory);
+  if (dumping.image) process.page_runs = std::move(runs);
+  return {};
+}
+
+Result<> map_area(Restoring& restoring, RestoredProcess& process, const image::Area& area) {
+  int flags = MAP_FIXED_NOREPLACE | (area.shared() ? MAP_SHARED : MAP_PRIVATE);
+  int fd = -1;
+  switch (area.source()) {
+    case image::Area::FILE:
+      fd = TRY(restoring.mapped_file(area.id()));
+      break;
+    case image::Area::SHARED_MEMORY:
+      fd = TRY(restoring.shared_segment(area.id()));
+      break;
+    default:
+      flags |= MAP_ANONYMOUS;
+  }
+  if (area.grows_down()) flags |= MAP_GROWSDOWN | MAP_STACK;
+  if (area.no_reserve()) flags |= MAP_NORESERVE;
+  uint64_t length = area.end() - area.start();
+  uint64_t at = TRY(process.leader()(SYS_mmap, area.start(), length, area.protection(), flags, fd, area.offset()));
+  if (at != area.start()) return fail(fmt::format("mapped at {:x}", at));
+  // Before anything is filled in: huge pages are given at the first touch.
+  for (int advice : area.advice()) TRY(in("madvise", process.leader()(SYS_madvise, area.start(), length, advice)));
+  if (!area.name().empty()) {
+    TRY(process.memory->write(process.scratch, std::as_bytes(std::span(area.name().c_str(), area.name().size() + 1))));
+    TRY(in("naming it", process.leader()(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, area.start(), length, process.scratch)));
+  }
+  return {};
+}
+
+Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom& room) {
+  auto memory = TRY(process.read<image::Memory>(room.name, room.version));
+  for (const auto& area : memory.areas())
+    TRY(in(fmt::format("area {:x}-{:x}", area.start(), area.end()), map_area(restoring, process, area)));
+  std::vector<PageRun> runs;
+  for (const auto& run : memory.runs()) runs.push_back({run.start(), run.end()});
+  restoring.memory_bytes += TRY(read_pages(restoring.image, pages_file(process.pid), runs, *process.memory));
+  for (const auto& area : memory.areas())
+    if (area.lock())
+      TRY(in("mlock", process.leader()(SYS_mlock2, area.start(), area.end() - area.start(),
+                                       area.lock() == 2 ? MLOCK_ONFAULT : 0)));
+  return {};
+}
+
+}  // namespace
+
+extern const TaskRoom kMemory;
+const TaskRoom kMemory{.name = "memory", .version = 1, .dump = dump, .restore = restore};
+
+}  // namespace ks::engine

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/task/obstacles.h"
+
+#include <fmt/format.h>
+#include <linux/kcmp.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+#include "base/file.h"
+#include "base/text.h"
+
+namespace ks::engine {
+
+namespace {
+
+Result<bool> check_confinement(Dumping& dumping, const StoppedProcess& process) {
+  bool callable = true;
+  for (const StoppedThread& thread : process.threads) {
+    auto status = TRY(parse_status(TRY(read_file(process.proc(fmt::format("task/{}/status", thread.tid()))))));
+    if (status.seccomp) {
+      dumping.refuse(process.pid, fmt::format("thread {}", thread.tid()), "has a seccomp filter, which is not supported yet");
+      callable = false;
+    }
+    if (status.thread_features.find("shstk") != std::string::npos) {
+      dumping.refuse(process.pid, fmt::format("thread {}", thread.tid()), "has a shadow stack, which is not supported yet");
+      callable = false;
+    }
+  }
+  auto label = read_file(process.proc("attr/current"));
+  auto own = read_file("/proc/self/attr/current");
+  if (label) {
+    std::string_view text = trim(std::string_view(label->c_str()));
+    if (!text.empty() && text != "unconfined" && (!own || *own != *label))
+      dumping.refuse(process.pid, "security label", "is confined as \"" + std::string(text) + "\", which is not supported yet");
+  }
+  return callable;
+}
+
+Result<> check_threads_share(Dumping& dumping, const StoppedProcess& process) {
+  for (const StoppedThread& thread : process.threads)
+    for (auto [type, what] : {std::pair(KCMP_FILES, "descriptors"), std::pair(KCMP_FS, "working directory")}) {
+      long order = ::syscall(SYS_kcmp, process.pid, thread.tid(), type, 0, 0);
+      if (order < 0) return fail_errno("kcmp");
+      if (order != 0)
+        dumping.refuse(process.pid, fmt::format("thread {}", thread.tid()),
+                       fmt::format("has {} of its own, which is not supported yet", what));
+    }
+  return {};
+}
+
+struct Namespace {
+  const char* name;
+  bool made_by_systemd;  // the unit's sandbox has it again when the unit starts
+};
+constexpr std::array kNamespaces = {Namespace{"mnt", true},  Namespace{"uts", true},     Namespace{"ipc", false},
+                                    Namespace{"net", false}, Namespace{"cgroup", false}, Namespace{"user", false},
+                                    Namespace{"pid", false}};
+
+Result<std::string> namespace_of(pid_t pid, const char* name) {
+  return read_link(proc_path(pid, std::string("ns/") + name));
+}
+
+}  // namespace
+
+Result<bool> check_process(Dumping& dumping, StoppedProcess& process) {
+  auto refuse = [&](const char* object, std::string text) { dumping.refuse(process.pid, object, std::move(text)); };
+  if (process.zombie) {
+    refuse("process", "is a zombie, which is not supported yet");
+    return false;
+  }
+  if (process.stat.tty_nr) refuse("terminal", "has a controlling terminal, which is not supported yet");
+  if (process.status.tracer_pid != ::getpid())
+    refuse("process", fmt::format("is traced by pid {}", process.status.tracer_pid));
+  if (process.status.ns_pids.size() > 1) refuse("process", "lives in a PID namespace of its own, which is not supported yet");
+  TRY(check_threads_share(dumping, process));
+  return check_confinement(dumping, process);
+}
+
+Result<> check_sharing(Dumping& dumping) {
+  struct Shared {
+    int type;
+    const char* what;
+  };
+  for (auto [type, what] : {Shared{KCMP_VM, "memory"}, Shared{KCMP_FILES, "its descriptor table"},
+                            Shared{KCMP_FS, "its working directory"}, Shared{KCMP_SIGHAND, "signal handlers"}}) {
+    std::vector<pid_t> pids;
+    for (const auto& process : dumping.processes)
+      if (!process.zombie) pids.push_back(process.pid);
+    auto order = [type](pid_t a, pid_t b) { return ::syscall(SYS_kcmp, a, b, type, 0, 0); };
+    // The kernel's order puts those that share next to each other.
+    std::ranges::sort(pids, [&](pid_t a, pid_t b) { return order(a, b) == 1; });
+    for (size_t i = 1; i < pids.size(); ++i)
+      if (order(pids[i - 1], pids[i]) == 0)
+        dumping.refuse(pids[i], "process", fmt::format("shares {} with pid {}, which is not supported yet", what, pids[i - 1]));
+  }
+  return {};
+}
+
+Result<> check_namespaces(Dumping& dumping) {
+  const StoppedProcess* first = nullptr;
+  for (const auto& process : dumping.processes) {
+    if (process.zombie) continue;
+    if (!first) first = &process;
+    for (auto [name, made_by_systemd] : kNamespaces) {
+      std::string mine = TRY(namespace_of(::getpid(), name)), its = TRY(namespace_of(process.pid, name));
+      if (mine == its) continue;
+      if (!made_by_systemd || !dumping.options.foreign_namespaces)
+        dumping.refuse(process.pid, fmt::format("{} namespace", name), "is not that of the system, which is not supported yet");
+      else if (its != TRY(namespace_of(first->pid, name)))
+        dumping.refuse(process.pid, fmt::format("{} namespace", name), "differs from that of the unit's other processes");
+    }
+    if (TRY(namespace_of(process.pid, "time")) != TRY(namespace_of(first->pid, "time")))
+      dumping.refuse(process.pid, "time namespace", "differs from that of the unit's other processes");
+    for (auto [now, children] : {std::pair("pid", "pid_for_children"), std::pair("time", "time_for_children")})
+      if (auto later = namespace_of(process.pid, children); later && *later != TRY(namespace_of(process.pid, now)))
+        dumping.refuse(process.pid, fmt::format("{} namespace", now), "is to be another for its children");
+  }
+  return {};
+}
+
+}  // namespace ks::engine

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What stands in the way of a checkpoint and is seen from outside, before anything is called in a process.
+#pragma once
+
+#include "base/result.h"
+#include "engine/context/dumping.h"
+
+namespace ks::engine {
+
+// Refuses it in `dumping`. False: no call may be made in the process.
+Result<bool> check_process(Dumping& dumping, StoppedProcess& process);
+// What processes share with each other that only threads should.
+Result<> check_sharing(Dumping& dumping);
+// Namespaces that nobody would make again.
+Result<> check_namespaces(Dumping& dumping);
+
+}  // namespace ks::engine

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// A part of what a process is. Each room knows both directions and its own schema; rooms do not know each other.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "base/result.h"
+#include "engine/context/dumping.h"
+#include "engine/context/restoring.h"
+
+namespace ks::engine {
+
+struct TaskRoom {
+  std::string_view name;
+  uint32_t version;
+  // Puts one envelope, and refuses what it cannot carry. Changes nothing in the process.
+  Result<> (*dump)(Dumping&, DumpedProcess&, const TaskRoom&);
+  // In a process that has been cloned, and that all rooms before it have furnished.
+  Result<> (*restore)(Restoring&, RestoredProcess&, const TaskRoom&);
+};
+
+// In the order of restoring; dumping takes it too.
+std::span<const TaskRoom* const> all_task_rooms();
+
+}  // namespace ks::engine

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Policy, priority, nice value, CPU affinity, I/O priority and timer slack of each thread: all read and set from
+// outside. What a thread has in common with the engine it has inherited already.
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "engine/scheduling.pb.h"
+#include "engine/task/room.h"
+
+namespace ks::engine {
+
+namespace {
+
+// struct sched_attr of sched_setattr(2), as of 5.3; libc's headers lack it and the kernel's collide with them.
+struct Attributes {
+  uint32_t size, policy;
+  uint64_t flags;
+  int32_t nice;
+  uint32_t priority;
+  uint64_t runtime, deadline, period;
+  uint32_t utilization_min, utilization_max;
+};
+static_assert(sizeof(Attributes) == 56);
+
+constexpr int kIoPriorityOfProcess = 1;  // IOPRIO_WHO_PROCESS
+
+Result<image::Scheduling::Thread> read_thread(pid_t tid) {
+  image::Scheduling::Thread out;
+  out.set_tid(tid);
+  Attributes attributes{};
+  if (::syscall(SYS_sched_getattr, tid, &attributes, sizeof attributes, 0)) return fail_errno("sched_getattr");
+  out.set_attributes(&attributes, sizeof attributes);
+  unsigned char mask[1024];
+  long bytes = ::syscall(SYS_sched_getaffinity, tid, sizeof mask, mask);
+  if (bytes < 0) return fail_errno("sched_getaffinity");
+  out.set_affinity(mask, static_cast<size_t>(bytes));
+  long priority = ::syscall(SYS_ioprio_get, kIoPriorityOfProcess, tid);
+  if (priority < 0) return fail_errno("ioprio_get");
+  out.set_io_priority(static_cast<int>(priority));
+  // Of a thread it is found under its own number, not below task/.
+  auto slack = parse_number<uint64_t>(trim(TRY(read_file(proc_path(tid, "timerslack_ns")))));
+  if (!slack) return fail("timer slack: not a number");
+  out.set_timer_slack(*slack);
+  return out;
+}
+
+Result<> dump(Dumping&, DumpedProcess& process, const TaskRoom& room) {
+  image::Scheduling scheduling;
+  for (const StoppedThread& thread : process.stopped.threads)
+    *scheduling.add_threads() = TRY(in(fmt::format("thread {}", thread.tid()), read_thread(thread.tid())));
+  process.put(room.name, room.version, scheduling);
+  return {};
+}
+
+Result<> set_thread(const image::Scheduling::Thread& to, const image::Scheduling::Thread& inherited) {
+  if (to.affinity() != inherited.affinity() &&
+      ::syscall(SYS_sched_setaffinity, to.tid(), to.affinity().size(), to.affinity().data()))
+    return fail_errno("sched_setaffinity");
+  if (to.attributes() != inherited.attributes() && ::syscall(SYS_sched_setattr, to.tid(), to.attributes().data(), 0))
+    return fail_errno("sched_setattr");
+  if (to.io_priority() != inherited.io_priority() &&
+      ::syscall(SYS_ioprio_set, kIoPriorityOfProcess, to.tid(), to.io_priority()))
+    return fail_errno("ioprio_set");
+  if (to.timer_slack() != inherited.timer_slack())
+    TRY(write_value(proc_path(to.tid(), "timerslack_ns"), std::to_string(to.timer_slack())));
+  return {};
+}
+
+Result<> restore(Restoring&, RestoredProcess& process, const TaskRoom& room) {
+  auto scheduling = TRY(process.read<image::Scheduling>(room.name, room.version));
+  // The leader is a plain fork of the engine, and its threads are clones of it, made before anything was set.
+  auto inherited = TRY(read_thread(process.pid));
+  for (const auto& thread : scheduling.threads())
+    TRY(in(fmt::format("thread {}", thread.tid()), set_thread(thread, inherited)));
+  return {};
+}
+
+}  // namespace
+
+extern const TaskRoom kScheduling;
+const TaskRoom kScheduling{.name = "scheduling", .version = 1, .dump = dump, .restore = restore};
+
+}  // namespace ks::engine

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/task/seed.h"
+
+#include <fmt/format.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/file.h"
+#include "engine/target/process.h"
+
+namespace ks::engine {
+
+namespace {
+
+constexpr uint64_t kTop = 0x7ffffffff000;            // of user addresses with four-level page tables
+constexpr uint64_t kParkingSize = 1 << 20;           // scratch, and the largest vDSO with room to spare
+constexpr uint64_t kStackRoom = uint64_t{1} << 30;   // below a stack, which it may grow into
+constexpr int kMostForks = 100;
+
+[[noreturn]] void wait_forever() {
+  // Ours are not to be the restored processes' handlers.
+  for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  for (;;) ::pause();
+}
+
+Result<pid_t> fork_seed(const std::set<pid_t>& taken) {
+  std::vector<pid_t> wrong;
+  pid_t seed = 0;
+  for (int forks = 0; seed == 0 && forks < kMostForks; ++forks) {
+    pid_t child = ::fork();
+    if (child < 0) break;
+    if (child == 0) wait_forever();
+    if (taken.contains(child))
+      wrong.push_back(child);  // kept until we have another, lest we get the same again
+    else
+      seed = child;
+  }
+  for (pid_t child : wrong) {
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+  }
+  if (seed == 0) return fail("no process can be forked");
+  return seed;
+}
+
+Result<std::vector<Vma>> read_areas(pid_t pid) { return parse_maps(TRY(read_file(proc_path(pid, "maps")))); }
+
+bool is_vdso_area(const Vma& area) { return area.path == "[vdso]" || area.path.starts_with("[vvar"); }
+
+// The areas of the vDSO where they are now, and its bytes.
+Result<ParkedVdso> find_vdso(const std::vector<Vma>& areas, const RemoteMemory& memory) {
+  ParkedVdso vdso;
+  std::ranges::copy_if(areas, std::back_inserter(vdso.areas), is_vdso_area);
+  if (vdso.areas.empty() || vdso.code().path != "[vdso]") return fail("this kernel has no vDSO");
+  vdso.image.resize(vdso.code().size());
+  TRY(memory.read({vdso.code().start}, vdso.image));
+  vdso.syscall_offset = find_syscall(vdso.image);
+  if (vdso.syscall_offset == vdso.image.size()) return fail("the vDSO holds no system call");
+  return vdso;
+}
+
+// Everything goes but the scratch area and the vDSO, which move to the parking.
+Result<> empty(RestoredThread& thread, const Parking& parking, ParkedVdso& vdso, const std::vector<Vma>& areas) {
+  RemoteCalls& calls = thread.calls;
+  auto rseq = TRY(thread.hold.rseq());
+  if (rseq.address)  // the kernel would kill the task for its missing memory
+    TRY(in("rseq", calls(SYS_rseq, rseq.address, rseq.size, 1, rseq.signature)));
+  uint64_t scratch = TRY(calls(SYS_mmap, parking.base, Parking::kScratchSize, PROT_READ | PROT_WRITE,
+                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0));
+  if (scratch != parking.base) return fail("the parking is taken");
+  uint64_t from = vdso.areas.front().start;
+  for (Vma& area : vdso.areas) {
+    uint64_t to = parking.vdso() + (area.start - from);
+    TRY(in("moving the vDSO", calls(SYS_mremap, area.start, area.size(), area.size(), MREMAP_MAYMOVE | MREMAP_FIXED, to)));
+    area.end = to + area.size();
+    area.start = to;
+  }
+  calls.move_instruction(vdso.code().start + vdso.syscall_offset);
+  for (const Vma& area : areas)
+    if (!is_vdso_area(area) && area.path != "[vsyscall]")
+      TRY(in("emptying the seed", calls(SYS_munmap, area.start, area.size())));
+  return {};
+}
+
+}  // namespace
+
+Result<Seed> Seed::plant(Restoring& restoring, std::span<const Fd> namespaces, const std::string& time_offsets,
+                         const std::set<pid_t>& taken) {
+  Seed seed;
+  seed.pid_ = TRY(fork_seed(taken));
+  SeizedThread thread = TRY(SeizedThread::seize(seed.pid_));
+  TRY(thread.interrupt());
+  if (TRY(thread.wait()) != SeizedThread::Stop::event) return fail("the seed does not stop");
+  TRY(thread.kill_with_us());
+  TRY(thread.set_signal_mask(kAllSignals));
+  seed.memory_ = TRY(RemoteMemory::open(seed.pid_));
+  auto areas = TRY(read_areas(seed.pid_));
+  restoring.vdso = TRY(find_vdso(areas, *seed.memory_));
+
+  Registers base = TRY(thread.registers());
+  base.fs_base = base.gs_base = 0;
+  uint64_t instruction = restoring.vdso.code().start + restoring.vdso.syscall_offset;
+  seed.thread_ = std::make_unique<RestoredThread>(std::move(thread), base, instruction);
+
+  for (const Fd& fd : namespaces) TRY(in("setns", seed.calls()(SYS_setns, fd.get(), 0)));
+  if (restoring.kernel.time_namespace) {
+    TRY(in("time namespace", seed.calls()(SYS_unshare, CLONE_NEWTIME)));
+    TRY(write_value(proc_path(seed.pid_, "timens_offsets"), time_offsets));
+  }
+  TRY(empty(*seed.thread_, restoring.parking, restoring.vdso, areas));
+  return seed;
+}
+
+Seed::~Seed() {
+  if (!pid_) return;
+  ::kill(pid_, SIGKILL);
+  if (thread_) thread_->hold.forget();
+  ::waitpid(pid_, nullptr, __WALL);
+}
+
+Result<Parking> choose_parking(std::vector<AddressRange> used) {
+  for (auto& range : used)
+    if (range.grows_down) range.start -= std::min(range.start, kStackRoom);
+  std::ranges::sort(used, std::greater{}, &AddressRange::end);
+  uint64_t ceiling = kTop;
+  for (const auto& range : used) {
+    if (range.start >= kTop) continue;  // [vsyscall]
+    if (range.end + kParkingSize <= ceiling) break;
+    ceiling = std::min(ceiling, range.start);
+  }
+  if (ceiling < 2 * kParkingSize) return fail("no room is left in the address space");
+  return Parking{.base = ceiling - kParkingSize};
+}
+
+}  // namespace ks::engine

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What a process has set for itself or had set for it: limits, prctl(2) switches, personality, and the like.
+#include <linux/membarrier.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+#include <array>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "engine/settings.pb.h"
+#include "engine/task/room.h"
+
+namespace ks::engine {
+
+namespace {
+
+constexpr int kGetMdwe = 66, kSetMdwe = 65, kGetMemoryMerge = 68, kSetMemoryMerge = 67;
+constexpr uint64_t kNoiseFlags = 0x00180000;  // PF_MEMALLOC_NOIO and PF_LOCAL_THROTTLE: PR_SET_IO_FLUSHER
+
+struct Control {
+  const char* name;
+  int get, set;
+  int argument;      // of the get call; the set call takes it first where it is not kNone
+  bool by_pointer;   // the value comes through a pointer
+  int64_t of_new;    // what a new process has
+  int64_t mask = -1; // bits that count
+};
+constexpr int kNone = -1;
+
+// PR_SET_MDWE comes last: it forbids what the others may need.
+constexpr std::array kControls = {
+    Control{"child subreaper", PR_GET_CHILD_SUBREAPER, PR_SET_CHILD_SUBREAPER, kNone, true, 0},
+    Control{"transparent huge pages off", PR_GET_THP_DISABLE, PR_SET_THP_DISABLE, kNone, false, 0},
+    Control{"time stamp counter", PR_GET_TSC, PR_SET_TSC, kNone, true, PR_TSC_ENABLE},
+    Control{"memory error policy", PR_MCE_KILL_GET, PR_MCE_KILL, kNone, false, PR_MCE_KILL_DEFAULT},
+    Control{"memory merging", kGetMemoryMerge, kSetMemoryMerge, kNone, false, 0},
+    Control{"store bypass", PR_GET_SPECULATION_CTRL, PR_SET_SPECULATION_CTRL, 0, false, 0,
+            PR_SPEC_DISABLE | PR_SPEC_FORCE_DISABLE},
+    Control{"indirect branches", PR_GET_SPECULATION_CTRL, PR_SET_SPECULATION_CTRL, 1, false, 0,
+            PR_SPEC_DISABLE | PR_SPEC_FORCE_DISABLE},
+    Control{"first-level cache flush", PR_GET_SPECULATION_CTRL, PR_SET_SPECULATION_CTRL, 2, false, 0, PR_SPEC_ENABLE},
+    Control{"memory deny write execute", kGetMdwe, kSetMdwe, kNone, false, 0},
+};
+
+Result<> dump_controls(DumpedProcess& process, image::Settings& out) {
+  RemoteCalls& calls = *TRY(process.leader());
+  RemoteAddress scratch = process.foothold.scratch();
+  for (const Control& control : kControls) {
+    Result<uint64_t> got = control.by_pointer ? calls(SYS_prctl, control.get, scratch, 0, 0, 0)
+                                              : calls(SYS_prctl, control.get, std::max(control.argument, 0), 0, 0, 0);
+    // A switch that this kernel or processor lacks cannot be on.
+    if (!got && (got.error().code == EINVAL || got.error().code == ENODEV || got.error().code == ENXIO)) continue;
+    int64_t value = static_cast<int64_t>(TRY(in(control.name, std::move(got))));
+    if (control.by_pointer) value = TRY(process.stopped.memory->read<int>(scratch));
+    value &= control.mask;
+    if (value == control.of_new) continue;
+    auto* written = out.add_controls();
+    written->set_option(control.get);
+    written->set_argument(control.argument);
+    written->set_value(value);
+  }
+  return {};
+}
+
+Result<> dump_limits(const StoppedProcess& stopped, image::Settings& out) {
+  for (int which = 0; which < static_cast<int>(RLIM_NLIMITS); ++which) {
+    rlimit limit;
+    if (::prlimit(stopped.pid, static_cast<__rlimit_resource>(which), nullptr, &limit)) return fail_errno("prlimit");
+    auto* written = out.add_limits();
+    written->set_soft(limit.rlim_cur);
+    written->set_hard(limit.rlim_max);
+  }
+  return {};
+}
+
+template <class Number>
+Result<Number> read_number_file(const StoppedProcess& stopped, const char* name, int base = 10) {
+  auto number = parse_number<Number>(trim(TRY(read_file(stopped.proc(name)))), base);
+  if (!number) return fail(std::string(name) + ": not a number");
+  return *number;
+}
+
+Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
+  StoppedProcess& stopped = process.stopped;
+  image::Settings out;
+  TRY(dump_limits(stopped, out));
+  out.set_oom_score_adjustment(TRY(read_number_file<int>(stopped, "oom_score_adj")));
+  out.set_coredump_filter(TRY(read_number_file<uint32_t>(stopped, "coredump_filter", 16)));
+  out.set_personality(TRY(read_number_file<uint32_t>(stopped, "personality", 16)));
+  auto login = read_number_file<uint32_t>(stopped, "loginuid");  // absent without audit
+  out.set_login_uid(login ? *login : ~0u);
+  if (stopped.stat.flags & kNoiseFlags) dumping.refuse(stopped.pid, "PR_SET_IO_FLUSHER", "is not supported");
+  TRY(dump_controls(process, out));
+  if (dumping.kernel.membarrier_query) {
+    RemoteCalls& calls = *TRY(process.leader());
+    out.set_membarrier(static_cast<uint32_t>(TRY(in("membarrier", calls(SYS_membarrier, 1 << 9, 0, 0)))));
+  } else {
+    // Who registered cannot be told before 6.3, and to be registered without need costs next to nothing.
+    out.set_membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED | MEMBARRIER_CMD_GLOBAL_EXPEDITED);
+  }
+  process.put(room.name, room.version, out);
+  return {};
+}
+
+Result<> restore_limits(const RestoredProcess& process, const image::Settings& settings) {
+  for (int which = 0; which < settings.limits_size(); ++which) {
+    auto resource = static_cast<__rlimit_resource>(which);
+    rlimit wanted{settings.limits(which).soft(), settings.limits(which).hard()}, have{};
+    if (::prlimit(process.pid, resource, nullptr, &have)) return fail_errno(fmt::format("limit {}", which));
+    if (have.rlim_cur == wanted.rlim_cur && have.rlim_max == wanted.rlim_max) continue;
+    if (::prlimit(process.pid, resource, &wanted, nullptr)) return fail_errno(fmt::format("limit {}", which));
+  }
+  return {};
+}
+
+Result<> restore_membarrier(RestoredProcess& process, uint32_t registered) {
+  struct {
+    uint32_t bit;
+    int command;
+  } constexpr registrations[] = {
+      {MEMBARRIER_CMD_GLOBAL_EXPEDITED, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED},
+      {MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED},
+      {MEMBARRIER_CMD_PRIVATE_EXPEDITED, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED},
+      {MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED},
+      {MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE},
+      {MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ},
+  };
+  for (auto [bit, command] : registrations)
+    if (registered & bit) TRY(in("membarrier", process.leader()(SYS_membarrier, command, 0, 0)));
+  return {};
+}
+
+Result<> restore_control(RestoredProcess& process, const image::Settings::Control& to) {
+  for (const Control& control : kControls) {
+    if (control.get != to.option() || control.argument != to.argument()) continue;
+    auto set = control.argument != kNone ? process.leader()(SYS_prctl, control.set, control.argument, to.value(), 0, 0)
+               : control.set == PR_MCE_KILL
+                   ? process.leader()(SYS_prctl, PR_MCE_KILL, PR_MCE_KILL_SET, to.value(), 0, 0)
+                   : process.leader()(SYS_prctl, control.set, to.value(), 0, 0, 0);
+    TRY(in(control.name, std::move(set)));
+    return {};
+  }
+  return fail(fmt::format("prctl option {} is unknown", to.option()));
+}
+
+Result<> restore(Restoring&, RestoredProcess& process, const TaskRoom& room) {
+  auto settings = TRY(process.read<image::Settings>(room.name, room.version));
+  auto file = [&](const char* name) { return proc_path(process.pid, name); };
+  if (settings.personality()) TRY(in("personality", process.leader()(SYS_personality, settings.personality())));
+  TRY(write_value(file("coredump_filter"), fmt::format("{:#x}", settings.coredump_filter())));
+  if (TRY(read_file(file("oom_score_adj"))) != fmt::format("{}\n", settings.oom_score_adjustment()))
+    TRY(write_value(file("oom_score_adj"), std::to_string(settings.oom_score_adjustment())));
+  auto login = read_file(file("loginuid"));
+  if (login && trim(*login) != std::to_string(settings.login_uid()))
+    TRY(write_value(file("loginuid"), std::to_string(settings.login_uid())));
+  TRY(restore_limits(process, settings));
+  TRY(restore_membarrier(process, settings.membarrier()));
+  for (const auto& control : settings.controls()) TRY(restore_control(process, control));
+  return {};
+}
+
+}  // namespace
+
+extern const TaskRoom kSettings;
+const TaskRoom kSettings{.name = "settings", .version = 1, .dump = dump, .restore = restore};
+
+}  // namespace ks::engine

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Threads: registers, and what the kernel keeps for each on behalf of the C library.
+#include <linux/sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "engine/target/settle.h"
+#include "engine/task/clone.h"
+#include "engine/task/queued_signals.h"
+#include "engine/task/room.h"
+#include "engine/threads.pb.h"
+
+namespace ks::engine {
+
+namespace {
+
+constexpr int kGetTidAddress = 40;  // PR_GET_TID_ADDRESS
+constexpr long kRestartSyscall = SYS_restart_syscall;
+
+// The remaining time of an interrupted sleep is where the program asked for it. One that did not ask sleeps its
+// whole time again: nobody else knows.
+Result<> dump_sleep(StoppedProcess& process, StoppedThread& thread, image::Threads::Thread& out) {
+  if (!in_syscall(thread.registers) || syscall_result(thread.registers) != -kRestartBlock) return {};
+  long number = syscall_number(thread.registers);
+  if (number == kRestartSyscall) {
+    number = TRY(identify_restart(process, thread));
+    if (number == 0) return refuse("waits in an interrupted system call that cannot be told");
+  }
+  Registers registers = thread.registers;
+  registers.orig_rax = static_cast<unsigned long long>(number);
+  out.set_registers(&registers, sizeof registers);
+  if (syscall_result(thread.registers) != -kRestartBlock) return {};
+  if (number != SYS_nanosleep && number != SYS_clock_nanosleep) return {};
+  bool plain = number == SYS_nanosleep;
+  uint64_t remainder = syscall_argument(registers, plain ? 1 : 3);
+  if (!remainder) return {};
+  auto left = TRY(process.memory->read<timespec>({remainder}));
+  auto* sleep = out.mutable_sleep();
+  // nanosleep(2) counts the monotonic clock, whatever it says.
+  sleep->set_clock(plain ? CLOCK_MONOTONIC : static_cast<int>(syscall_argument(registers, 0)));
+  sleep->set_seconds(left.tv_sec);
+  sleep->set_nanoseconds(left.tv_nsec);
+  sleep->set_remainder(remainder);
+  return {};
+}
+
+Result<> dump_thread(DumpedProcess& process, StoppedThread& thread, image::Threads::Thread& out) {
+  StoppedProcess& stopped = process.stopped;
+  out.set_tid(thread.tid());
+  out.set_registers(&thread.registers, sizeof thread.registers);
+  TRY(dump_sleep(stopped, thread, out));
+  out.set_xstate(thread.xstate.data(), thread.xstate.size());
+  out.set_signal_mask(thread.mask);
+  out.set_rseq(thread.rseq.address);
+  out.set_rseq_bytes(thread.rseq.size);
+  out.set_rseq_signature(thread.rseq.signature);
+  std::string comm = TRY(read_file(stopped.proc(fmt::format("task/{}/comm", thread.tid()))));
+  out.set_comm(comm.substr(0, comm.find('\n')));
+
+  uint64_t robust = 0, robust_bytes = 0;
+  if (::syscall(SYS_get_robust_list, thread.tid(), &robust, &robust_bytes)) return fail_errno("get_robust_list");
+  out.set_robust_list(robust);
+  out.set_robust_bytes(robust_bytes);
+
+  RemoteCalls& calls = *TRY(process.foothold.on(thread));
+  RemoteAddress scratch = process.foothold.scratch();
+  // While it is on our frame the thread is on no alternate stack, so the flags tell how it was set.
+  TRY(in("sigaltstack", calls(SYS_sigaltstack, 0, scratch)));
+  auto stack = TRY(stopped.memory->read<stack_t>(scratch));
+  out.set_alternate_stack(reinterpret_cast<uint64_t>(stack.ss_sp));
+  out.set_alternate_flags(stack.ss_flags);
+  out.set_alternate_bytes(stack.ss_size);
+  TRY(in("PR_GET_TID_ADDRESS", calls(SYS_prctl, kGetTidAddress, scratch)));
+  out.set_clear_child_tid(TRY(stopped.memory->read<uint64_t>(scratch)));
+  TRY(in("PR_GET_PDEATHSIG", calls(SYS_prctl, PR_GET_PDEATHSIG, scratch)));
+  out.set_parent_death_signal(TRY(stopped.memory->read<int>(scratch)));
+  for (const siginfo_t& info : TRY(thread.hold.peek_signals(false))) out.add_pending(encode_signal(info));
+  return {};
+}
+
+Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
+  image::Threads threads;
+  for (StoppedThread& thread : process.stopped.threads) {
+    std::string label = fmt::format("thread {}", thread.tid());
+    if (thread.job_control_stop) {
+      dumping.refuse(process.stopped.pid, label, "is stopped (SIGSTOP), which is not supported yet");
+      continue;
+    }
+    auto dumped = dump_thread(process, thread, *threads.add_threads());
+    if (!dumped && dumped.error().refusal)
+      dumping.refuse(process.stopped.pid, label, dumped.error().what);
+    else
+      TRY(in(label, std::move(dumped)));
+  }
+  process.put(room.name, room.version, threads);
+  return {};
+}
+
+Result<> restore_thread(RestoredProcess& process, RestoredThread& thread, const image::Threads::Thread& from) {
+  RemoteCalls& calls = thread.calls;
+  if (!(from.alternate_flags() & SS_DISABLE)) {
+    stack_t stack{.ss_sp = reinterpret_cast<void*>(from.alternate_stack()),
+                  .ss_flags = from.alternate_flags() & ~SS_ONSTACK,
+                  .ss_size = from.alternate_bytes()};
+    TRY(process.memory->write_value(process.scratch, stack));
+    TRY(in("sigaltstack", calls(SYS_sigaltstack, process.scratch, 0)));
+  }
+  if (from.robust_list()) TRY(in("set_robust_list", calls(SYS_set_robust_list, from.robust_list(), from.robust_bytes())));
+  TRY(in("set_tid_address", calls(SYS_set_tid_address, from.clear_child_tid())));
+  if (from.rseq()) TRY(in("rseq", calls(SYS_rseq, from.rseq(), from.rseq_bytes(), 0, from.rseq_signature())));
+  TRY(process.memory->write(process.scratch, std::as_bytes(std::span(from.comm().c_str(), from.comm().size() + 1))));
+  TRY(in("PR_SET_NAME", calls(SYS_prctl, PR_SET_NAME, process.scratch)));
+  if (from.parent_death_signal()) TRY(in("PR_SET_PDEATHSIG", calls(SYS_prctl, PR_SET_PDEATHSIG, from.parent_death_signal())));
+  TRY(queue_signals(process, thread, from.pending(), false));
+
+  auto xstate = fit_xstate(std::as_bytes(std::span(from.xstate())), TRY(thread.hold.xstate()));
+  if (xstate.empty()) return fail("uses registers that this processor or kernel does not have");
+  TRY(thread.hold.set_xstate(xstate));
+  if (from.registers().size() != sizeof thread.registers) return fail("registers of the wrong size");
+  std::memcpy(&thread.registers, from.registers().data(), sizeof thread.registers);
+  thread.mask = from.signal_mask();
+  if (from.has_sleep())
+    thread.sleep = RestoredSleep{.clock = from.sleep().clock(),
+                                 .left = {from.sleep().seconds(), from.sleep().nanoseconds()},
+                                 .remainder = from.sleep().remainder()};
+  return {};
+}
+
+Result<> restore(Restoring&, RestoredProcess& process, const TaskRoom& room) {
+  auto threads = TRY(process.read<image::Threads>(room.name, room.version));
+  if (threads.threads().empty() || threads.threads(0).tid() != process.pid) return fail("the leader is not the first thread");
+  constexpr uint64_t kThread = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+  for (const auto& thread : threads.threads()) {
+    if (thread.tid() == process.pid) continue;
+    SeizedThread made = TRY(remote_clone(process.leader(), *process.memory, process.scratch, kThread, 0, thread.tid()));
+    process.threads.emplace_back(std::move(made), process.leader().base(), process.leader().instruction());
+  }
+  for (int i = 0; i < threads.threads_size(); ++i)
+    TRY(in(fmt::format("thread {}", threads.threads(i).tid()),
+           restore_thread(process, process.threads[static_cast<size_t>(i)], threads.threads(i))));
+  return {};
+}
+
+}  // namespace
+
+extern const TaskRoom kThreads;
+const TaskRoom kThreads{.name = "threads", .version = 1, .dump = dump, .restore = restore};
+
+}  // namespace ks::engine
