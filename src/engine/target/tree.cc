@@ -24,6 +24,7 @@ using namespace std::chrono_literals;
 
 constexpr auto kStopLimit = 200ms;  // a running thread stops within a tick
 constexpr auto kFreezeLimit = 5s;   // of all attempts
+constexpr std::chrono::milliseconds kReapLimit = 200ms, kOrphanLimit = 5s;
 
 Result<> add_pids(std::string_view text, std::vector<pid_t>& pids) {
   for (auto word : split_words(text)) {
@@ -81,6 +82,13 @@ Result<bool> is_dead(pid_t pid, pid_t tid) {
   if (!text) return true;
   char state = TRY(parse_stat(*text)).state;
   return state == 'Z' || state == 'X';
+}
+
+// How long to wait for a dead process to be reaped: init always does, sooner or later; another parent may never.
+std::chrono::milliseconds reaping_limit(pid_t pid) {
+  auto text = read_file(proc_path(pid, "stat"));
+  auto stat = text ? parse_stat(*text) : Result<StatLine>(fail("gone"));
+  return stat && stat->ppid == 1 ? kOrphanLimit : kReapLimit;
 }
 
 // Waits until the thread is in a stop that leaves its state alone; false: it is gone.
@@ -247,11 +255,16 @@ Result<> FrozenTree::kill() {
       process.threads.pop_back();
     }
   }
-  auto limit = Clock::now() + kFreezeLimit;
+  // A PID is free once its parent, or init, has reaped the process. A parent that never does keeps a zombie, as
+  // with any death; nothing is won by waiting for that one.
+  auto now = Clock::now();
   for (auto& process : processes_)
-    // Its parent, or init, reaps it; a parent that never does keeps a zombie, as with any death.
-    while (!TRY(is_dead(process.pid, process.pid))) {
-      if (Clock::now() > limit) return fail(fmt::format("pid {} does not die", process.pid));
+    while (::access(process.proc("stat").c_str(), F_OK) == 0) {
+      bool dead = TRY(is_dead(process.pid, process.pid));
+      if (Clock::now() > now + (dead ? reaping_limit(process.pid) : kFreezeLimit)) {
+        if (dead) break;
+        return fail(fmt::format("pid {} does not die", process.pid));
+      }
       std::this_thread::sleep_for(200us);
     }
   processes_.clear();
