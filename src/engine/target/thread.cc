@@ -120,7 +120,10 @@ Result<> SeizedThread::set_registers(const Registers& registers) {
 Result<std::vector<std::byte>> SeizedThread::xstate() const {
   std::vector<std::byte> state(16384);  // AMX needs 11 KiB
   iovec vector{state.data(), state.size()};
-  if (trace(PTRACE_GETREGSET, tid_, NT_X86_XSTATE, &vector)) return fail_errno("reading extended registers");
+  // A processor without XSAVE has the FXSAVE registers alone.
+  if (trace(PTRACE_GETREGSET, tid_, NT_X86_XSTATE, &vector) &&
+      (errno != ENODEV || trace(PTRACE_GETREGSET, tid_, NT_PRFPREG, &vector)))
+    return fail_errno("reading extended registers");
   if (vector.iov_len == state.size()) return fail("extended registers larger than expected");
   state.resize(vector.iov_len);
   return state;
@@ -128,7 +131,8 @@ Result<std::vector<std::byte>> SeizedThread::xstate() const {
 
 Result<> SeizedThread::set_xstate(std::span<const std::byte> xstate) {
   iovec vector{const_cast<std::byte*>(xstate.data()), xstate.size()};
-  if (trace(PTRACE_SETREGSET, tid_, NT_X86_XSTATE, &vector)) return fail_errno("setting extended registers");
+  unsigned long set = xstate.size() == kFxsaveSize ? NT_PRFPREG : NT_X86_XSTATE;
+  if (trace(PTRACE_SETREGSET, tid_, set, &vector)) return fail_errno("setting extended registers");
   return {};
 }
 

@@ -10,9 +10,9 @@ namespace ks::engine {
 
 namespace {
 
-constexpr size_t kLegacyArea = 512;        // FXSAVE
-constexpr size_t kSoftwareBytes = 464;     // in it, what FXSAVE leaves to software
-constexpr size_t kXstateBv = kLegacyArea;  // first word of the XSAVE header
+constexpr size_t kSoftwareBytes = 464;     // in the FXSAVE area, what it leaves to software
+constexpr size_t kXstateBv = kFxsaveSize;  // first word of the XSAVE header
+constexpr uint64_t kFxsaveFeatures = 3;    // x87 and SSE
 
 template <class T>
 T load(std::span<const std::byte> bytes, size_t offset) {
@@ -100,7 +100,7 @@ Registers restarted(const Registers& registers) {
 std::vector<std::byte> signal_frame(uint64_t address, const Registers& registers, uint64_t mask,
                                     std::span<const std::byte> xstate) {
   const size_t floating = round_up(sizeof(Frame), 64);
-  const bool has_xsave = xstate.size() > kLegacyArea;
+  const bool has_xsave = xstate.size() > kFxsaveSize;
   std::vector<std::byte> bytes(floating + xstate.size() + (has_xsave ? FP_XSTATE_MAGIC2_SIZE : 0));
 
   Frame frame{};
@@ -147,15 +147,22 @@ std::vector<std::byte> signal_frame(uint64_t address, const Registers& registers
   return bytes;
 }
 
-uint64_t xstate_in_use(std::span<const std::byte> xstate) { return load<uint64_t>(xstate, kXstateBv); }
+uint64_t xstate_in_use(std::span<const std::byte> xstate) {
+  return xstate.size() > kFxsaveSize ? load<uint64_t>(xstate, kXstateBv) : kFxsaveFeatures;
+}
 
-uint64_t xstate_supported(std::span<const std::byte> xstate) { return load<uint64_t>(xstate, kSoftwareBytes); }
+uint64_t xstate_supported(std::span<const std::byte> xstate) {
+  return xstate.size() > kFxsaveSize ? load<uint64_t>(xstate, kSoftwareBytes) : kFxsaveFeatures;
+}
 
 std::vector<std::byte> fit_xstate(std::span<const std::byte> from, std::span<const std::byte> like) {
   if (xstate_in_use(from) & ~xstate_supported(like)) return {};
   std::vector<std::byte> fitted(like.size());
   std::memcpy(fitted.data(), from.data(), std::min(from.size(), fitted.size()));
-  if (like.size() > kLegacyArea) store(std::span(fitted), kSoftwareBytes, xstate_supported(like));
+  if (like.size() > kFxsaveSize) {
+    store(std::span(fitted), kSoftwareBytes, xstate_supported(like));
+    store(std::span(fitted), kXstateBv, xstate_in_use(from));
+  }
   return fitted;
 }
 

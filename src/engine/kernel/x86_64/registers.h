@@ -56,6 +56,8 @@ std::vector<std::byte> signal_frame(uint64_t address, const Registers& registers
                                     std::span<const std::byte> xstate);
 
 // XSAVE images as ptrace shows them (Intel SDM volume 1, chapter 13; kernel Documentation/arch/x86/xstate.rst).
+// On a processor without XSAVE they end after the FXSAVE area.
+inline constexpr size_t kFxsaveSize = 512;
 uint64_t xstate_in_use(std::span<const std::byte> xstate);     // XSTATE_BV
 uint64_t xstate_supported(std::span<const std::byte> xstate);  // what the kernel had enabled
 // `from` in the size and with the features of `like`. Empty if it holds a feature that `like` has not.
