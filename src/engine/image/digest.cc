@@ -3,6 +3,9 @@
 
 #include <fmt/format.h>
 #include <xxhash.h>
+#if HAVE_XXHASH_DISPATCH
+#include <xxh_x86dispatch.h>  // AVX2 and AVX-512 where the CPU has them: twice as fast
+#endif
 
 namespace ks::engine {
 

@@ -116,6 +116,7 @@ Result<Fd> ImageReader::blob(const std::string& name) const {
   OpenFile opened = TRY(open_image_file(fd_.get(), name));
   if (opened.bytes != expected.bytes)
     return fail(fmt::format("{}: damaged: {} bytes instead of {}", name, opened.bytes, expected.bytes));
+  ::posix_fadvise(opened.fd.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
   return std::move(opened.fd);
 }
 

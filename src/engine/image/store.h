@@ -9,9 +9,9 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "base/fd.h"
 #include "base/result.h"
@@ -26,19 +26,30 @@ inline constexpr std::string_view kManifestName = "manifest.ks";
 // A name that a file of an image can have: one part of a path, and not one that the store itself uses.
 bool is_image_file_name(std::string_view name);
 
-// A file of raw bytes on its way to the disk.
+// A file of raw bytes on its way to the disk. What has been filled in is written while the caller reads more,
+// past the page cache where the file system can.
 class BlobWriter {
  public:
+  BlobWriter(BlobWriter&&) noexcept;
+  BlobWriter& operator=(BlobWriter&&) noexcept;
+  ~BlobWriter();
+
+  // Memory for the next bytes, never none and never more than 1 MiB; filled() says how many were put there.
+  // The error of a write may come with a later call.
+  std::span<std::byte> room();
+  Result<> filled(size_t bytes);
+  // The same for bytes that lie elsewhere, at the price of a copy.
   Result<> append(std::span<const std::byte> bytes);
-  uint64_t size() const { return size_; }
+  uint64_t size() const;
 
  private:
   friend class ImageWriter;
-  BlobWriter(std::string name, Fd fd) : name_(std::move(name)), fd_(std::move(fd)) {}
-  std::string name_;
-  Fd fd_;
-  Digest digest_;
-  uint64_t size_ = 0, flushed_ = 0;
+  struct State;
+  BlobWriter(std::string name, Fd fd);
+  const std::string& name() const;
+  std::string digest() const;
+  Result<Fd> flush();  // when all bytes have been handed to the kernel
+  std::unique_ptr<State> state_;
 };
 
 class ImageWriter {
@@ -81,7 +92,7 @@ class ImageWriter {
   Fd parent_, fd_;
   std::string current_;  // the name in `parent_` that the directory has now
   std::map<std::string, Entry> files_;
-  std::vector<BlobWriter> unsynced_;
+  std::map<std::string, Fd> unsynced_;
 };
 
 struct ImageFile {

@@ -239,20 +239,77 @@ TEST_F(StoreTest, LeavesADumpThatIsAtWork) {
   EXPECT_TRUE(first.commit("a.service"));
 }
 
+// A pattern that repeats with no power of two, so that a piece in the wrong place shows.
+std::string pattern(size_t bytes) {
+  std::string text(bytes, '\0');
+  for (size_t i = 0; i < bytes; ++i) text[i] = static_cast<char>(i % 251);
+  return text;
+}
+
+// Until an error comes, which it may with a later call.
+Result<> write_blob(ImageWriter& writer, std::string_view content, size_t part) {
+  BlobWriter blob = TRY(writer.blob("pages"));
+  for (size_t at = 0; at < content.size(); at += part)
+    TRY(blob.append(std::as_bytes(std::span(content.substr(at, part)))));
+  return writer.finish(std::move(blob));
+}
+
+TEST_F(StoreTest, BlobsOfAllSizesInPartsOfAllSizes) {
+  constexpr size_t kPiece = 1 << 20;
+  for (size_t size : {size_t{1}, size_t{4096}, kPiece - 1, kPiece, kPiece + 1, 5 * kPiece, 5 * kPiece + 4097})
+    for (size_t part : {size_t{4096}, size_t{100'001}, 3 * kPiece}) {
+      std::string content = pattern(size);
+      ImageWriter writer = ImageWriter::create(image_).value();
+      ASSERT_TRUE(write_blob(writer, content, part));
+      ASSERT_TRUE(writer.commit("a.service"));
+      auto reader = ImageReader::open(image_);
+      ASSERT_TRUE(reader) << reader.error().what;
+      EXPECT_TRUE(reader->read("pages").value() == content) << size << " in parts of " << part;
+      fs::remove_all(image_);
+    }
+}
+
+TEST_F(StoreTest, ABlobIsFilledInPlaceAlsoWhenMoved) {
+  std::string content = pattern(7'000'000);
+  ImageWriter writer = ImageWriter::create(image_).value();
+  BlobWriter first = writer.blob("pages").value(), blob = std::move(first);
+  for (size_t at = 0; at < content.size();) {
+    std::span<std::byte> room = blob.room();
+    ASSERT_FALSE(room.empty());
+    size_t part = std::min({room.size(), content.size() - at, size_t{300'000}});
+    memcpy(room.data(), content.data() + at, part);
+    ASSERT_TRUE(blob.filled(part));
+    at += part;
+    if (at > 3'000'000) blob = BlobWriter(std::move(blob));
+  }
+  EXPECT_EQ(blob.size(), content.size());
+  ASSERT_TRUE(writer.finish(std::move(blob)));
+  ASSERT_TRUE(writer.commit("a.service"));
+  EXPECT_TRUE(ImageReader::open(image_)->read("pages").value() == content);
+}
+
+TEST_F(StoreTest, ABlobMayBeDropped) {
+  {
+    ImageWriter writer = ImageWriter::create(image_).value();
+    BlobWriter blob = writer.blob("pages").value();
+    std::string content = pattern(10'000'000);
+    ASSERT_TRUE(blob.append(std::as_bytes(std::span(content))));
+  }
+  EXPECT_EQ(entries(), 0u);
+}
+
 // A limit on file sizes fails a write in the middle as a full disk does.
 TEST_F(StoreTest, AFailedWriteLeavesNothing) {
   pid_t child = fork();
   if (child == 0) {
     signal(SIGXFSZ, SIG_IGN);
-    rlimit limit = {10000, 10000};
+    rlimit limit = {5'000'000, 5'000'000};
     setrlimit(RLIMIT_FSIZE, &limit);
-    bool failed = false;
-    {
+    bool failed = true;
+    for (size_t size : {5'000'001, 5'500'000, 20'000'000}) {
       ImageWriter writer = ImageWriter::create(image_).value();
-      (void)writer.put("tasks", "x");
-      BlobWriter blob = writer.blob("pages").value();
-      auto bytes = std::as_bytes(std::span(pages_));
-      failed = blob.append(bytes.first(8000)).has_value() && blob.append(bytes).error().code == EFBIG;
+      auto written = write_blob(writer, pattern(size), 300'000);
+      failed = failed && !written && written.error().code == EFBIG && !writer.commit("a.service");
     }
     _exit(failed && entries() == 0 ? 0 : 1);
   }
@@ -266,12 +323,10 @@ TEST_F(StoreTest, AFullDiskLeavesNothing) {
   fs::create_directory(disk);
   if (system(("mount -t tmpfs -o size=64k tmpfs " + disk + " 2>/dev/null").c_str()))
     GTEST_SKIP() << "needs to mount a tmpfs";
-  {
+  for (size_t size : {100'000, 20'000'000}) {
     ImageWriter writer = ImageWriter::create(disk + "/image").value();
-    BlobWriter blob = writer.blob("pages").value();
-    Result<> appended;
-    for (int i = 0; i < 10 && appended; ++i) appended = blob.append(std::as_bytes(std::span(pages_)));
-    EXPECT_EQ(appended.error().code, ENOSPC);
+    auto written = write_blob(writer, pattern(size), 4096);
+    EXPECT_EQ(written ? 0 : written.error().code, ENOSPC);
   }
   EXPECT_TRUE(fs::is_empty(disk));
   ASSERT_EQ(system(("umount " + disk).c_str()), 0);
@@ -337,7 +392,7 @@ TEST_F(StoreTest, EveryFlippedBitOfTheManifestIsFound) {
   for (size_t bit = 0; bit < 8 * good.size(); ++bit) {
     std::string damaged = good;
     damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ (1 << bit % 8));
-    overwrite("manifest.ks", damaged);
+    std::fstream(at("manifest.ks"), std::ios::in | std::ios::out) << damaged;
     EXPECT_NE(open_error(), "") << "bit " << bit;
   }
   overwrite("manifest.ks", good.substr(0, good.size() - 1));

@@ -21,8 +21,6 @@ namespace {
 constexpr const char* kMarker = "kernel-swap.partial";
 // A dump may have more files than descriptors; these many wait to be synced at once.
 constexpr size_t kMostUnsynced = 64;
-// Handing pages to the disk while later ones are being read leaves less for the end.
-constexpr uint64_t kFlushBytes = 32 << 20;
 
 Result<std::vector<std::string>> list_directory_at(int directory) {
   Fd again = TRY(open_at(directory, ".", O_RDONLY | O_DIRECTORY));
@@ -75,19 +73,6 @@ bool is_image_file_name(std::string_view name) {
   return !name.empty() && name.size() <= 255 && name.find('/') == std::string_view::npos &&
          name.find('\0') == std::string_view::npos && name != "." && name != ".." && name != kManifestName &&
          name != kMarker;
-}
-
-Result<> BlobWriter::append(std::span<const std::byte> bytes) {
-  digest_.add(bytes);
-  TRY(write_all(fd_.get(), bytes, name_));
-  size_ += bytes.size();
-  if (size_ - flushed_ >= kFlushBytes) {
-    // Only a hint: the sync before the rename is what counts.
-    ::sync_file_range(fd_.get(), static_cast<off_t>(flushed_), static_cast<off_t>(size_ - flushed_),
-                      SYNC_FILE_RANGE_WRITE);
-    flushed_ = size_;
-  }
-  return {};
 }
 
 Result<ImageWriter> ImageWriter::create(const std::string& directory) {
@@ -155,11 +140,11 @@ Result<BlobWriter> ImageWriter::blob(const std::string& name) {
 }
 
 Result<> ImageWriter::finish(BlobWriter blob) {
-  auto entry = files_.find(blob.name_);
+  auto entry = files_.find(blob.name());
   if (entry == files_.end() || entry->second.finished)
-    return fail(blob.name_ + ": not a file of this image", EINVAL);
-  entry->second = {.bytes = blob.size_, .digest = blob.digest_.finish(), .finished = true};
-  unsynced_.push_back(std::move(blob));
+    return fail(blob.name() + ": not a file of this image", EINVAL);
+  unsynced_.emplace(blob.name(), TRY(blob.flush()));
+  entry->second = {.bytes = blob.size(), .digest = blob.digest(), .finished = true};
   if (unsynced_.size() >= kMostUnsynced) return sync_files();
   return {};
 }
@@ -170,8 +155,8 @@ Result<> ImageWriter::pin(const std::string& name, const std::string& link) cons
 }
 
 Result<> ImageWriter::sync_files() {
-  for (const BlobWriter& blob : unsynced_)
-    if (::fsync(blob.fd_.get())) return fail_errno(blob.name_);
+  for (const auto& [name, fd] : unsynced_)
+    if (::fsync(fd.get())) return fail_errno(name);
   unsynced_.clear();
   return {};
 }
