@@ -11,7 +11,7 @@
 namespace ks::engine {
 
 namespace {
-constexpr size_t kPiece = 1 << 20;  // fits the second-level cache between reading, checksum and writing
+constexpr size_t kPiece = 1 << 20;  // fits the second-level cache between reading, checksum and filling
 }
 
 std::string pages_file(pid_t pid) { return fmt::format("pages-{}", pid); }
@@ -19,12 +19,13 @@ std::string pages_file(pid_t pid) { return fmt::format("pages-{}", pid); }
 Result<> write_pages(ImageWriter& image, const std::string& name, std::span<const PageRun> runs, const RemoteMemory& from) {
   if (runs.empty()) return {};
   BlobWriter blob = TRY(image.blob(name));
-  auto buffer = std::make_unique_for_overwrite<std::byte[]>(kPiece);
   for (const PageRun& run : runs)
-    for (uint64_t at = run.start; at < run.end; at += kPiece) {
-      std::span piece(buffer.get(), std::min<uint64_t>(kPiece, run.end - at));
+    for (uint64_t at = run.start; at < run.end;) {
+      auto room = blob.room();
+      auto piece = room.first(std::min<uint64_t>(room.size(), run.end - at));
       TRY(from.read({at}, piece));
-      TRY(blob.append(piece));
+      TRY(blob.filled(piece.size()));
+      at += piece.size();
     }
   return image.finish(std::move(blob));
 }

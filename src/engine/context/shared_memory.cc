@@ -48,15 +48,16 @@ Result<uint64_t> dump_segment(ImageWriter& image, uint32_t id, const std::string
   auto runs = TRY(find_data(fd.get(), out.bytes()));
   if (runs.empty()) return 0;
   BlobWriter blob = TRY(image.blob(content_name(id)));
-  auto buffer = std::make_unique_for_overwrite<std::byte[]>(kPiece);
   for (const PageRun& run : runs) {
     auto* written = out.add_runs();
     written->set_start(run.start);
     written->set_end(run.end);
-    for (uint64_t at = run.start; at < run.end; at += kPiece) {
-      std::span piece(buffer.get(), std::min<uint64_t>(kPiece, run.end - at));
+    for (uint64_t at = run.start; at < run.end;) {
+      auto room = blob.room();
+      auto piece = room.first(std::min<uint64_t>(room.size(), run.end - at));
       TRY(read_exactly_at(fd.get(), piece, at, link));
-      TRY(blob.append(piece));
+      TRY(blob.filled(piece.size()));
+      at += piece.size();
     }
   }
   uint64_t bytes = blob.size();

@@ -131,8 +131,9 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
       continue;
     }
     TRY(in(label(area), std::move(described)));
-    if (area.shared) continue;
-    for (const PageRun& run : TRY(in(label(area), find_pages(dumping.kernel, pagemap.get(), area.start, area.end, false)))) {
+    if (area.shared || area.populated == 0) continue;
+    bool anonymous = area.inode == 0;
+    for (const PageRun& run : TRY(in(label(area), find_pages(dumping.kernel, pagemap.get(), area.start, area.end, anonymous)))) {
       if (!runs.empty() && runs.back().end == run.start)
         runs.back().end = run.end;
       else
