@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -127,6 +128,27 @@ class DescriptorLimit {
   rlimit before_{};
 };
 
+// While engine and restored threads take turns, one CPU for all of them is 6 to 9 times as fast as two: no interrupt
+// has to wake another. The threads get theirs back with the rest of their scheduling.
+class OneCpu {
+ public:
+  OneCpu() {
+    if (::sched_getaffinity(0, sizeof before_, &before_)) return;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(::sched_getcpu(), &one);
+    pinned_ = ::sched_setaffinity(0, sizeof one, &one) == 0;
+  }
+  ~OneCpu() {
+    if (pinned_) ::sched_setaffinity(0, sizeof before_, &before_);
+  }
+  OneCpu(const OneCpu&) = delete;
+
+ private:
+  cpu_set_t before_;
+  bool pinned_ = false;
+};
+
 // Those that the target process has and we have not.
 Result<std::vector<Fd>> open_namespaces(pid_t into) {
   std::vector<Fd> fds;
@@ -206,15 +228,16 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   auto namespaces = TRY(open_namespaces(options.into));
   Clocks before{loaded.tree.monotonic(), loaded.tree.boottime(), loaded.tree.realtime()};
 
+  OneCpu one_cpu;
   Nursery nursery;
   {
     Seed seed = TRY(Seed::plant(restoring, namespaces, TRY(continuing_offsets(before)), taken));
     TRY(clone_family(nursery, seed, loaded, restoring));
   }
-  // The last room starts timers, so it waits until all memory is filled.
+  // The last rooms start timers and spread threads over CPUs, so they wait until all memory is filled.
   auto rooms = all_task_rooms();
-  for (auto& process : nursery.processes) TRY(furnish(restoring, process, rooms.first(rooms.size() - 1)));
-  for (auto& process : nursery.processes) TRY(furnish(restoring, process, rooms.last(1)));
+  for (auto& process : nursery.processes) TRY(furnish(restoring, process, rooms.first(rooms.size() - kLateRooms)));
+  for (auto& process : nursery.processes) TRY(furnish(restoring, process, rooms.last(kLateRooms)));
   for (auto& process : nursery.processes) TRY(in(fmt::format("pid {}", process.pid), prepare_thaw(restoring, process)));
 
   RestoreReport report{.memory_bytes = restoring.memory_bytes};

@@ -16,10 +16,10 @@ std::span<const TaskRoom* const> all_task_rooms() {
       &kDescriptors,  // from here on the engine's own descriptors are gone from the process
       &kDirectories,
       &kThreads,      // share all of the above
-      &kScheduling,
       &kSettings,
       &kCredentials,  // after all that needs privilege
-      &kSignals,      // last: timers begin to run
+      &kSignals,      // late: timers begin to run
+      &kScheduling,   // late: until here all share the engine's CPU
   };
   return rooms;
 }

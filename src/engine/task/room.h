@@ -23,7 +23,8 @@ struct TaskRoom {
   Result<> (*restore)(Restoring&, RestoredProcess&, const TaskRoom&);
 };
 
-// In the order of restoring; dumping takes it too.
+// In the order of restoring; dumping takes it too. The last ones are restored when all processes have the others.
+inline constexpr size_t kLateRooms = 2;
 std::span<const TaskRoom* const> all_task_rooms();
 
 }  // namespace ks::engine
