@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
@@ -19,6 +20,7 @@ using namespace std::chrono_literals;
 
 constexpr int kMostSteps = 10000;  // 95 were the most ever seen
 constexpr int kMostRuns = 1000;
+constexpr uint64_t kSearchBytes = 64 * 1024, kFrameTail = 16;
 
 // struct rseq_cs and the start of struct rseq (uapi linux/rseq.h)
 struct CriticalSection {
@@ -99,6 +101,24 @@ Result<> step_out(StoppedProcess& process, StoppedThread& thread, const Vma& vds
   return run_and_stop(thread);
 }
 
+// Whether a signal handler that runs now has interrupted the vDSO. Its frame leads back into text that another kernel
+// does not have.
+Result<bool> interrupted_vdso(const StoppedProcess& process, const StoppedThread& thread, const Vma& vdso) {
+  auto stack = std::ranges::find_if(process.areas, [&](const Vma& area) {
+    return thread.registers.rsp >= area.start && thread.registers.rsp < area.end;
+  });
+  if (stack == process.areas.end() || process.status.caught == 0) return false;
+  std::vector<uint64_t> words(kSearchBytes / sizeof(uint64_t));
+  // Pieces overlap, so that no frame falls between two.
+  for (uint64_t at = thread.registers.rsp & ~uint64_t{7}; at < stack->end; at += kSearchBytes - kFrameTail) {
+    std::span piece(words.data(), std::min<uint64_t>(kSearchBytes, stack->end - at) / sizeof(uint64_t));
+    TRY(process.memory->read({at}, std::as_writable_bytes(piece)));
+    for (size_t i = 0; i + 2 < piece.size(); ++i)
+      if (piece[i] >= vdso.start && piece[i] < vdso.end && looks_like_frame(piece[i + 1], piece[i + 2])) return true;
+  }
+  return false;
+}
+
 Result<> abort_sequence(StoppedProcess& process, StoppedThread& thread) {
   if (!thread.rseq.address) return {};
   RemoteAddress pointer{thread.rseq.address + kCriticalSectionPointer};
@@ -115,7 +135,11 @@ Result<> abort_sequence(StoppedProcess& process, StoppedThread& thread) {
 
 Result<> settle(StoppedProcess& process, StoppedThread& thread) {
   if (is_compat(thread.registers)) return refuse("runs 32-bit code, which is not supported");
-  if (const Vma* vdso = process.area_named("[vdso]")) TRY(step_out(process, thread, *vdso));
+  if (const Vma* vdso = process.area_named("[vdso]")) {
+    TRY(step_out(process, thread, *vdso));
+    if (TRY(interrupted_vdso(process, thread, *vdso)))
+      return refuse("runs a signal handler that has interrupted the vDSO; try again");
+  }
   TRY(abort_sequence(process, thread));
   if (in_syscall(thread.registers) && syscall_result(thread.registers) == -EINTR &&
       ends_on_stop(syscall_number(thread.registers))) {

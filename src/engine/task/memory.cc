@@ -104,6 +104,8 @@ Result<> describe(Dumping& dumping, StoppedProcess& process, const Vma& area, im
   std::string link = process.proc(fmt::format("map_files/{:x}-{:x}", area.start, area.end));
   out.set_offset(area.offset);
   if (is_shared_anonymous(area)) {
+    if (auto other = TRY(dumping.outside.sharer(area)))
+      return refuse(fmt::format("shared with pid {}, which is not part of it", *other));
     out.set_source(image::Area::SHARED_MEMORY);
     out.set_id(TRY(dumping.shared_memory.add(link)));
   } else {

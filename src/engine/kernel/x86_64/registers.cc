@@ -97,6 +97,11 @@ Registers restarted(const Registers& registers) {
   return plain;
 }
 
+bool looks_like_frame(uint64_t flags, uint64_t segments) {
+  constexpr uint64_t kAlwaysSet = 0x2, kKnown = 0x3fffff;
+  return (flags & kAlwaysSet) && !(flags & ~kKnown) && (segments & 0xffff) == 0x33;
+}
+
 std::vector<std::byte> signal_frame(uint64_t address, const Registers& registers, uint64_t mask,
                                     std::span<const std::byte> xstate) {
   const size_t floating = round_up(sizeof(Frame), 64);

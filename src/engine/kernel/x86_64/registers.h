@@ -49,6 +49,9 @@ Registers restarted(const Registers& registers);
 // A process that runs 32-bit code.
 inline bool is_compat(const Registers& registers) { return registers.cs != 0x33; }
 
+// Whether what follows an instruction pointer in memory are the flags and segments of a signal frame.
+bool looks_like_frame(uint64_t flags, uint64_t segments);
+
 // The frame that rt_sigreturn(2) reads to continue with `registers`, `mask` and `xstate` (as PTRACE_GETREGSET of
 // NT_X86_XSTATE gives it). `address` is where its first byte will lie; the stack pointer has to be address + 8.
 // The address must be 64-byte aligned.
