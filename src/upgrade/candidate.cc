@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "upgrade/candidate.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+
+#include "upgrade/machine.h"
+#include "upgrade/readiness.h"
+#include "upgrade/unit_files.h"
+#include "upgrade/unit_name.h"
+
+namespace ks::upgrade {
+
+Result<Candidate> candidate(const Bus& bus, const std::string& unit) {
+  Candidate candidate;
+  candidate.unit = TRY(bus.unit(unit));
+  candidate.mark = TRY(read_mark(candidate.unit.fragment, candidate.unit.drop_ins));
+  return candidate;
+}
+
+Result<MarkedUnits> marked_units(const Bus& bus) {
+  MarkedNames found = find_marked(unit_directories());
+  MarkedUnits marked{.units = {}, .errors = std::move(found.errors)};
+  std::set<std::string> names;
+  for (const std::string& name : found.names) {
+    size_t stem = name.size() - std::string_view(".service").size();
+    if (!is_template(name) && !name.substr(0, stem).ends_with('-')) {
+      names.insert(name);
+      continue;
+    }
+    // Instances of the template, or the units that share the prefix.
+    for (const std::string& loaded : TRY(bus.units_like(name.substr(0, stem) + "*.service")))
+      names.insert(loaded);
+  }
+  std::set<std::string> seen;  // several names may mean one unit
+  for (const std::string& name : names) {
+    auto one = candidate(bus, name);
+    if (!one)
+      marked.errors.push_back(one.error().what);
+    else if (one->mark.checkpoint && seen.insert(one->unit.name).second)
+      marked.units.push_back(std::move(*one));
+  }
+  return marked;
+}
+
+std::string syslog_identifier(const UnitState& unit) {
+  if (!unit.syslog_identifier.empty() || unit.start.empty()) return unit.syslog_identifier;
+  const std::string& path = unit.start.front().path;
+  return path.substr(path.rfind('/') + 1);
+}
+
+engine::Target target_of(const UnitState& unit) { return {.cgroup = kCgroupRoot + unit.control_group}; }
+
+engine::DumpOptions dump_options(const UnitState& unit) {
+  return {.foreign_namespaces = true,
+          .journal = {.unit = unit.name,
+                      .identifier = syslog_identifier(unit),
+                      .priority = unit.syslog_priority,
+                      .level_prefix = unit.syslog_level_prefix}};
+}
+
+std::vector<engine::Reason> group_reasons(const UnitState& unit) {
+  auto pids = cgroup_processes(unit.control_group);
+  if (!pids) return {{0, "control group", pids.error().what}};
+  if (pids->empty()) return {{0, "control group", "no process is left in it"}};
+  auto reasons = pid_reasons(std::ranges::min(*pids), ::access(kPidFloorFlag, F_OK) == 0);
+  auto subgroups = inhabited_subgroups(unit.control_group);
+  if (!subgroups)
+    reasons.push_back({0, "control group", subgroups.error().what});
+  else if (!subgroups->empty())
+    reasons.push_back({0, "control group",
+                       subgroups->front() + ": groups of the unit's own (Delegate=) are not supported yet"});
+  return reasons;
+}
+
+std::vector<engine::Reason> examine(const engine::Engine& engine, const UnitState& unit) {
+  auto reasons = unit_reasons(unit);
+  if (!reasons.empty()) return reasons;
+  auto frozen = engine.freeze(target_of(unit));
+  if (!frozen) return {{0, "freeze", frozen.error().what}};
+  reasons = group_reasons(unit);
+  auto report = frozen->examine(dump_options(unit));
+  if (report) return reasons;
+  if (frozen->verdict().ready()) reasons.push_back({0, "dump", report.error().what});
+  for (const engine::Reason& reason : frozen->verdict().reasons) reasons.push_back(reason);
+  return reasons;
+}
+
+std::string reason_line(const std::string& unit, const engine::Reason& reason) {
+  return unit + ": " + engine::to_string(reason);
+}
+
+}  // namespace ks::upgrade

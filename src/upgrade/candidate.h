@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Marked units, and whether each can be carried over.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "upgrade/mark.h"
+#include "upgrade/systemd/bus.h"
+
+namespace ks::upgrade {
+
+struct Candidate {
+  UnitState unit;
+  Mark mark;
+};
+
+// Of one unit, marked or not.
+Result<Candidate> candidate(const Bus& bus, const std::string& unit);
+
+struct MarkedUnits {
+  std::vector<Candidate> units;
+  std::vector<std::string> errors;  // of faulty marks, a line each
+};
+// Every unit that is marked, loaded or not.
+Result<MarkedUnits> marked_units(const Bus& bus);
+
+// The name under which the journal files the unit's output: its own, or what systemd makes of its command.
+std::string syslog_identifier(const UnitState& unit);
+
+engine::Target target_of(const UnitState& unit);
+engine::DumpOptions dump_options(const UnitState& unit);
+
+// Freezes the unit for as long as it takes to go through the dump without its memory.
+std::vector<engine::Reason> examine(const engine::Engine& engine, const UnitState& unit);
+
+// Reasons that lie in the unit's control group as it is now: best asked for while it is frozen.
+std::vector<engine::Reason> group_reasons(const UnitState& unit);
+
+// "UNIT: pid N: OBJECT: cause"
+std::string reason_line(const std::string& unit, const engine::Reason& reason);
+
+}  // namespace ks::upgrade

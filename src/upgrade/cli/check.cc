@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "upgrade/cli/verbs.h"
+#include "upgrade/cli/verdicts.h"
+#include "upgrade/readiness.h"
+#include "upgrade/unit_name.h"
+
+namespace ks::upgrade {
+
+namespace {
+
+Result<std::vector<Candidate>> asked_for(const Bus& bus, const std::vector<std::string>& words) {
+  std::vector<Candidate> candidates;
+  for (const std::string& word : words) {
+    std::string name = TRY(parse_service_name(word));
+    Candidate one = TRY(candidate(bus, name));
+    if (std::string why = unmarkable(one.unit); !why.empty()) return fail(name + ": " + why);
+    if (one.unit.active_state == "inactive" || one.unit.active_state == "failed")
+      return fail(name + ": not running");
+    candidates.push_back(std::move(one));
+  }
+  return candidates;
+}
+
+}  // namespace
+
+Result<int> run(const Check& check) {
+  Bus bus = TRY(Bus::open());
+  std::vector<Candidate> candidates;
+  if (check.units.empty()) {
+    MarkedUnits marked = TRY(marked_units(bus));
+    if (!marked.errors.empty()) return fail(marked.errors.front());
+    candidates = std::move(marked.units);
+  } else {
+    candidates = TRY(asked_for(bus, check.units));
+  }
+  auto engine = TRY(engine::Engine::open());
+  std::vector<UnitVerdict> verdicts;
+  for (const Candidate& one : candidates) {
+    bool running = one.unit.active_state != "inactive" && one.unit.active_state != "failed";
+    verdicts.push_back(
+        {one.unit.name, running, running ? examine(engine, one.unit) : std::vector<engine::Reason>{}});
+  }
+  if (check.json)
+    fmt::print("{}", to_json(verdicts).text());
+  else
+    print(verdicts);
+  bool ready = std::ranges::all_of(verdicts, [](const UnitVerdict& one) { return one.reasons.empty(); });
+  return ready ? kDone : kRefused;
+}
+
+}  // namespace ks::upgrade

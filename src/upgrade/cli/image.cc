@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// checkpoint, restore, inspect: images made and used by hand, outside of any swap
+#include <fmt/chrono.h>
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+
+#include "base/file.h"
+#include "engine/engine.h"
+#include "upgrade/candidate.h"
+#include "upgrade/cli/verbs.h"
+#include "upgrade/json.h"
+#include "upgrade/readiness.h"
+#include "upgrade/unit_name.h"
+
+namespace ks::upgrade {
+
+namespace {
+
+Json to_json(const std::vector<pid_t>& pids) {
+  Json list = Json::array();
+  for (pid_t pid : pids) list.add(pid);
+  return list;
+}
+
+Json to_json(const engine::ImageSummary& image) {
+  Json processes = Json::array(), files = Json::array(), open_files = Json::array();
+  for (const auto& process : image.processes) {
+    Json entry = Json::object();
+    entry.set("pid", process.pid)
+        .set("ppid", process.ppid)
+        .set("pgid", process.pgid)
+        .set("sid", process.sid)
+        .set("comm", process.comm)
+        .set("executable", process.executable)
+        .set("threads", process.threads)
+        .set("areas", process.areas)
+        .set("descriptors", process.descriptors)
+        .set("memory_bytes", process.memory_bytes);
+    processes.add(std::move(entry));
+  }
+  for (const auto& kind : image.open_files) {
+    Json entry = Json::object();
+    entry.set("kind", kind.kind).set("version", kind.version).set("count", kind.count);
+    open_files.add(std::move(entry));
+  }
+  for (const auto& file : image.files) {
+    Json entry = Json::object();
+    entry.set("name", file.name).set("bytes", file.bytes).set("digest", file.digest);
+    files.add(std::move(entry));
+  }
+  Json json = Json::object();
+  json.set("format", image.format)
+      .set("architecture", image.architecture)
+      .set("kernel", image.kernel)
+      .set("unit", image.unit)
+      .set("created", image.created)
+      .set("processes", std::move(processes))
+      .set("open_files", std::move(open_files))
+      .set("files", std::move(files));
+  return json;
+}
+
+void print(const engine::ImageSummary& image) {
+  fmt::print("format {}, {}, kernel {}, of {:%Y-%m-%d %H:%M:%S}{}{}\n", image.format, image.architecture,
+             image.kernel, fmt::localtime(static_cast<time_t>(image.created)),
+             image.unit.empty() ? "" : ", unit ", image.unit);
+  for (const auto& process : image.processes)
+    fmt::print(
+        "pid {} ({}) parent {} group {} session {}: {}, {} threads, {} areas, {} descriptors, {} bytes\n",
+        process.pid, process.comm, process.ppid, process.pgid, process.sid, process.executable,
+        process.threads, process.areas, process.descriptors, process.memory_bytes);
+  for (const auto& kind : image.open_files) fmt::print("open {}: {}\n", kind.kind, kind.count);
+  for (const auto& file : image.files)
+    fmt::print("file {}: {} bytes, {}\n", file.name, file.bytes, file.digest);
+}
+
+// A running unit, or the process tree.
+Result<UnitState> state_of(const std::string& word) {
+  std::string name = TRY(parse_service_name(word));
+  Bus bus = TRY(Bus::open());
+  UnitState unit = TRY(bus.unit(name));
+  if (std::string why = unmarkable(unit); !why.empty()) return fail(name + ": " + why);
+  if (!is_running(unit)) return fail(name + ": not running");
+  return unit;
+}
+
+}  // namespace
+
+Result<int> run(const Checkpoint& checkpoint) {
+  std::string who = checkpoint.unit.empty() ? fmt::format("pid {}", checkpoint.pid) : checkpoint.unit;
+  engine::Target target{.cgroup = "", .root = checkpoint.pid};
+  engine::DumpOptions options;
+  if (!checkpoint.unit.empty()) {
+    UnitState unit = TRY(state_of(checkpoint.unit));
+    who = unit.name;
+    target = target_of(unit);
+    options = dump_options(unit);
+    options.foreign_namespaces = false;  // `restore` has none to put the processes into
+  }
+  options.leave_running = checkpoint.leave_running;
+
+  auto engine = TRY(engine::Engine::open());
+  engine::Frozen frozen = TRY(in(who, engine.freeze(target)));
+  auto report = frozen.dump(checkpoint.directory, options);
+  if (!report && !frozen.verdict().ready()) {
+    for (const engine::Reason& reason : frozen.verdict().reasons)
+      fmt::print(stderr, "{}\n", reason_line(who, reason));
+    return kRefused;
+  }
+  if (!report) return in(who, Result<int>(std::unexpected(report.error())));
+  if (!checkpoint.leave_running) {
+    // With its stop job pending, systemd does not start the unit again when its processes are gone.
+    if (!checkpoint.unit.empty()) TRY(TRY(Bus::open()).stop(who));
+    TRY(in(who, frozen.kill()));
+  }
+  if (checkpoint.json) {
+    Json json = Json::object();
+    json.set("directory", checkpoint.directory)
+        .set("pids", to_json(report->pids))
+        .set("threads", report->threads)
+        .set("memory_bytes", report->memory_bytes)
+        .set("frozen_seconds", report->frozen_seconds);
+    fmt::print("{}", json.text());
+  } else {
+    fmt::print("{}: {} processes, {} threads, {} bytes of memory in {:.3f} s\n", who, report->pids.size(),
+               report->threads, report->memory_bytes, report->frozen_seconds);
+  }
+  return kDone;
+}
+
+Result<int> run(const Restore& restore) {
+  auto engine = TRY(engine::Engine::open());
+  auto report = TRY(in(restore.directory, engine.restore(restore.directory, {})));
+  if (!restore.pidfile.empty() && !report.roots.empty())
+    TRY(replace_file(std::filesystem::absolute(restore.pidfile), fmt::format("{}\n", report.roots.front()),
+                     0644));
+  if (restore.json) {
+    Json json = Json::object();
+    json.set("pids", to_json(report.pids))
+        .set("roots", to_json(report.roots))
+        .set("memory_bytes", report.memory_bytes);
+    fmt::print("{}", json.text());
+  } else {
+    for (pid_t root : report.roots) fmt::print("{}\n", root);
+  }
+  return kDone;
+}
+
+Result<int> run(const Inspect& inspect) {
+  auto image = TRY(in(inspect.directory, engine::Engine::inspect(inspect.directory)));
+  if (inspect.json)
+    fmt::print("{}", to_json(image).text());
+  else
+    print(image);
+  return kDone;
+}
+
+}  // namespace ks::upgrade

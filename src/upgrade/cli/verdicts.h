@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Verdicts in print.
+#pragma once
+
+#include <vector>
+
+#include "upgrade/json.h"
+#include "upgrade/steps/upgrade.h"
+
+namespace ks::upgrade {
+
+Json to_json(const std::vector<UnitVerdict>& verdicts);
+// What can go on to standard output, a line each for what cannot to standard error.
+void print(const std::vector<UnitVerdict>& verdicts);
+
+}  // namespace ks::upgrade

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "upgrade/drop_in.h"
+
+#include <fmt/core.h>
+
+namespace ks::upgrade {
+
+uint64_t restore_limit_seconds(const CarriedUnit& unit) {
+  constexpr uint64_t kSlowDisk = 20 << 20;  // bytes a second
+  return 60 + unit.memory_bytes / kSlowDisk;
+}
+
+Result<std::string> restore_drop_in(const CarriedUnit& unit, std::string_view libexec) {
+  std::string placeholder = fmt::format("{}/placeholder", libexec);
+  std::string command = TRY(placeholder_command_line(unit.command, placeholder));
+  std::string text =
+      "# Made by kernel-swap for the restore of this unit; gone once that is done.\n[Service]\n";
+  text += "Type=exec\n";
+  // The restorer speaks for the unit as its control process; a unit whose children speak too keeps that.
+  text += fmt::format("NotifyAccess={}\n", unit.notify_access == "all" ? "all" : "exec");
+  // Left set, the start hangs waiting for it.
+  text += "PIDFile=\nExecStartPre=\nExecStart=\n";
+  text += fmt::format("ExecStart={}\n", command);
+  text += "ExecStartPost=\n";
+  text += fmt::format("ExecStartPost=+{}/restore %n --into $MAINPID\n", libexec);
+  text += "SyslogIdentifier=";
+  for (char c : unit.syslog_identifier) text += c == '%' ? std::string("%%") : std::string(1, c);
+  text += '\n';
+  if (unit.placeholder_not_executable) text += fmt::format("ExecPaths={}\n", placeholder);
+  // The restorer keeps to its limit and then starts the unit afresh, for which the unit's own time is left.
+  if (unit.start_timeout_seconds > 0)
+    text +=
+        fmt::format("TimeoutStartSec={}s\n", unit.start_timeout_seconds + restore_limit_seconds(unit) + 30);
+  return text;
+}
+
+}  // namespace ks::upgrade

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The mark: the section [X-KernelSwap] of a unit file or of one of its drop-ins. systemd ignores sections
+// whose name starts with "X-" and tells nobody of them (systemd.unit(5)), so we read the files ourselves, in
+// the order in which systemd applied them.
+//
+//   [X-KernelSwap]
+//   Checkpoint=yes|no
+//   ExternalSockets=refuse|reset
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace ks::upgrade {
+
+enum class ExternalSockets { refuse, reset };
+
+struct Mark {
+  bool checkpoint = false;
+  ExternalSockets external_sockets = ExternalSockets::refuse;
+  std::string file;  // the file that decided `checkpoint`; empty where none speaks of it
+};
+
+// What `text`, the content of `file`, adds to the mark. An unknown key, an unknown value and a section that
+// was meant to be ours are errors that name file and line: a service believed to be marked would be lost
+// silently.
+Result<> apply_mark(Mark& mark, std::string_view text, const std::string& file);
+
+// The unit's own file first, then its drop-ins, a later one overriding an earlier one.
+Result<Mark> read_mark(const std::string& fragment, const std::vector<std::string>& drop_ins);
+
+std::optional<bool> parse_boolean(std::string_view word);  // as systemd.syntax(7) has it
+
+}  // namespace ks::upgrade

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "upgrade/mark.h"
+
+#include <gtest/gtest.h>
+
+namespace ks::upgrade {
+namespace {
+
+Result<Mark> parse(std::string_view text) {
+  Mark mark;
+  if (auto applied = apply_mark(mark, text, "a.service"); !applied) return std::unexpected(applied.error());
+  return mark;
+}
+
+TEST(Mark, AbsentMeansNo) {
+  Mark mark = *parse("[Service]\nCheckpoint=yes\n");
+  EXPECT_FALSE(mark.checkpoint);
+  EXPECT_EQ(mark.file, "");
+}
+
+TEST(Mark, ReadsItsSection) {
+  Mark mark = *parse("[Unit]\nDescription=x\n[X-KernelSwap]\n Checkpoint = Yes \nExternalSockets=reset\n");
+  EXPECT_TRUE(mark.checkpoint);
+  EXPECT_EQ(mark.external_sockets, ExternalSockets::reset);
+  EXPECT_EQ(mark.file, "a.service");
+}
+
+TEST(Mark, LaterFilesOverride) {
+  Mark mark = *parse("[X-KernelSwap]\nCheckpoint=yes\nExternalSockets=reset\n");
+  ASSERT_TRUE(apply_mark(mark, "[X-KernelSwap]\nCheckpoint=no\n", "b.conf"));
+  EXPECT_FALSE(mark.checkpoint);
+  EXPECT_EQ(mark.file, "b.conf");
+  EXPECT_EQ(mark.external_sockets, ExternalSockets::reset);
+}
+
+TEST(Mark, EmptyValueTakesBack) {
+  EXPECT_FALSE(parse("[X-KernelSwap]\nCheckpoint=yes\nCheckpoint=\n")->checkpoint);
+}
+
+TEST(Mark, CommentsAndContinuedLines) {
+  Mark mark = *parse("[X-KernelSwap]\n# Checkpoint=no\nCheckpoint=\\\n; in between\n  yes\n");
+  EXPECT_TRUE(mark.checkpoint);
+}
+
+TEST(Mark, ErrorsNameFileAndLine) {
+  EXPECT_EQ(parse("[X-KernelSwap]\n\nCheckpont=yes\n").error().what,
+            "a.service:3: unknown key \"Checkpont\" (there are Checkpoint= and ExternalSockets=)");
+  EXPECT_EQ(parse("[X-KernelSwap]\nCheckpoint=maybe\n").error().what,
+            "a.service:2: Checkpoint=\"maybe\": neither yes nor no");
+  EXPECT_EQ(parse("[X-Kernelswap]\nCheckpoint=yes\n").error().what,
+            "a.service:1: section [X-Kernelswap]: did you mean [X-KernelSwap]?");
+  EXPECT_FALSE(parse("[KernelSwap]\n"));
+  EXPECT_FALSE(parse("[X-KernelSwap]\nCheckpoint\n"));
+}
+
+TEST(Mark, OtherSectionsAreNotOurs) { EXPECT_TRUE(parse("[X-Kernel]\nFoo=1\n[X-Foo]\nnonsense\n")); }
+
+}  // namespace
+}  // namespace ks::upgrade

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "upgrade/readiness.h"
+
+#include <fmt/core.h>
+
+#include "upgrade/pid_base.h"
+
+namespace ks::upgrade {
+
+bool is_running(const UnitState& unit) {
+  return unit.load_state == "loaded" && unit.active_state == "active" && unit.sub_state == "running";
+}
+
+std::string unmarkable(const UnitState& unit) {
+  if (unit.load_state == "not-found") return "no such unit";
+  if (unit.load_state == "masked") return "masked; systemctl unmask it first";
+  if (unit.load_state != "loaded") return fmt::format("systemd cannot load it ({})", unit.load_state);
+  if (unit.type == "oneshot") return "Type=oneshot: it has no process that stays";
+  return {};
+}
+
+std::vector<engine::Reason> unit_reasons(const UnitState& unit) {
+  std::vector<engine::Reason> reasons;
+  auto add = [&](const char* object, std::string text) { reasons.push_back({0, object, std::move(text)}); };
+  if (std::string text = unmarkable(unit); !text.empty()) {
+    add("unit", text);
+    return reasons;
+  }
+  if (!is_running(unit)) {
+    add("unit", fmt::format("is not running but {} ({})", unit.active_state, unit.sub_state));
+    return reasons;
+  }
+  if (unit.main_pid == 0) add("main process", "systemd does not know it; set PIDFile=");
+  if (unit.control_pid != 0) add("control process", "a command of the unit runs; try again when it is done");
+  if (unit.start.empty())
+    add("ExecStart=", "the unit has none that could be started again");
+  else if (auto line = placeholder_command_line(unit.start.front(), "placeholder"); !line)
+    add("ExecStart=", line.error().what);
+  if (unit.dynamic_user)
+    add("DynamicUser=", "not supported yet: the user may have another number after the boot");
+  if (!unit.root_directory.empty()) add("RootDirectory=", "not supported yet");
+  if (!unit.root_image.empty()) add("RootImage=", "not supported yet");
+  if (unit.stored_descriptors > 0)
+    add("FileDescriptorStoreMax=",
+        fmt::format("systemd keeps {} descriptors for it, which would be lost", unit.stored_descriptors));
+  return reasons;
+}
+
+std::vector<engine::Reason> pid_reasons(pid_t lowest, bool floor_raised) {
+  if (lowest >= kPidFloor) return {};
+  return {
+      {lowest, "PID",
+       fmt::format("below {}, where the next kernel's own threads will be; {}, so that its PIDs lie above",
+                   kPidFloor, floor_raised ? "restart the unit" : "reboot once")}};
+}
+
+}  // namespace ks::upgrade

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "upgrade/restore/bring_back.h"
+
+#include <fmt/core.h>
+#include <sys/resource.h>
+#include <systemd/sd-daemon.h>
+
+#include "base/file.h"
+#include "engine/engine.h"
+#include "upgrade/checksum.h"
+#include "upgrade/drop_in.h"
+#include "upgrade/machine.h"
+#include "upgrade/restore/cold_start.h"
+#include "upgrade/restore/placeholder_control.h"
+#include "upgrade/restore/supervised.h"
+#include "upgrade/systemd/bus.h"
+
+namespace ks::upgrade {
+
+namespace {
+
+constexpr char kImageManifest[] = "/manifest.ks";  // kernel-swap-image(5)
+constexpr uint64_t kBarrierMicroseconds = 30'000'000;
+
+Result<> require_image_of(const CarriedUnit& unit, const std::string& image) {
+  if (checksum(TRY(read_file(image + kImageManifest))) != unit.image_digest)
+    return fail("the image is not the one that the swap committed");
+  return {};
+}
+
+// The unit's own limits hold for us too; the engine needs more descriptors than a small service.
+void raise_own_limits() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit)) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+Result<> restore(const std::string& image, pid_t placeholder, const std::function<Result<>()>& commit) {
+  raise_own_limits();
+  auto engine = TRY(engine::Engine::open());
+  auto report = engine.restore(image, {.into = placeholder, .before_thaw = commit});
+  if (!report) return std::unexpected(report.error());
+  return {};
+}
+
+// Only after systemd knows its new main process may the old one end.
+Result<> hand_over(const CarriedUnit& unit) {
+  std::string state = fmt::format("MAINPID={}\nREADY=1\nSTATUS=Restored by kernel-swap", unit.main_pid);
+  if (int r = ::sd_notify(0, state.c_str()); r <= 0) return fail_errno("notify systemd", r ? -r : ENOTCONN);
+  if (int r = ::sd_notify_barrier(0, kBarrierMicroseconds); r < 0) return fail_errno("notify systemd", -r);
+  Bus bus = TRY(Bus::open());
+  pid_t known = TRY(bus.unit(unit.name)).main_pid;
+  if (known != unit.main_pid)
+    return fail(fmt::format("systemd holds pid {} for the main process, not {}", known, unit.main_pid));
+  return {};
+}
+
+}  // namespace
+
+Result<> bring_back(const Swap& swap, const CarriedUnit& unit, pid_t placeholder) {
+  auto attempt = [&]() -> Result<> {
+    int attempts = swap.pending(unit.name).value_or(kAttempts);
+    if (attempts >= kAttempts) return fail(fmt::format("{} attempts were cut short", attempts));
+    TRY(require_image_of(unit, swap.image(unit.name)));
+    TRY(swap.begin_attempt(unit.name));
+    int64_t thawed_at = 0;
+    TRY(run_supervised(
+        {.work = [&](const auto& commit) { return restore(swap.image(unit.name), placeholder, commit); },
+         .commit =
+             [&] {
+               thawed_at = realtime_microseconds();
+               return swap.withdraw(unit.name);
+             },
+         .limit_seconds = restore_limit_seconds(unit)}));
+    TRY(hand_over(unit));
+    double pause = static_cast<double>(thawed_at - unit.frozen_at) / 1e6;
+    // From here on the unit lives; what cannot be written is only missing from the report.
+    (void)swap.record(unit.name, {.fate = Fate::restored, .reason = "", .pause_seconds = pause});
+    swap.note("restored", unit.name, fmt::format("main pid {}, pause {:.3f} s", unit.main_pid, pause));
+    return {};
+  };
+  auto done = attempt();
+  if (done) return tell_placeholder(placeholder, Word::dismissed);
+
+  auto cleared = clear_control_group(placeholder);
+  auto withdrawn = swap.withdraw(unit.name);
+  (void)swap.record(unit.name, {.fate = Fate::cold, .reason = done.error().what});
+  swap.note("restore-failed", unit.name, done.error().what);
+  if (!cleared) return cleared;
+  if (!withdrawn) swap.note("withdraw-failed", unit.name, withdrawn.error().what);
+  return done;
+}
+
+}  // namespace ks::upgrade

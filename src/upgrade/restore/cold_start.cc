@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "upgrade/restore/cold_start.h"
+
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "upgrade/machine.h"
+#include "upgrade/restore/placeholder_control.h"
+#include "upgrade/systemd/bus.h"
+
+namespace ks::upgrade {
+
+namespace {
+
+Result<std::string> own_control_group() {
+  std::string text = TRY(read_file("/proc/self/cgroup"));
+  for (std::string_view line : split(text, '\n'))
+    if (line.starts_with("0::")) return std::string(line.substr(3));
+  return fail("/proc/self/cgroup: no cgroup v2");
+}
+
+// With the drop-in gone, the unit is again what its file says: systemd stops the placeholder and starts the
+// unit, and all that waits for the job goes on waiting (a restart job replaces the start job in its place).
+Result<> run_job_anew(const std::string& unit) {
+  Bus bus = TRY(Bus::open());
+  TRY(bus.reload());
+  TRY(bus.restart(unit));
+  // systemd ends us as a part of the stop. Ending first would show the unit as started for an instant.
+  constexpr timespec kLongEnough{.tv_sec = 20, .tv_nsec = 0};
+  ::nanosleep(&kLongEnough, nullptr);
+  return {};
+}
+
+}  // namespace
+
+bool starts_by_its_command_alone(const CarriedUnit& unit) {
+  return !unit.has_start_commands && (unit.type == "simple" || unit.type == "exec" || unit.type == "idle");
+}
+
+Result<> clear_control_group(pid_t placeholder) {
+  std::string group = TRY(own_control_group());
+  constexpr timespec kPoll{.tv_sec = 0, .tv_nsec = 5'000'000};
+  for (int polls = 0; polls < 2000; ++polls) {
+    bool any = false;
+    for (pid_t pid : TRY(cgroup_processes(group))) {
+      if (pid == ::getpid() || pid == placeholder || !start_of(pid)) continue;
+      any = true;
+      ::kill(pid, SIGKILL);
+    }
+    if (!any) return {};
+    ::nanosleep(&kPoll, nullptr);
+  }
+  return fail(group + ": processes do not end");
+}
+
+Result<> start_cold(const std::string& name, const CarriedUnit* unit, pid_t placeholder) {
+  if (unit && !starts_by_its_command_alone(*unit)) {
+    auto anew = run_job_anew(name);
+    if (anew) return {};
+    // Without its own start commands is still better than not at all.
+  }
+  return tell_placeholder(placeholder, Word::become);
+}
+
+}  // namespace ks::upgrade

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// LIBEXEC/restore UNIT --into PID, the unit's ExecStartPost= in the boot after a swap: privileged, in the
+// unit's control group. It ends with success even when the unit starts afresh, since a failure would take the
+// unit down.
+#include <fmt/core.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <string_view>
+
+#include "base/text.h"
+#include "upgrade/machine.h"
+#include "upgrade/restore/bring_back.h"
+#include "upgrade/restore/cold_start.h"
+
+namespace {
+
+using namespace ks::upgrade;
+
+// The swap that made systemd start the unit as a placeholder: it may be settled already, or the image used.
+std::optional<Manifest> manifest_of(const Swap& swap) {
+  auto manifest = swap.manifest();
+  if (!manifest) return std::nullopt;
+  return *manifest;
+}
+
+ks::Result<> start(const std::string& name, pid_t placeholder) {
+  SwapStore store;
+  auto swap = store.newest();
+  auto manifest = swap ? manifest_of(*swap) : std::nullopt;
+  const CarriedUnit* unit = manifest ? manifest->find(name) : nullptr;
+  if (unit && swap->pending(name) && manifest->boot_id != boot_id()) {
+    auto back = bring_back(*swap, *unit, placeholder);
+    if (back) return {};
+    fmt::print(stderr, "<3>not restored: {}; starting afresh\n", back.error().what);
+  }
+  return start_cold(name, unit, placeholder);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  auto pid =
+      argc == 4 && std::string_view(argv[2]) == "--into" ? ks::parse_number<pid_t>(argv[3]) : std::nullopt;
+  if (!pid || *pid <= 1) {
+    fmt::print(stderr, "usage: restore UNIT --into PID\n");
+    return 2;
+  }
+  auto started = start(argv[1], *pid);
+  if (started) return EXIT_SUCCESS;
+  fmt::print(stderr, "<3>{}\n", started.error().what);
+  return EXIT_FAILURE;
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "upgrade/shutdown/passenger.h"
+
+#include <sys/statvfs.h>
+
+#include "base/file.h"
+#include "upgrade/checksum.h"
+#include "upgrade/config.h"
+#include "upgrade/machine.h"
+#include "upgrade/readiness.h"
+
+namespace ks::upgrade {
+
+namespace {
+
+constexpr char kImageManifest[] = "/manifest.ks";  // kernel-swap-image(5)
+constexpr char kPlaceholder[] = KS_LIBEXEC "/placeholder";
+
+Reasons lines(const std::vector<engine::Reason>& reasons) {
+  Reasons lines;
+  for (const engine::Reason& reason : reasons) lines.push_back(engine::to_string(reason));
+  return lines;
+}
+
+std::unexpected<Reasons> because(std::string text) { return std::unexpected(Reasons{std::move(text)}); }
+
+// Whether the unit's sandbox would let systemd execute the placeholder.
+Result<bool> placeholder_is_executable(pid_t pid) {
+  std::string path = "/proc/" + std::to_string(pid) + "/root" + kPlaceholder;
+  struct statvfs status{};
+  if (::statvfs(path.c_str(), &status))
+    return fail_errno(std::string(kPlaceholder) + ": not to be seen from inside the unit's sandbox");
+  return !(status.f_flag & ST_NOEXEC);
+}
+
+}  // namespace
+
+std::expected<Passenger, Reasons> Passenger::freeze(const engine::Engine& engine, const UnitState& unit) {
+  if (auto reasons = unit_reasons(unit); !reasons.empty()) return std::unexpected(lines(reasons));
+  int64_t now = realtime_microseconds();
+  auto frozen = engine.freeze(target_of(unit));
+  if (!frozen) return because("freeze: " + frozen.error().what);
+  if (auto reasons = group_reasons(unit); !reasons.empty()) return std::unexpected(lines(reasons));
+  return Passenger(unit, std::move(*frozen), now);
+}
+
+std::expected<CarriedUnit, Reasons> Passenger::dump(const std::string& directory) {
+  auto report = frozen_.dump(directory, dump_options(unit_));
+  if (!report)
+    return frozen_.verdict().ready() ? because("dump: " + report.error().what)
+                                     : std::unexpected(lines(frozen_.verdict().reasons));
+  auto carried = describe(*report, directory);
+  if (!carried) (void)remove_tree(directory);
+  return carried;
+}
+
+std::expected<CarriedUnit, Reasons> Passenger::describe(const engine::DumpReport& report,
+                                                        const std::string& directory) const {
+  auto executable = placeholder_is_executable(unit_.main_pid);
+  if (!executable) return because(executable.error().what);
+  auto image_manifest = read_file(directory + kImageManifest);
+  if (!image_manifest) return because(image_manifest.error().what);
+
+  CarriedUnit carried{.name = unit_.name,
+                      .control_group = unit_.control_group,
+                      .main_pid = unit_.main_pid,
+                      .command = unit_.start.front(),
+                      .type = unit_.type,
+                      .notify_access = unit_.notify_access,
+                      .syslog_identifier = syslog_identifier(unit_),
+                      .start_timeout_seconds = unit_.start_timeout_seconds,
+                      .has_start_commands = unit_.has_start_commands,
+                      .placeholder_not_executable = !*executable,
+                      .image_digest = checksum(*image_manifest),
+                      .memory_bytes = report.memory_bytes,
+                      .frozen_seconds = report.frozen_seconds,
+                      .frozen_at = frozen_at_};
+  for (pid_t pid : report.pids) {
+    auto start = start_of(pid);
+    if (start) carried.processes.push_back({pid, *start});  // a zombie ends with its parent
+    auto ids = ids_of(pid);
+    carried.ids.insert(carried.ids.end(), ids.begin(), ids.end());
+  }
+  return carried;
+}
+
+}  // namespace ks::upgrade

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// One unit on its way out of the old kernel. Its end gives the unit back, running, unless it was killed.
+#pragma once
+
+#include <expected>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "upgrade/candidate.h"
+#include "upgrade/manifest.h"
+
+namespace ks::upgrade {
+
+using Reasons = std::vector<std::string>;
+
+class Passenger {
+ public:
+  static std::expected<Passenger, Reasons> freeze(const engine::Engine& engine, const UnitState& unit);
+
+  const std::string& name() const { return unit_.name; }
+  // Writes the image and tells what the manifest is to say of it.
+  std::expected<CarriedUnit, Reasons> dump(const std::string& directory);
+  Result<> kill() { return frozen_.kill(); }
+
+ private:
+  Passenger(UnitState unit, engine::Frozen frozen, int64_t frozen_at)
+      : unit_(std::move(unit)), frozen_(std::move(frozen)), frozen_at_(frozen_at) {}
+  std::expected<CarriedUnit, Reasons> describe(const engine::DumpReport& report,
+                                               const std::string& directory) const;
+  UnitState unit_;
+  engine::Frozen frozen_;
+  int64_t frozen_at_;  // microseconds since 1970
+};
+
+}  // namespace ks::upgrade

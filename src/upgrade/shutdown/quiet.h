@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What systemd does when a service dies, and must not do when we have killed it.
+#pragma once
+
+#include <vector>
+
+#include "upgrade/candidate.h"
+
+namespace ks::upgrade {
+
+// A drop-in below /run, gone with this boot, for the units that need one: ExecStopPost= cleans up after a
+// service that has ended, and ours has not; OnFailure= tells of a failure, and there was none.
+Result<> keep_systemd_quiet(const Bus& bus, const std::vector<Candidate>& units);
+// For units that are to be stopped in the ordinary way after all.
+Result<> let_systemd_speak(const Bus& bus, const std::vector<std::string>& units);
+
+}  // namespace ks::upgrade

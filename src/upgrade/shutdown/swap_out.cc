@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "upgrade/shutdown/swap_out.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "base/file.h"
+#include "upgrade/checksum.h"
+#include "upgrade/machine.h"
+#include "upgrade/readiness.h"
+#include "upgrade/shutdown/passenger.h"
+#include "upgrade/shutdown/quiet.h"
+#include "upgrade/store_check.h"
+
+namespace ks::upgrade {
+
+namespace {
+
+void leave_out(Manifest& manifest, const Swap& swap, const std::string& unit,
+               std::vector<std::string> reasons) {
+  for (const std::string& reason : reasons) swap.note("left-out", unit, reason);
+  manifest.left_out.push_back({unit, std::move(reasons)});
+}
+
+// An earlier image would bring back an old state, now that its unit has run on.
+void withdraw_earlier(const SwapStore& store) {
+  for (const Swap& swap : store.swaps()) {
+    auto manifest = swap.manifest();
+    if (!manifest) {
+      (void)swap.remove();
+      continue;
+    }
+    for (const CarriedUnit& unit : manifest->units)
+      if (swap.pending(unit.name)) (void)swap.withdraw(unit.name);
+  }
+}
+
+Result<> commit(const Swap& swap, const Manifest& manifest) {
+  TRY(swap.commit(manifest));
+  swap.note("commit", "",
+            fmt::format("{} carried, {} left out", manifest.units.size(), manifest.left_out.size()));
+  return {};
+}
+
+void kill_dumped(const Swap& swap, std::vector<Passenger>& passengers) {
+  for (Passenger& passenger : passengers) {
+    auto killed = passenger.kill();
+    if (killed) {
+      swap.note("killed", passenger.name(), "");
+      continue;
+    }
+    // It may live on, so it must not come back a second time.
+    auto withdrawn = swap.withdraw(passenger.name());
+    swap.note("kill-failed", passenger.name(), killed.error().what);
+    if (!withdrawn) swap.note("withdraw-failed", passenger.name(), withdrawn.error().what);
+  }
+}
+
+}  // namespace
+
+Result<> swap_out(const Bus& bus, const SwapStore& store) {
+  TRY(require_root_file_system(store.root()));
+  withdraw_earlier(store);
+  MarkedUnits marked = TRY(marked_units(bus));
+  std::erase_if(marked.units, [](const Candidate& one) {
+    return one.unit.active_state == "inactive" || one.unit.active_state == "failed";
+  });
+  if (marked.units.empty() && marked.errors.empty()) return {};
+
+  auto engine = TRY(engine::Engine::open());
+  Swap swap = TRY(store.create());
+  Manifest manifest{.id = swap.id(),
+                    .boot_id = boot_id(),
+                    .kernel = kernel_release(),
+                    .created = realtime_microseconds() / 1000000};
+  for (const std::string& error : marked.errors) swap.note("mark", "", error);
+  if (auto quiet = keep_systemd_quiet(bus, marked.units); !quiet) swap.note("quiet", "", quiet.error().what);
+
+  // All are frozen before the first is dumped, so that what they say to each other is not torn apart.
+  std::vector<Passenger> passengers;
+  for (const Candidate& one : marked.units) {
+    auto passenger = Passenger::freeze(engine, one.unit);
+    if (passenger) {
+      swap.note("frozen", one.unit.name, "");
+      passengers.push_back(std::move(*passenger));
+    } else {
+      leave_out(manifest, swap, one.unit.name, std::move(passenger.error()));
+    }
+  }
+  std::erase_if(passengers, [&](Passenger& passenger) {
+    auto dumped = passenger.dump(swap.image(passenger.name()));
+    if (!dumped) {
+      leave_out(manifest, swap, passenger.name(), std::move(dumped.error()));
+      return true;  // which thaws it
+    }
+    swap.note("dumped", passenger.name(),
+              fmt::format("{} bytes in {:.3f} s", dumped->memory_bytes, dumped->frozen_seconds));
+    manifest.units.push_back(std::move(*dumped));
+    return false;
+  });
+  std::vector<std::string> staying;
+  for (const LeftOutUnit& unit : manifest.left_out) staying.push_back(unit.name);
+  if (auto loud = let_systemd_speak(bus, staying); !loud) swap.note("quiet", "", loud.error().what);
+  if (manifest.units.empty() && manifest.left_out.empty()) return swap.remove();
+
+  TRY(commit(swap, manifest));
+  kill_dumped(swap, passengers);
+  return {};
+}
+
+Result<> clean_up(const SwapStore& store) {
+  std::string boot = boot_id();
+  for (const Swap& swap : store.swaps()) {
+    auto manifest = swap.manifest();
+    if (!manifest) {
+      // Cut short before its commit. A damaged one is for finish to report.
+      if (manifest.error().code == ENOENT) TRY(swap.remove());
+      continue;
+    }
+    if (manifest->boot_id != boot) continue;
+    for (const CarriedUnit& unit : manifest->units) {
+      if (!swap.pending(unit.name) || std::ranges::none_of(unit.processes, is_alive)) continue;
+      TRY(swap.withdraw(unit.name));
+      TRY(swap.record(unit.name,
+                      {.fate = Fate::cold, .reason = "the swap was cut short before its processes ended"}));
+      swap.note("withdrawn", unit.name, "its processes still ran");
+    }
+  }
+  return {};
+}
+
+}  // namespace ks::upgrade
