@@ -71,7 +71,8 @@ class Interface {
   }
 
   int main(int argc, char** argv) {
-    if (argc > 1 && argv[1][0] != '-' && !app_.get_subcommand_no_throw(argv[1])) {
+    auto named = [&](const CLI::App* sub) { return sub->get_name() == argv[1]; };
+    if (argc > 1 && argv[1][0] != '-' && app_.get_subcommands(named).empty()) {
       fmt::print(stderr, "kernel-swap: {}: no such verb; see kernel-swap --help\n", argv[1]);
       return kUsage;
     }
