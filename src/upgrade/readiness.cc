@@ -36,6 +36,10 @@ std::vector<engine::Reason> unit_reasons(const UnitState& unit) {
     add("ExecStart=", "the unit has none that could be started again");
   else if (auto line = placeholder_command_line(unit.start.front(), "placeholder"); !line)
     add("ExecStart=", line.error().what);
+  if (!unit.stops_at_shutdown)
+    add("DefaultDependencies=",
+        "not stopped at shutdown, so that systemd could start it anew behind our back; add "
+        "Conflicts=shutdown.target");
   if (unit.dynamic_user)
     add("DynamicUser=", "not supported yet: the user may have another number after the boot");
   if (!unit.root_directory.empty()) add("RootDirectory=", "not supported yet");

@@ -3,6 +3,8 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+
 #include "base/file.h"
 #include "upgrade/machine.h"
 
@@ -15,14 +17,14 @@ Result<> verify(const UnitState& unit, const CarriedUnit& carried) {
   if (unit.active_state != "active") return fail("it has ended since: " + unit.active_state);
   if (unit.main_pid != carried.main_pid) return fail("it has been started again since");
   auto pids = TRY(cgroup_processes(unit.control_group));
-  if (std::find(pids.begin(), pids.end(), carried.main_pid) == pids.end())
+  if (!std::ranges::count(pids, carried.main_pid))
     return fail("its main process is not in its control group");
   return {};
 }
 
 // Fills in what the restorer could not say, and takes back what must not be used any more.
 Result<> judge(const Bus& bus, const Swap& swap, const CarriedUnit& carried) {
-  bool untouched = swap.pending(carried.name).has_value();
+  auto attempts = swap.pending(carried.name);
   TRY(swap.withdraw(carried.name));
   auto outcome = swap.outcome(carried.name);
   UnitState unit = TRY(bus.unit(carried.name));
@@ -33,13 +35,14 @@ Result<> judge(const Bus& bus, const Swap& swap, const CarriedUnit& carried) {
       TRY(swap.record(carried.name, *outcome));
     }
   } else if (!outcome) {
-    outcome = {.fate = Fate::cold,
-               .reason = untouched ? "no restore was tried in this boot" : "its restore was cut short"};
+    std::string reason = !attempts        ? "its restore was cut short"
+                         : *attempts == 0 ? "no restore was tried in this boot"
+                                          : fmt::format("its restore was cut short {} times", *attempts);
+    outcome = {.fate = Fate::cold, .reason = std::move(reason)};
     TRY(swap.record(carried.name, *outcome));
   }
-  swap.note(
-      "verdict", carried.name,
-      fmt::format("{}{}{}", to_string(outcome->fate), outcome->reason.empty() ? "" : ": ", outcome->reason));
+  std::string reason = outcome->reason.empty() ? "" : ": " + outcome->reason;
+  swap.note("verdict", carried.name, std::string(to_string(outcome->fate)) + reason);
   return {};
 }
 

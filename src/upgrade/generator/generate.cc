@@ -19,6 +19,8 @@ namespace ks::upgrade {
 
 namespace {
 
+bool exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
+
 // Lives for one run; a plain write, since nobody reads the directory before we are done.
 Result<> write_new(const std::string& path, std::string_view text) {
   std::error_code error;
@@ -45,8 +47,7 @@ std::vector<pid_t> dumped_ids(const SwapStore& store, const std::string& boot_id
 
 Result<> raise_pid_floor(const Places& places, const SwapStore& store) {
   std::string flag = places.run + "/pid-floor";
-  if (::access(flag.c_str(), F_OK) == 0)
-    return {};  // a daemon-reload: this boot counts from its base already
+  if (exists(flag)) return {};  // a daemon-reload: this boot counts from its base already
   pid_t base = pid_base(dumped_ids(store, places.boot_id));
   if (base == 0) return fail("no window of PIDs is free; restored processes may meet others");
   TRY(write_value(places.proc_sys + "/kernel/pid_max", std::to_string(kPidMax)));
@@ -66,14 +67,26 @@ bool restore_is_off(const std::string& kernel_command_line) {
   return std::ranges::count(words, "kernel_swap.restore=no") > 0;
 }
 
+// Decided once a boot, before any unit starts. A reload in the middle of a restore must not take the unit's
+// drop-in away, although the image is no longer pending when its processes are about to run.
+Result<> decide_once(const Places& places, const Swap& swap, const Manifest& manifest) {
+  std::string restoring = places.run + "/restoring";
+  if (exists(restoring)) return {};
+  for (const CarriedUnit& unit : manifest.units) {
+    auto attempts = swap.pending(unit.name);
+    if (attempts && *attempts < kAttempts) TRY(write_new(restoring + "/" + unit.name, ""));
+  }
+  return {};
+}
+
 Result<> restore_pending(const Places& places, const Swap& swap, std::vector<std::string>& complaints) {
   Manifest manifest = TRY(swap.manifest());
+  TRY(decide_once(places, swap, manifest));
   // A unit that nothing starts at boot ran all the same; finish wants every one of them, and waits for them.
   std::string wanted;
   for (const CarriedUnit& unit : manifest.units) {
     wanted += " " + unit.name;
-    auto attempts = swap.pending(unit.name);
-    if (!attempts || *attempts >= kAttempts) continue;
+    if (!exists(places.run + "/restoring/" + unit.name)) continue;
     auto text = restore_drop_in(unit, places.libexec);
     auto written = text ? write_drop_in(places, unit.name, kRestoreDropIn, *text)
                         : Result<>(std::unexpected(text.error()));

@@ -43,6 +43,10 @@ class GenerateTest : public testing::Test {
     EXPECT_TRUE(swap.commit(manifest));
     return swap;
   }
+  void next_boot() {
+    std::filesystem::remove_all(places_.out);
+    std::filesystem::remove_all(places_.run);
+  }
   std::string sys(const char* name) { return read_file(root_ + "/sys/kernel/" + name).value_or("none"); }
   bool made(const std::string& name) { return std::filesystem::exists(places_.out + "/" + name); }
 
@@ -88,11 +92,25 @@ TEST_F(GenerateTest, NotASecondFailureOfTheSameImage) {
   ASSERT_TRUE(swap.begin_attempt("a.service"));
   generate(places_);
   EXPECT_TRUE(made("a.service.d/99-kernel-swap.conf"));
-  std::filesystem::remove_all(places_.out);
+  next_boot();
   ASSERT_TRUE(swap.begin_attempt("a.service"));
   generate(places_);
   EXPECT_FALSE(made("a.service.d/99-kernel-swap.conf"));
   EXPECT_TRUE(made("b.service.d/99-kernel-swap.conf"));
+}
+
+TEST_F(GenerateTest, AReloadInTheMiddleOfARestoreChangesNothing) {
+  Swap swap = commit("old");
+  generate(places_);
+  ASSERT_TRUE(swap.begin_attempt("a.service"));
+  ASSERT_TRUE(swap.withdraw("a.service"));
+  std::filesystem::remove_all(places_.out);
+  generate(places_);
+  EXPECT_TRUE(made("a.service.d/99-kernel-swap.conf"));
+  ASSERT_TRUE(swap.close());
+  std::filesystem::remove_all(places_.out);
+  generate(places_);
+  EXPECT_FALSE(std::filesystem::exists(places_.out));
 }
 
 TEST_F(GenerateTest, NotInTheBootThatDumped) {

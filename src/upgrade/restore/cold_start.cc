@@ -27,6 +27,8 @@ Result<std::string> own_control_group() {
 // With the drop-in gone, the unit is again what its file says: systemd stops the placeholder and starts the
 // unit, and all that waits for the job goes on waiting (a restart job replaces the start job in its place).
 Result<> run_job_anew(const std::string& unit) {
+  std::string decision = std::string(kRestoring) + "/" + unit;
+  if (::unlink(decision.c_str()) && errno != ENOENT) return fail_errno(decision);
   Bus bus = TRY(Bus::open());
   TRY(bus.reload());
   TRY(bus.restart(unit));

@@ -13,7 +13,7 @@ namespace {
 
 constexpr char kText[] =
     "# Made by kernel-swap: the unit is carried over to the next kernel.\n"
-    "[Service]\nSuccessExitStatus=SIGKILL\nExecStopPost=\n";
+    "[Service]\nSuccessExitStatus=SIGKILL\nExecStopPost=\nWatchdogSec=0\n";
 
 std::string drop_in_of(const std::string& unit) {
   return "/run/systemd/system/" + unit + ".d/99-kernel-swap-stop.conf";
@@ -24,7 +24,7 @@ std::string drop_in_of(const std::string& unit) {
 Result<> keep_systemd_quiet(const Bus& bus, const std::vector<Candidate>& units) {
   bool any = false;
   for (const Candidate& one : units) {
-    if (one.unit.on_failure.empty() && !one.unit.has_stop_post) continue;
+    if (one.unit.on_failure.empty() && !one.unit.has_stop_post && !one.unit.has_watchdog) continue;
     std::filesystem::path path = drop_in_of(one.unit.name);
     std::error_code error;
     std::filesystem::create_directories(path.parent_path(), error);

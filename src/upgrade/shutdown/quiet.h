@@ -8,8 +8,9 @@
 
 namespace ks::upgrade {
 
-// A drop-in below /run, gone with this boot, for the units that need one: ExecStopPost= cleans up after a
-// service that has ended, and ours has not; OnFailure= tells of a failure, and there was none.
+// A drop-in below /run, gone with this boot, for the units that need one: a watchdog would bark at a service
+// that is frozen for long; ExecStopPost= cleans up after a service that has ended, and ours has not;
+// OnFailure= tells of a failure, and there was none.
 Result<> keep_systemd_quiet(const Bus& bus, const std::vector<Candidate>& units);
 // For units that are to be stopped in the ordinary way after all.
 Result<> let_systemd_speak(const Bus& bus, const std::vector<std::string>& units);

@@ -37,6 +37,41 @@ void withdraw_earlier(const SwapStore& store) {
   }
 }
 
+Result<engine::Engine> usable_engine(const SwapStore& store) {
+  TRY(require_root_file_system(store.root()));
+  return engine::Engine::open();
+}
+
+// All are frozen before the first is dumped, so that what they say to each other is not torn apart.
+std::vector<Passenger> freeze_all(const engine::Engine& engine, const std::vector<Candidate>& units,
+                                  const Swap& swap, Manifest& manifest) {
+  std::vector<Passenger> passengers;
+  for (const Candidate& one : units) {
+    auto passenger = Passenger::freeze(engine, one.unit);
+    if (passenger) {
+      swap.note("frozen", one.unit.name, "");
+      passengers.push_back(std::move(*passenger));
+    } else {
+      leave_out(manifest, swap, one.unit.name, std::move(passenger.error()));
+    }
+  }
+  return passengers;
+}
+
+void dump_all(std::vector<Passenger>& passengers, const Swap& swap, Manifest& manifest) {
+  std::erase_if(passengers, [&](Passenger& passenger) {
+    auto dumped = passenger.dump(swap.image(passenger.name()));
+    if (!dumped) {
+      leave_out(manifest, swap, passenger.name(), std::move(dumped.error()));
+      return true;  // which thaws it
+    }
+    swap.note("dumped", passenger.name(),
+              fmt::format("{} bytes in {:.3f} s", dumped->memory_bytes, dumped->frozen_seconds));
+    manifest.units.push_back(std::move(*dumped));
+    return false;
+  });
+}
+
 Result<> commit(const Swap& swap, const Manifest& manifest) {
   TRY(swap.commit(manifest));
   swap.note("commit", "",
@@ -61,7 +96,6 @@ void kill_dumped(const Swap& swap, std::vector<Passenger>& passengers) {
 }  // namespace
 
 Result<> swap_out(const Bus& bus, const SwapStore& store) {
-  TRY(require_root_file_system(store.root()));
   withdraw_earlier(store);
   MarkedUnits marked = TRY(marked_units(bus));
   std::erase_if(marked.units, [](const Candidate& one) {
@@ -69,40 +103,25 @@ Result<> swap_out(const Bus& bus, const SwapStore& store) {
   });
   if (marked.units.empty() && marked.errors.empty()) return {};
 
-  auto engine = TRY(engine::Engine::open());
   Swap swap = TRY(store.create());
   Manifest manifest{.id = swap.id(),
                     .boot_id = boot_id(),
                     .kernel = kernel_release(),
                     .created = realtime_microseconds() / 1000000};
   for (const std::string& error : marked.errors) swap.note("mark", "", error);
-  if (auto quiet = keep_systemd_quiet(bus, marked.units); !quiet) swap.note("quiet", "", quiet.error().what);
-
-  // All are frozen before the first is dumped, so that what they say to each other is not torn apart.
+  auto engine = usable_engine(store);
   std::vector<Passenger> passengers;
-  for (const Candidate& one : marked.units) {
-    auto passenger = Passenger::freeze(engine, one.unit);
-    if (passenger) {
-      swap.note("frozen", one.unit.name, "");
-      passengers.push_back(std::move(*passenger));
-    } else {
-      leave_out(manifest, swap, one.unit.name, std::move(passenger.error()));
-    }
+  if (engine) {
+    if (auto quiet = keep_systemd_quiet(bus, marked.units); !quiet)
+      swap.note("quiet", "", quiet.error().what);
+    passengers = freeze_all(*engine, marked.units, swap, manifest);
+    dump_all(passengers, swap, manifest);
+    std::vector<std::string> staying;
+    for (const LeftOutUnit& unit : manifest.left_out) staying.push_back(unit.name);
+    if (auto loud = let_systemd_speak(bus, staying); !loud) swap.note("quiet", "", loud.error().what);
+  } else {
+    for (const Candidate& one : marked.units) leave_out(manifest, swap, one.unit.name, {engine.error().what});
   }
-  std::erase_if(passengers, [&](Passenger& passenger) {
-    auto dumped = passenger.dump(swap.image(passenger.name()));
-    if (!dumped) {
-      leave_out(manifest, swap, passenger.name(), std::move(dumped.error()));
-      return true;  // which thaws it
-    }
-    swap.note("dumped", passenger.name(),
-              fmt::format("{} bytes in {:.3f} s", dumped->memory_bytes, dumped->frozen_seconds));
-    manifest.units.push_back(std::move(*dumped));
-    return false;
-  });
-  std::vector<std::string> staying;
-  for (const LeftOutUnit& unit : manifest.left_out) staying.push_back(unit.name);
-  if (auto loud = let_systemd_speak(bus, staying); !loud) swap.note("quiet", "", loud.error().what);
   if (manifest.units.empty() && manifest.left_out.empty()) return swap.remove();
 
   TRY(commit(swap, manifest));

@@ -3,6 +3,7 @@
 
 #include <systemd/sd-bus.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <utility>
@@ -88,6 +89,8 @@ Result<UnitState> Bus::unit(std::string_view name) const {
     state.fragment = TRY(unit.string("FragmentPath"));
     state.drop_ins = TRY(unit.strings("DropInPaths"));
     state.on_failure = TRY(unit.strings("OnFailure"));
+    auto conflicts = TRY(unit.strings("Conflicts"));
+    state.stops_at_shutdown = std::ranges::count(conflicts, "shutdown.target") > 0;
     if (state.load_state != "loaded") return state;
 
     Properties service(bus_, kName, path, kService);
@@ -101,6 +104,8 @@ Result<UnitState> Bus::unit(std::string_view name) const {
     for (const char* other : {"ExecCondition", "ExecStartPre", "ExecStartPost"})
       state.has_start_commands |= !TRY(service.commands((std::string(other) + "Ex").c_str())).empty();
     state.has_stop_post = !TRY(service.commands("ExecStopPostEx")).empty();
+    uint64_t watchdog = TRY(service.number<uint64_t>("WatchdogUSec"));
+    state.has_watchdog = watchdog > 0 && watchdog != UINT64_MAX;
     uint64_t timeout = TRY(service.number<uint64_t>("TimeoutStartUSec"));
     state.start_timeout_seconds = timeout == UINT64_MAX ? 0 : (timeout + 999999) / 1000000;
     state.syslog_priority = TRY(service.number<int32_t>("SyslogPriority"));

@@ -23,7 +23,9 @@ struct UnitState {
   std::string type, notify_access, syslog_identifier, control_group;
   pid_t main_pid = 0, control_pid = 0;
   std::vector<Command> start;
-  bool has_start_commands = false;     // ExecCondition=, ExecStartPre= or ExecStartPost=
+  bool has_start_commands = false;  // ExecCondition=, ExecStartPre= or ExecStartPost=
+  bool has_watchdog = false;
+  bool stops_at_shutdown = true;
   bool has_stop_post = false;          // ExecStopPost=
   uint64_t start_timeout_seconds = 0;  // 0: none
   int32_t syslog_priority = 30;        // LOG_DAEMON | LOG_INFO
