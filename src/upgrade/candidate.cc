@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "upgrade/candidate.h"
 
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include "upgrade/readiness.h"
 #include "upgrade/unit_files.h"
 #include "upgrade/unit_name.h"
+#include "upgrade/volatile.h"
 
 namespace ks::upgrade {
 
@@ -66,6 +68,8 @@ std::vector<engine::Reason> group_reasons(const UnitState& unit) {
   if (!pids) return {{0, "control group", pids.error().what}};
   if (pids->empty()) return {{0, "control group", "no process is left in it"}};
   auto reasons = pid_reasons(std::ranges::min(*pids), ::access(kPidFloorFlag, F_OK) == 0);
+  for (auto& reason : volatile_reasons(unit, fmt::format("/proc/{}/root", unit.main_pid)))
+    reasons.push_back(std::move(reason));
   auto subgroups = inhabited_subgroups(unit.control_group);
   if (!subgroups)
     reasons.push_back({0, "control group", subgroups.error().what});

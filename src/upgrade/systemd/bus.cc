@@ -113,6 +113,8 @@ Result<UnitState> Bus::unit(std::string_view name) const {
     state.dynamic_user = TRY(service.boolean("DynamicUser"));
     state.root_directory = TRY(service.string("RootDirectory"));
     state.root_image = TRY(service.string("RootImage"));
+    state.runtime_directories = TRY(service.strings("RuntimeDirectory"));
+    state.private_tmp = TRY(service.boolean("PrivateTmp"));
     state.stored_descriptors = TRY(service.number<uint32_t>("NFileDescriptorStore"));
     return state;
   };

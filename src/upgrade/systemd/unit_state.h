@@ -32,6 +32,8 @@ struct UnitState {
   bool syslog_level_prefix = true;
   bool dynamic_user = false;
   std::string root_directory, root_image;
+  std::vector<std::string> runtime_directories;
+  bool private_tmp = false;
   uint32_t stored_descriptors = 0;
 };
 
