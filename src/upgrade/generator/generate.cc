@@ -55,10 +55,13 @@ Result<> raise_pid_floor(const Places& places, const SwapStore& store) {
   return write_new(flag, fmt::format("{}\n", base));
 }
 
+// Of two drop-ins of the same name systemd reads only the one in /etc: not to be that of `kernel-swap enable`.
+constexpr std::string_view kOrderDropIn = "50-kernel-swap-order.conf";
+
 // kernel-swap.service stops, and so dumps, before the units that it is ordered after.
 Result<> order_marked(const Places& places, const std::vector<std::string>& names) {
   for (const std::string& name : names)
-    TRY(write_drop_in(places, name, "50-kernel-swap.conf", "[Unit]\nBefore=kernel-swap.service\n"));
+    TRY(write_drop_in(places, name, kOrderDropIn, "[Unit]\nBefore=kernel-swap.service\n"));
   return {};
 }
 

@@ -73,7 +73,7 @@ TEST_F(GenerateTest, CountsFromAboveTheDumpedPids) {
 TEST_F(GenerateTest, OrdersMarkedUnits) {
   std::ofstream(root_ + "/units/m.service") << "[X-KernelSwap]\nCheckpoint=yes\n";
   EXPECT_TRUE(generate(places_).empty());
-  EXPECT_EQ(*read_file(places_.out + "/m.service.d/50-kernel-swap.conf"),
+  EXPECT_EQ(*read_file(places_.out + "/m.service.d/50-kernel-swap-order.conf"),
             "[Unit]\nBefore=kernel-swap.service\n");
 }
 
@@ -132,7 +132,7 @@ TEST_F(GenerateTest, DamageStopsNothingElse) {
   std::ofstream(root_ + "/units/m.service") << "[X-KernelSwap]\nCheckpoint=yes\n";
   std::filesystem::remove_all(places_.proc_sys);
   EXPECT_FALSE(generate(places_).empty());
-  EXPECT_TRUE(made("m.service.d/50-kernel-swap.conf"));
+  EXPECT_TRUE(made("m.service.d/50-kernel-swap-order.conf"));
 }
 
 }  // namespace
