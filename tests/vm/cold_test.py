@@ -6,7 +6,7 @@ begin above the kernel's own, a hook that acts on nothing but a boot."""
 import sys
 import time
 
-from guest import Guest, Rebooted
+from guest import Guest
 from scenario import Phases, guest_disk, main
 from tree import Tree
 
@@ -63,11 +63,7 @@ UNITS = ("plain.service", "ready.service")
 
 
 def leave(guest, command):
-    try:
-        guest.run(command)
-    except Rebooted:
-        pass
-    _, state = guest.wait_for_boot()
+    _, state = guest.leave(command)
     story = guest.run("systemctl --failed; cat /var/lib/kernel-swap/*/journal; journalctl -b -q -o short-monotonic "
                       "-u 'kernel-swap*' -u plain -u ready", check=False).stdout
     assert state == "running", story

@@ -177,6 +177,14 @@ class Guest:
             raise GuestError(f"system state: {state}")
         return self.awaited, state
 
+    def leave(self, command):
+        """A command that ends this boot; returns the state of the next one, as wait_for_boot does."""
+        try:
+            self.run(command)
+        except Rebooted:
+            pass  # the answer was lost on the way
+        return self.wait_for_boot()
+
     def console_tail(self, lines=60):
         try:
             return "\n".join(self.console.read_text(errors="replace").splitlines()[-lines:])

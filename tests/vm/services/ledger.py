@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A service with state: a clerk enters numbers into a book, an auditor recomputes the book, the main thread reports.
+
+Each second it prints a line of KEY=VALUE; a line that begins with FAIL says what went wrong.
+"""
+import hashlib
+import os
+import random
+import threading
+import time
+
+KEPT = 500  # entries
+AUDIT = 40  # entries between two audits
+TOO_LATE = 120.0  # seconds: a dump and a restore on a busy emulated machine
+
+
+def fail(text):
+    book.failures += 1
+    print("FAIL", text, flush=True)
+
+
+class Book:
+    def __init__(self):
+        self.entries = {}
+        self.last = 0
+        self.audits = self.failures = 0
+        self.changed = threading.Condition()
+        self.random = random.Random(1)
+
+    def keep(self):
+        """The clerk."""
+        while True:
+            with self.changed:
+                self.last += 1
+                self.entries[self.last] = hashlib.sha256(str(self.last).encode()).hexdigest()
+                self.entries.pop(self.last - KEPT, None)
+                self.random.random()
+                self.changed.notify_all()
+            time.sleep(0.05)
+
+    def audit(self):
+        """The auditor."""
+        expected, drawn = random.Random(1), 0
+        while True:
+            with self.changed:
+                until = self.last + AUDIT
+                if not self.changed.wait_for(lambda: self.last >= until, timeout=TOO_LATE):
+                    fail(f"no entry {until}")
+                numbers = list(range(max(1, self.last - KEPT + 1), self.last + 1))
+                if list(self.entries) != numbers:
+                    fail("the book's numbers have gaps")
+                for number in numbers[::25]:
+                    if self.entries[number] != hashlib.sha256(str(number).encode()).hexdigest():
+                        fail(f"entry {number} is wrong")
+                for drawn in range(drawn + 1, self.last + 1):
+                    expected.random()
+                if expected.getstate() != self.random.getstate():
+                    fail("the random numbers have gone astray")
+                self.audits += 1
+
+
+def main():
+    path = os.path.join(os.environ["STATE_DIRECTORY"], "log")
+    threading.Thread(target=book.keep, daemon=True).start()
+    threading.Thread(target=book.audit, daemon=True).start()
+    start = time.monotonic()
+    with open(path, "wb", buffering=0) as log:
+        length, line = 0, 0
+        while True:
+            deadline = start + line
+            time.sleep(max(0.0, deadline - time.monotonic()))
+            up = time.monotonic()
+            if not deadline <= up < deadline + TOO_LATE:
+                fail(f"woke at {up} instead of {deadline}")
+            line += 1
+            text = (f"ledger line={line} at={time.time():.3f} up={up:.3f} entries={book.last} "
+                    f"audits={book.audits} failures={book.failures}")
+            length += log.write(text.encode() + b"\n")
+            if not log.tell() == os.path.getsize(path) == length:
+                fail(f"{path} has {os.path.getsize(path)} bytes instead of {length}, position {log.tell()}")
+            print(text, flush=True)
+
+
+book = Book()
+main()
