@@ -166,7 +166,7 @@ Result<> map_area(Restoring& restoring, RestoredProcess& process, const image::A
     default:
       flags |= MAP_ANONYMOUS;
   }
-  if (area.grows_down()) flags |= MAP_GROWSDOWN | MAP_STACK;
+  if (area.grows_down()) flags |= MAP_GROWSDOWN;  // not MAP_STACK, which since 6.7 forbids huge pages
   if (area.no_reserve()) flags |= MAP_NORESERVE;
   uint64_t length = area.end() - area.start();
   uint64_t at = TRY(process.leader()(SYS_mmap, area.start(), length, area.protection(), flags, fd, area.offset()));
