@@ -53,10 +53,8 @@ Result<> reread(StoppedThread& thread) {
   return {};
 }
 
-// From a stop to the next stop of our making; signals on the way reach the thread.
-Result<> run_and_stop(StoppedThread& thread) {
-  TRY(thread.hold.resume());
-  TRY(thread.hold.interrupt());
+// Until the stop that we have asked for; signals on the way reach the thread.
+Result<> await_stop(StoppedThread& thread) {
   for (;;) {
     int signal = 0;
     switch (TRY(thread.hold.wait(&signal))) {
@@ -75,6 +73,20 @@ Result<> run_and_stop(StoppedThread& thread) {
   }
 }
 
+Result<> run_and_stop(StoppedThread& thread, std::chrono::microseconds run) {
+  TRY(thread.hold.resume());
+  std::this_thread::sleep_for(run);
+  TRY(thread.hold.interrupt());
+  return await_stop(thread);
+}
+
+// From a stop to the next without an instruction of the program between: the one asked for is due at once.
+Result<> stop_anew(StoppedThread& thread) {
+  TRY(thread.hold.interrupt());
+  TRY(thread.hold.resume());
+  return await_stop(thread);
+}
+
 Result<> step_out(StoppedProcess& process, StoppedThread& thread, const Vma& vdso) {
   auto inside = [&] { return thread.registers.rip >= vdso.start && thread.registers.rip < vdso.end; };
   if (!inside()) return {};
@@ -84,21 +96,21 @@ Result<> step_out(StoppedProcess& process, StoppedThread& thread, const Vma& vds
   if ((process.status.ignored | thread.mask) & trap) {
     for (int run = 0; inside(); ++run) {
       if (run == kMostRuns) return fail("does not leave the vDSO", EAGAIN);
-      TRY(run_and_stop(thread));
+      TRY(run_and_stop(thread, run % 16 * 10us));  // by itself a stop comes after the same few instructions
     }
     return {};
   }
+  int signal = 0;
   for (int step = 0; inside(); ++step) {
     if (step == kMostSteps) return fail("does not leave the vDSO", EAGAIN);
-    TRY(thread.hold.step());
-    int signal = 0;
+    TRY(thread.hold.step(signal));  // into the handler of a signal that came at the last one
     auto stop = TRY(thread.hold.wait(&signal));
     if (stop == SeizedThread::Stop::gone) return fail("died under our hands", ESRCH);
-    if (stop == SeizedThread::Stop::signal && signal != SIGTRAP) TRY(thread.hold.resume(signal));
+    if (stop != SeizedThread::Stop::signal || signal == SIGTRAP) signal = 0;
     thread.registers = TRY(thread.hold.registers());
   }
   // Out of the step's stop into one in which a signal that came meanwhile is still undecided.
-  return run_and_stop(thread);
+  return stop_anew(thread);
 }
 
 // Whether a signal handler that runs now has interrupted the vDSO. Its frame leads back into text that another kernel

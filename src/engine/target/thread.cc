@@ -88,8 +88,8 @@ Result<> SeizedThread::resume_to_syscall() {
   return {};
 }
 
-Result<> SeizedThread::step() {
-  if (trace(kSingleStep, tid_, 0, nullptr)) return fail_errno("step");
+Result<> SeizedThread::step(int signal) {
+  if (trace(kSingleStep, tid_, 0, as_data(static_cast<unsigned long>(signal)))) return fail_errno("step");
   return {};
 }
 
