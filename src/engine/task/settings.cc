@@ -64,10 +64,20 @@ Result<> dump_controls(DumpedProcess& process, image::Settings& out) {
   return {};
 }
 
-Result<> dump_limits(const StoppedProcess& stopped, image::Settings& out) {
+Result<rlimit> read_limit(DumpedProcess& process, int which) {
+  rlimit limit;
+  if (::prlimit(process.stopped.pid, static_cast<__rlimit_resource>(which), nullptr, &limit) == 0) return limit;
+  // Of another user's process only CAP_SYS_RESOURCE can read them, which a container's root may lack; anyone can
+  // read his own.
+  if (errno != EPERM) return fail_errno("prlimit");
+  RemoteCalls& calls = *TRY(process.leader());
+  TRY(in("prlimit", calls(SYS_prlimit64, 0, which, 0, process.foothold.scratch())));
+  return process.stopped.memory->read<rlimit>(process.foothold.scratch());
+}
+
+Result<> dump_limits(DumpedProcess& process, image::Settings& out) {
   for (int which = 0; which < static_cast<int>(RLIM_NLIMITS); ++which) {
-    rlimit limit;
-    if (::prlimit(stopped.pid, static_cast<__rlimit_resource>(which), nullptr, &limit)) return fail_errno("prlimit");
+    rlimit limit = TRY(read_limit(process, which));
     auto* written = out.add_limits();
     written->set_soft(limit.rlim_cur);
     written->set_hard(limit.rlim_max);
@@ -85,7 +95,7 @@ Result<Number> read_number_file(const StoppedProcess& stopped, const char* name,
 Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   StoppedProcess& stopped = process.stopped;
   image::Settings out;
-  TRY(dump_limits(stopped, out));
+  TRY(dump_limits(process, out));
   out.set_oom_score_adjustment(TRY(read_number_file<int>(stopped, "oom_score_adj")));
   out.set_coredump_filter(TRY(read_number_file<uint32_t>(stopped, "coredump_filter", 16)));
   out.set_personality(TRY(read_number_file<uint32_t>(stopped, "personality", 16)));
