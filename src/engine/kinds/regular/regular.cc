@@ -69,7 +69,9 @@ Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
 
 Result<Fd> make_one(Restoring& restoring, const image::RegularFile& file) {
   int flags = static_cast<int>(file.flags());
-  Fd fd = TRY(open_in_root(restoring.root.get(), file.path(), flags | O_NOCTTY));
+  // Beside O_PATH openat2(2) takes few others, and not the O_LARGEFILE that the kernel has set itself.
+  int open_flags = flags & O_PATH ? flags & (O_PATH | O_DIRECTORY | O_NOFOLLOW) : flags | O_NOCTTY;
+  Fd fd = TRY(open_in_root(restoring.root.get(), file.path(), open_flags));
   struct stat found{};
   if (::fstat(fd.get(), &found)) return fail_errno(file.path());
   if (found.st_ino != file.inode() || (found.st_mode & S_IFMT) != (file.mode() & S_IFMT))
