@@ -17,6 +17,7 @@ namespace {
 
 constexpr std::string_view kName = "pipe";
 constexpr uint32_t kVersion = 1;
+constexpr int kLargeFile = 0100000;  // O_LARGEFILE of the kernel, which libc defines as nothing
 
 struct Ends {
   Fd read, write;
@@ -86,10 +87,13 @@ Result<Fds> make(Restoring&, std::span<const Envelope> envelopes) {
         return fail_errno(fmt::format("pipe of {} bytes", end.capacity()));
       TRY(write_all(pipe.write.get(), end.content(), "pipe"));
     }
-    // Several descriptions may lead to one end, each with its own flags: open it anew for each.
     int flags = static_cast<int>(end.flags());
     const Fd& side = (flags & O_ACCMODE) == O_WRONLY ? pipe.write : pipe.read;
-    Fd fd = TRY(open_file(fmt::format("/proc/self/fd/{}", side.get()), flags | O_NONBLOCK));
+    // Only pipe2(2) makes descriptions without O_LARGEFILE, one for each end. All others were opened, each with its
+    // own flags.
+    Fd fd = flags & kLargeFile ? TRY(open_file(fmt::format("/proc/self/fd/{}", side.get()), flags | O_NONBLOCK))
+                               : Fd(::fcntl(side.get(), F_DUPFD_CLOEXEC, 0));
+    if (!fd) return fail_errno("pipe");
     if (::fcntl(fd.get(), F_SETFL, flags)) return fail_errno("pipe flags");
     made.emplace(end.id(), std::move(fd));
   }
