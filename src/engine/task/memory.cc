@@ -110,7 +110,8 @@ Result<> describe(Dumping& dumping, StoppedProcess& process, const Vma& area, im
     out.set_id(TRY(dumping.shared_memory.add(link)));
   } else {
     out.set_source(image::Area::FILE);
-    bool writable = area.shared && area.has("mw") && area.has("wr");
+    // "may write", whether it can just now or not: the file was open for writing.
+    bool writable = area.shared && area.has("mw");
     out.set_id(TRY(dumping.mapped_files.add(process.pid, link, area.path, writable)));
   }
   return {};
