@@ -87,7 +87,7 @@ Result<> dump_family(Dumping& dumping, const Clocks& clocks) {
   tree.set_monotonic(clocks.monotonic);
   tree.set_boottime(clocks.boottime);
   tree.set_realtime(clocks.realtime);
-  for (const auto& mount : TRY(private_mounts(dumping.processes.front().pid))) {
+  for (const auto& mount : dumping.mounts.mounts) {
     auto* out = tree.add_mounts();
     out->set_where(mount.where);
     out->set_type(mount.type);
@@ -122,7 +122,11 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
                   .verdict = verdict,
                   .image = image,
                   .outside = OutsideHolders(pids_of(tree.processes()))};
-  Clocks clocks = TRY(read_clocks(tree.processes().front().pid));
+  Clocks clocks;
+  if (auto living = std::ranges::find(tree.processes(), false, &StoppedProcess::zombie); living != tree.processes().end()) {
+    clocks = TRY(read_clocks(living->pid));
+    dumping.mounts = TRY(view_mounts(living->pid));
+  }
   TRY(check_namespaces(dumping));
   TRY(check_sharing(dumping));
   OpenFileTable table;

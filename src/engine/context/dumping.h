@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/context/mapped_files.h"
+#include "engine/context/mounts.h"
 #include "engine/context/outside.h"
 #include "engine/context/shared_memory.h"
 #include "engine/context/verdict.h"
@@ -45,6 +46,7 @@ struct Dumping {
   Verdict& verdict;
   ImageWriter* image;  // null while examining
   OutsideHolders outside;
+  MountView mounts;
   MappedFiles mapped_files;
   SharedMemory shared_memory;
   std::map<pid_t, std::vector<DumpedDescriptor>> descriptors;  // by number

@@ -59,15 +59,14 @@ Result<Fd> open_in_root(int root, const std::string& path, int flags) {
   return Fd(static_cast<int>(fd));
 }
 
-Result<uint32_t> MappedFiles::add(pid_t pid, const std::string& link, const std::string& path, bool writable) {
+Result<uint32_t> MappedFiles::add(int root, const std::string& link, const std::string& path, bool writable) {
   struct stat mapped{}, named{};
   if (::stat(link.c_str(), &mapped)) return fail_errno(link);
   auto key = std::tuple(mapped.st_dev, mapped.st_ino, writable);
   if (auto known = by_inode_.find(key); known != by_inode_.end()) return known->second;
   if (!S_ISREG(mapped.st_mode)) return refuse("maps something that is not a regular file: " + path);
 
-  Fd root = TRY(open_file(proc_path(pid, "root"), O_PATH | O_DIRECTORY));
-  auto opened = open_in_root(root.get(), path, O_PATH);
+  auto opened = open_in_root(root, path, O_PATH);
   if (!opened || ::fstat(opened->get(), &named) || named.st_dev != mapped.st_dev || named.st_ino != mapped.st_ino)
     return refuse(path + " is deleted or replaced; restart the service to use the file that is there now");
   struct statfs system{};

@@ -29,8 +29,8 @@ struct MappedFile {
 class MappedFiles {
  public:
   // `link` is a magic link to the open file (/proc/PID/exe, /proc/PID/map_files/...). Refuses a file that its path
-  // no longer leads to.
-  Result<uint32_t> add(pid_t pid, const std::string& link, const std::string& path, bool writable);
+  // no longer leads to from `root`.
+  Result<uint32_t> add(int root, const std::string& link, const std::string& path, bool writable);
   // Writes what was added.
   Result<> dump(ImageWriter& image) const;
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/context/mounts.h"
 
+#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <set>
+#include <thread>
 
 #include "base/file.h"
 #include "base/text.h"
@@ -24,9 +26,28 @@ std::string unescape(std::string_view text) {
   return plain;
 }
 
-Result<std::set<Mount>> mounts_of(pid_t pid) {
-  auto mounts = TRY(parse_mountinfo(TRY(read_file(proc_path(pid, "mountinfo")))));
+Result<std::set<Mount>> mounts_of(const std::string& mountinfo) {
+  auto mounts = TRY(parse_mountinfo(TRY(read_file(mountinfo))));
   return std::set<Mount>(mounts.begin(), mounts.end());
+}
+
+Result<MountView> look_around(const std::set<Mount>& ours) {
+  MountView view{.root = TRY(open_file("/", O_PATH | O_DIRECTORY))};
+  auto its = TRY(mounts_of("/proc/thread-self/mountinfo"));
+  std::ranges::set_difference(its, ours, std::back_inserter(view.mounts));
+  return view;
+}
+
+// Entering a mount namespace leads to its root. Only a thread can do that without taking all of us along.
+Result<MountView> look_inside(int space, const std::set<Mount>& ours) {
+  Result<MountView> view;
+  std::thread([&] {
+    if (::unshare(CLONE_FS) || ::setns(space, CLONE_NEWNS))
+      view = fail_errno("entering the mount namespace");
+    else
+      view = look_around(ours);
+  }).join();
+  return view;
 }
 
 }  // namespace
@@ -43,15 +64,15 @@ Result<std::vector<Mount>> parse_mountinfo(std::string_view text) {
   return mounts;
 }
 
-Result<std::vector<Mount>> private_mounts(pid_t pid) {
-  std::vector<Mount> mounts;
-  auto ours = TRY(mounts_of(::getpid())), its = TRY(mounts_of(pid));
-  std::ranges::set_difference(its, ours, std::back_inserter(mounts));
-  return mounts;
+Result<MountView> view_mounts(pid_t pid) {
+  auto ours = TRY(mounts_of("/proc/self/mountinfo"));
+  std::string space = proc_path(pid, "ns/mnt");
+  if (TRY(read_link(space)) == TRY(read_link("/proc/self/ns/mnt"))) return look_around(ours);
+  return look_inside(TRY(open_file(space, O_RDONLY)).get(), ours);
 }
 
 Result<> check_mounts(pid_t pid, const std::vector<Mount>& mounts) {
-  auto seen = TRY(mounts_of(pid));
+  auto seen = TRY(mounts_of(proc_path(pid, "mountinfo")));
   for (const Mount& mount : mounts)
     if (!seen.contains(mount)) return fail(mount.where + ": the " + mount.type + " mount that the processes had is missing");
   return {};

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/fd.h"
 #include "base/result.h"
 
 namespace ks::engine {
@@ -20,8 +21,13 @@ struct Mount {
 // /proc/PID/mountinfo (Documentation/filesystems/proc.rst, section 3.5). Octal escapes are undone.
 Result<std::vector<Mount>> parse_mountinfo(std::string_view text);
 
-// What the process sees and we do not.
-Result<std::vector<Mount>> private_mounts(pid_t pid);
+// The mount namespace of a process, from its own root: there the paths start that /proc tells us of a process,
+// whatever root directory the process itself has (chroot(2)).
+struct MountView {
+  Fd root;
+  std::vector<Mount> mounts;  // those that we do not have
+};
+Result<MountView> view_mounts(pid_t pid);
 
 // Names the first of `mounts` that the process does not see.
 Result<> check_mounts(pid_t pid, const std::vector<Mount>& mounts);

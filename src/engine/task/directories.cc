@@ -18,9 +18,7 @@ Result<std::string> find_path(Dumping& dumping, const StoppedProcess& process, c
   std::string path = TRY(read_link(link));
   struct stat real{}, named{};
   if (::stat(link.c_str(), &real)) return fail_errno(link);
-  // A root directory of its own would hide the path from it; what counts is the way from the namespace's root.
-  Fd root = TRY(open_file(dumping.options.foreign_namespaces ? process.proc("root") : "/", O_PATH | O_DIRECTORY));
-  auto opened = open_in_root(root.get(), path, O_PATH | O_DIRECTORY);
+  auto opened = open_in_root(dumping.mounts.root.get(), path, O_PATH | O_DIRECTORY);
   if (!opened || ::fstat(opened->get(), &named) || real.st_dev != named.st_dev || real.st_ino != named.st_ino)
     return refuse(path + " is deleted or hidden");
   return path;

@@ -112,7 +112,7 @@ Result<> describe(Dumping& dumping, StoppedProcess& process, const Vma& area, im
     out.set_source(image::Area::FILE);
     // "may write", whether it can just now or not: the file was open for writing.
     bool writable = area.shared && area.has("mw");
-    out.set_id(TRY(dumping.mapped_files.add(process.pid, link, area.path, writable)));
+    out.set_id(TRY(dumping.mapped_files.add(dumping.mounts.root.get(), link, area.path, writable)));
   }
   return {};
 }

@@ -21,11 +21,10 @@ constexpr uint32_t kVersion = 1;
 bool owns(const OpenFile& file) { return (S_ISREG(file.stat.st_mode) || S_ISDIR(file.stat.st_mode)) && file.link.starts_with('/'); }
 
 // Why the file cannot be found again after a swap, or nothing.
-Result<std::string> obstacle(const OpenFile& file) {
+Result<std::string> obstacle(const Dumping& dumping, const OpenFile& file) {
   if (file.link.starts_with("/memfd:")) return "a memfd, which is not supported yet";
   if (file.stat.st_nlink == 0) return "deleted but open, which is not supported yet; have the service close it";
-  Fd root = TRY(open_file(proc_path(file.pid, "root"), O_PATH | O_DIRECTORY));
-  auto named = open_in_root(root.get(), file.link, O_PATH | O_NOFOLLOW);
+  auto named = open_in_root(dumping.mounts.root.get(), file.link, O_PATH | O_NOFOLLOW);
   struct stat found{};
   if (!named || ::fstat(named->get(), &found) || found.st_dev != file.stat.st_dev || found.st_ino != file.stat.st_ino)
     return "its path leads elsewhere now (renamed, replaced or hidden by a mount)";
@@ -51,7 +50,7 @@ Result<std::string> obstacle(const OpenFile& file) {
 
 Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
   for (const OpenFile& file : files) {
-    if (auto why = TRY(obstacle(file)); !why.empty()) {
+    if (auto why = TRY(obstacle(dumping, file)); !why.empty()) {
       dumping.refuse(file.pid, file.object(), why);
       continue;
     }
