@@ -72,35 +72,41 @@ Result<> read_entries(const Kernel& kernel, int pagemap, uint64_t start, uint64_
   return {};
 }
 
-Result<> scan(const Kernel& kernel, int pagemap, uint64_t start, uint64_t end, bool page_cache,
-              std::vector<PageRun>& runs) {
-  std::vector<ScanRegion> regions(std::min<uint64_t>((end - start) / kPageSize, 4096));
-  uint64_t unwanted = kIsZero | (page_cache ? 0 : kIsFile) | (kernel.pagemap_guard ? kIsGuard : 0);
+// `argument` says which categories are wanted.
+Result<std::vector<ScanRegion>> scan(int pagemap, uint64_t start, uint64_t end, ScanArgument argument) {
+  std::vector<ScanRegion> found, regions(std::min<uint64_t>((end - start) / kPageSize, 4096));
+  argument.size = sizeof argument;
+  argument.end = end;
+  argument.regions = reinterpret_cast<uint64_t>(regions.data());
+  argument.region_count = regions.size();
   for (uint64_t address = start; address < end;) {
-    ScanArgument argument = {.size = sizeof argument,
-                             .start = address,
-                             .end = end,
-                             .regions = reinterpret_cast<uint64_t>(regions.data()),
-                             .region_count = regions.size(),
-                             .category_inverted = unwanted,
-                             .category_mask = unwanted,
-                             .category_anyof_mask = kIsPresent | kIsSwapped,
-                             .return_mask = kIsHuge};
+    argument.start = address;
     int count = ::ioctl(pagemap, kPagemapScan, &argument);
     if (count < 0) return fail_errno("PAGEMAP_SCAN");
-    for (const ScanRegion& region : std::span(regions).first(static_cast<size_t>(count))) {
-      // Kernels differ in whether they tell the huge zero page here.
-      if (region.categories & kIsHuge && kernel.huge_zero_frame != 0)
-        TRY(read_entries(kernel, pagemap, region.start, region.end, page_cache, runs));
-      else
-        add_run(runs, region.start, region.end);
-    }
+    found.insert(found.end(), regions.begin(), regions.begin() + count);
     // Linux 6.18 leaves walk_end at where an inner buffer was last full, although regions beyond it
     // were told too.
     uint64_t next = argument.walk_end;
     if (count > 0) next = std::max(next, regions[static_cast<size_t>(count) - 1].end);
     if (next <= address) return fail("PAGEMAP_SCAN: made no progress");
     address = next;
+  }
+  return found;
+}
+
+Result<> scan_pages(const Kernel& kernel, int pagemap, uint64_t start, uint64_t end, bool page_cache,
+                    std::vector<PageRun>& runs) {
+  uint64_t unwanted = kIsZero | (page_cache ? 0 : kIsFile) | (kernel.pagemap_guard ? kIsGuard : 0);
+  ScanArgument wanted = {.category_inverted = unwanted,
+                         .category_mask = unwanted,
+                         .category_anyof_mask = kIsPresent | kIsSwapped,
+                         .return_mask = kIsHuge};
+  for (const ScanRegion& region : TRY(scan(pagemap, start, end, wanted))) {
+    // Kernels differ in whether they tell the huge zero page here.
+    if (region.categories & kIsHuge && kernel.huge_zero_frame != 0)
+      TRY(read_entries(kernel, pagemap, region.start, region.end, page_cache, runs));
+    else
+      add_run(runs, region.start, region.end);
   }
   return {};
 }
@@ -176,9 +182,17 @@ Result<std::vector<PageRun>> find_pages(const Kernel& kernel, int pagemap, uint6
   if (start >= end) return runs;
   if (start % kPageSize != 0 || end % kPageSize != 0) return fail("pagemap: not at a page boundary", EINVAL);
   if (kernel.pagemap_scan)
-    TRY(scan(kernel, pagemap, start, end, page_cache, runs));
+    TRY(scan_pages(kernel, pagemap, start, end, page_cache, runs));
   else
     TRY(read_entries(kernel, pagemap, start, end, page_cache, runs));
+  return runs;
+}
+
+Result<std::vector<PageRun>> find_guards(const Kernel& kernel, int pagemap, uint64_t start, uint64_t end) {
+  std::vector<PageRun> runs;
+  if (start >= end || !kernel.pagemap_guard) return runs;
+  ScanArgument wanted = {.category_mask = kIsGuard, .return_mask = kIsGuard};
+  for (const ScanRegion& region : TRY(scan(pagemap, start, end, wanted))) add_run(runs, region.start, region.end);
   return runs;
 }
 

@@ -28,6 +28,9 @@ struct PageRun {
 Result<std::vector<PageRun>> find_pages(const Kernel& kernel, int pagemap, uint64_t start, uint64_t end,
                                         bool page_cache);
 
+// Runs of guard pages in [start, end) (madvise(2), MADV_GUARD_INSTALL). Nothing is told of them before 6.15.
+Result<std::vector<PageRun>> find_guards(const Kernel& kernel, int pagemap, uint64_t start, uint64_t end);
+
 // Fills in what `kernel` says of page maps.
 Result<> probe_pagemap(Kernel& kernel);
 

@@ -102,6 +102,18 @@ TEST_P(FindPages, NoGuardPages) {
   EXPECT_EQ(find(area), (Runs{{0, 2}, {5, 8}}));
 }
 
+TEST_P(FindPages, GuardsWhereAsked) {
+  Area area(8);
+  area.write(3);
+  if (madvise(area.page(2), 3 * kPageSize, kMadviseGuardInstall) || madvise(area.page(7), kPageSize, kMadviseGuardInstall))
+    GTEST_SKIP() << "this kernel has no guard pages";
+  if (!kernel_.pagemap_guard) GTEST_SKIP() << "this kernel does not tell guard pages";
+  auto guards = find_guards(kernel_, pagemap_.get(), area.start(), area.start() + area.size());
+  ASSERT_TRUE(guards) << guards.error().what;
+  auto page = [&](uint64_t n) { return area.start() + n * kPageSize; };
+  EXPECT_EQ(*guards, (Runs{{page(2), page(5)}, {page(7), page(8)}}));
+}
+
 TEST_P(FindPages, NotTheHugeZeroPage) {
   Area area(3 * kHugePage / kPageSize);
   uint64_t first = (kHugePage - area.start() % kHugePage) % kHugePage / kPageSize;

@@ -19,6 +19,8 @@ namespace ks::engine {
 
 namespace {
 
+constexpr int kGuardInstall = 102;  // MADV_GUARD_INSTALL, since 6.13
+
 struct Advice {
   std::string_view flag;
   int advice;
@@ -31,8 +33,8 @@ constexpr std::array kAdvice = {
 };
 
 // Flags that follow from what is restored anyway.
-constexpr std::array<std::string_view, 14> kImplied = {"rd", "wr", "ex", "sh", "mr", "mw", "me",
-                                                       "ms", "gd", "ac", "nr", "sd", "lo", "lf"};
+constexpr std::array<std::string_view, 15> kImplied = {"rd", "wr", "ex", "sh", "mr", "mw", "me", "ms",
+                                                       "gd", "ac", "nr", "sd", "lo", "lf", "gu"};
 
 struct Obstacle {
   std::string_view flag, why;
@@ -117,6 +119,15 @@ Result<> describe(Dumping& dumping, StoppedProcess& process, const Vma& area, im
   return {};
 }
 
+template <class List>
+void put_runs(const std::vector<PageRun>& runs, List& into) {
+  for (const PageRun& run : runs) {
+    auto* out = into.Add();
+    out->set_start(run.start);
+    out->set_end(run.end);
+  }
+}
+
 Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   StoppedProcess& stopped = process.stopped;
   image::Memory memory;
@@ -134,6 +145,8 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
       continue;
     }
     TRY(in(label(area), std::move(described)));
+    // A kernel that tells which pages are guards does not always tell which areas have any ("gu").
+    put_runs(TRY(in(label(area), find_guards(dumping.kernel, pagemap.get(), area.start, area.end))), *memory.mutable_guards());
     if (area.shared || area.populated == 0) continue;
     bool anonymous = area.inode == 0;
     for (const PageRun& run : TRY(in(label(area), find_pages(dumping.kernel, pagemap.get(), area.start, area.end, anonymous)))) {
@@ -143,12 +156,8 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
         runs.push_back(run);
     }
   }
-  for (const PageRun& run : runs) {
-    auto* out = memory.add_runs();
-    out->set_start(run.start);
-    out->set_end(run.end);
-    dumping.memory_bytes += run.end - run.start;
-  }
+  put_runs(runs, *memory.mutable_runs());
+  for (const PageRun& run : runs) dumping.memory_bytes += run.end - run.start;
   process.put(room.name, room.version, memory);
   if (dumping.image) process.page_runs = std::move(runs);
   return {};
@@ -188,6 +197,8 @@ Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom&
   std::vector<PageRun> runs;
   for (const auto& run : memory.runs()) runs.push_back({run.start(), run.end()});
   restoring.memory_bytes += TRY(read_pages(restoring.image, pages_file(process.pid), runs, *process.memory));
+  for (const auto& guard : memory.guards())
+    TRY(in("MADV_GUARD_INSTALL", process.leader()(SYS_madvise, guard.start(), guard.end() - guard.start(), kGuardInstall)));
   for (const auto& area : memory.areas())
     if (area.lock())
       TRY(in("mlock", process.leader()(SYS_mlock2, area.start(), area.end() - area.start(),
