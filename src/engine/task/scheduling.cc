@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Policy, priority, nice value, CPU affinity, I/O priority and timer slack of each thread: all read and set from
 // outside. What a thread has in common with the engine it has inherited already.
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -32,6 +33,10 @@ Result<image::Scheduling::Thread> read_thread(pid_t tid) {
   Attributes attributes{};
   if (::syscall(SYS_sched_getattr, tid, &attributes, sizeof attributes, 0)) return fail_errno("sched_getattr");
   out.set_attributes(&attributes, sizeof attributes);
+  errno = 0;
+  int nice = ::getpriority(PRIO_PROCESS, static_cast<id_t>(tid));
+  if (nice == -1 && errno) return fail_errno("getpriority");
+  out.set_nice(nice);
   unsigned char mask[1024];
   long bytes = ::syscall(SYS_sched_getaffinity, tid, sizeof mask, mask);
   if (bytes < 0) return fail_errno("sched_getaffinity");
@@ -60,6 +65,9 @@ Result<> set_thread(const image::Scheduling::Thread& to, const image::Scheduling
     return fail_errno("sched_setaffinity");
   if (to.attributes() != inherited.attributes() && ::syscall(SYS_sched_setattr, to.tid(), to.attributes().data(), 0))
     return fail_errno("sched_setattr");
+  // Of an idle or a real-time thread sched_setattr(2) leaves it alone.
+  if (to.nice() != inherited.nice() && ::setpriority(PRIO_PROCESS, static_cast<id_t>(to.tid()), to.nice()))
+    return fail_errno("setpriority");
   if (to.io_priority() != inherited.io_priority() &&
       ::syscall(SYS_ioprio_set, kIoPriorityOfProcess, to.tid(), to.io_priority()))
     return fail_errno("ioprio_set");
