@@ -141,6 +141,16 @@ void release(std::vector<StoppedProcess>& processes) {
   }
 }
 
+// Why it could not be seized, or it after all.
+Result<SeizedThread> reconsider(pid_t pid, pid_t tid, Error error) {
+  auto text = read_file(proc_path(pid, fmt::format("task/{}/status", tid)));
+  pid_t tracer = text ? TRY(parse_status(*text)).tracer_pid : 0;
+  // One that we have asked to stop in vain and could not let go since: it will stop some day.
+  if (tracer == ::getpid()) return SeizedThread::adopt(tid);
+  if (tracer) return refuse(fmt::format("is traced by pid {}", tracer));
+  return std::unexpected(std::move(error));
+}
+
 // Seizes what is not seized yet; true if there was anything.
 Result<bool> seize_more(const std::vector<pid_t>& pids, std::vector<StoppedProcess>& processes, Clock::time_point limit) {
   std::vector<std::pair<size_t, size_t>> fresh;
@@ -155,9 +165,9 @@ Result<bool> seize_more(const std::vector<pid_t>& pids, std::vector<StoppedProce
     for (pid_t tid : TRY(list_threads(pid))) {
       if (known->zombie || std::ranges::find(known->threads, tid, &StoppedThread::tid) != known->threads.end()) continue;
       auto thread = SeizedThread::seize(tid);
+      if (!thread && !TRY(is_dead(pid, tid)))
+        thread = TRY(in(fmt::format("pid {}: thread {}", pid, tid), reconsider(pid, tid, std::move(thread).error())));
       if (!thread) {
-        if (!TRY(is_dead(pid, tid)))
-          return in(fmt::format("pid {}: thread {}", pid, tid), Result<bool>(std::unexpected(thread.error())));
         if (tid == pid && !known->zombie) known->zombie = found = true;
         continue;
       }
