@@ -12,6 +12,7 @@
 #include <deque>
 #include <mutex>
 #include <optional>
+#include <system_error>
 #include <thread>
 
 #include "engine/image/store.h"
@@ -60,6 +61,7 @@ struct BlobWriter::State {
 
  private:
   Result<> write(const Piece& piece);
+  bool start_thread();
   void write_waiting();
   Result<Piece> next_piece();
   void write_through_cache();
@@ -109,7 +111,7 @@ Result<> BlobWriter::State::write(const Piece& piece) {
       write_through_cache();
       continue;
     }
-    if (wrote < 0) return fail_errno(name);
+    if (wrote <= 0) return fail_errno(name, wrote < 0 ? errno : ENOSPC);
     done += static_cast<size_t>(wrote);
   }
   return {};
@@ -141,6 +143,17 @@ void BlobWriter::State::write_waiting() {
   }
 }
 
+// Where there may be no more threads (TasksMax= of a unit), the caller writes.
+bool BlobWriter::State::start_thread() {
+  if (thread_.joinable()) return true;
+  try {
+    thread_ = std::thread([this] { write_waiting(); });
+  } catch (const std::system_error&) {
+    return false;
+  }
+  return true;
+}
+
 // Waits for one to become free.
 Result<Piece> BlobWriter::State::next_piece() {
   std::unique_lock lock(mutex_);
@@ -170,12 +183,17 @@ Result<> BlobWriter::State::filled(size_t bytes) {
   size += bytes;
   current_->filled += bytes;
   if (current_->filled < kPieceBytes) return {};
+  if (!start_thread()) {
+    TRY(write(*current_));
+    current_->filled = 0;
+    current_->offset = size;
+    return {};
+  }
   {
     std::lock_guard lock(mutex_);
     waiting_.push_back(std::move(*current_));
     current_.reset();
   }
-  if (!thread_.joinable()) thread_ = std::thread([this] { write_waiting(); });
   changed_.notify_all();
   Piece next = TRY(next_piece());
   next.filled = 0;

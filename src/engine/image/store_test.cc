@@ -298,6 +298,25 @@ TEST_F(StoreTest, ABlobMayBeDropped) {
   EXPECT_EQ(entries(), 0u);
 }
 
+#ifndef __SANITIZE_ADDRESS__  // it needs address space of its own
+TEST_F(StoreTest, ABlobNeedsNoThread) {
+  std::string content = pattern(5'000'000);
+  pid_t child = fork();
+  if (child == 0) {
+    // No room for the stack of one.
+    uint64_t pages = std::stoull(read_file("/proc/self/statm").value()) + 1600;
+    rlimit limit = {pages * 4096, pages * 4096};
+    setrlimit(RLIMIT_AS, &limit);
+    ImageWriter writer = ImageWriter::create(image_).value();
+    _exit(write_blob(writer, content, 300'000) && writer.commit("a.service") ? 0 : 1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+  EXPECT_TRUE(ImageReader::open(image_).value().read("pages").value() == content);
+}
+#endif
+
 // A limit on file sizes fails a write in the middle as a full disk does.
 TEST_F(StoreTest, AFailedWriteLeavesNothing) {
   pid_t child = fork();

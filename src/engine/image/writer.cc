@@ -150,6 +150,8 @@ Result<> ImageWriter::finish(BlobWriter blob) {
 }
 
 Result<> ImageWriter::pin(const std::string& name, const std::string& link) const {
+  if (!is_image_file_name(name))
+    return fail(fmt::format("\"{}\": not a name for a file of an image", name), EINVAL);
   if (::linkat(AT_FDCWD, link.c_str(), fd_.get(), name.c_str(), AT_SYMLINK_FOLLOW)) return fail_errno(name);
   return {};
 }
