@@ -1,0 +1,79 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Other ways into the next boot, none of which needs a command of ours: a reboot, a kexec typed by hand; and an image
+that is damaged on the way."""
+import sys
+
+import workload
+from guest import Guest
+from scenario import Phases, guest_disk, main
+from tree import Tree
+from workload import MARKED, Workload
+
+
+def assert_all_went_on(services, before, version):
+    status, told = services.status()
+    assert status == 0 and told["settled"], services.story()
+    services.wait_for_reports(3)
+    for unit in MARKED:
+        pause = services.assert_went_on(unit, before[unit], version)
+        print(f"  {unit}: paused {pause:.1f} s")
+
+
+def assert_one_is_cold(services, before, version):
+    """The ledger's image is damaged: it starts afresh, the counter goes on, and `status` says so."""
+    status, told = services.status()
+    states = {unit["unit"]: unit["state"] for unit in told["units"]}
+    assert status == 1 and not told["well"] and told["settled"], services.story()
+    assert states == {"counter.service": "restored", "ledger.service": "cold"}, services.story()
+    text = services.guest.run("kernel-swap status", check=False)
+    assert text.status == 1, text
+    reason = [line for line in text.stdout.splitlines() if "ledger.service" in line]
+    assert len(reason) == 1 and "damaged" in reason[0] and "pages" in reason[0], text.stdout
+    journal = services.guest.run("journalctl -q -b -u ledger.service").stdout
+    assert "damaged" in journal, journal
+
+    services.wait_for_reports(3)
+    services.assert_went_on("counter.service", before["counter.service"], version)
+    now = services.look("ledger.service")
+    reports = services.reports("ledger.service")
+    assert now.main_pid != before["ledger.service"].main_pid and now.command == before["ledger.service"].command, now
+    assert reports[0].boot == now.boot and reports[0].pid == now.main_pid, reports[0]
+    show = services.guest.run("systemctl show -p NRestarts,DropInPaths ledger.service").stdout
+    assert "NRestarts=0" in show and "99-kernel-swap" not in show, show
+
+
+def scenario():
+    phases = Phases()
+    with phases("disk"), Tree() as tree:
+        workload.place(tree)
+        tree.copy(workload.SOURCE / "damage", "/usr/lib/systemd/system-shutdown/damage")
+        image, kernels = guest_disk(tree.path)
+    with Guest(image, kernels, "6.1") as guest:
+        services = Workload(guest, kernels)
+        with phases("boot 6.1"):
+            guest.wait_for_boot()
+        services.mark()
+        services.wait_for_reports(3)
+
+        before = services.look_at_all()
+        with phases("reboot"):
+            services.leave("systemctl --no-block reboot")
+        assert_all_went_on(services, before, "6.1")
+
+        before = services.look_at_all()
+        release = services.release("6.12")
+        with phases("kexec to 6.12, typed by hand"):
+            guest.run(f"kexec -s -l /boot/vmlinuz-{release} --initrd=/boot/initrd.img-{release} --reuse-cmdline")
+            services.leave("systemctl --no-block kexec")
+        assert_all_went_on(services, before, "6.12")
+
+        before = services.look_at_all()
+        guest.put("/var/lib/damage-once", "")
+        with phases("swap to 6.1 with a damaged image"):
+            services.swap("6.1")
+        assert_one_is_cold(services, before, "6.1")
+
+
+if __name__ == "__main__":
+    sys.exit(main(scenario))
