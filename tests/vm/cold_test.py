@@ -24,7 +24,7 @@ ExecStopPost=/bin/touch /var/lib/plain-stopped
 READY = r"""[Service]
 Type=notify
 RuntimeDirectory=ready
-ExecStartPre=/bin/cp /etc/hostname /run/ready/prepared
+ExecStartPre=+/bin/cp /etc/hostname /run/ready-prepared
 ExecStart=@/usr/bin/python3 other-name /usr/lib/cold/report.py ready
 """
 AFTER = """[Unit]
@@ -40,7 +40,7 @@ import json, os, socket, sys, time
 name = sys.argv[1]
 if name == "ready":
     time.sleep(3)
-    open("/run/ready/prepared").close()
+    open("/run/ready-prepared").close()
 with open(f"/run/report-{name}", "w") as file:
     json.dump([open("/proc/self/cmdline").read().split("\0"), os.environ.get("ONE")], file)
 if name == "ready":

@@ -20,7 +20,8 @@ using namespace std::chrono_literals;
 
 constexpr int kMostSteps = 10000;  // 95 were the most ever seen
 constexpr int kMostRuns = 1000;
-constexpr uint64_t kSearchBytes = 64 * 1024, kFrameTail = 16;
+constexpr int kMostHandlerRuns = 50;
+constexpr uint64_t kSearchBytes = 64 * 1024;
 
 // struct rseq_cs and the start of struct rseq (uapi linux/rseq.h)
 struct CriticalSection {
@@ -122,11 +123,13 @@ Result<bool> interrupted_vdso(const StoppedProcess& process, const StoppedThread
   if (stack == process.areas.end() || process.status.caught == 0) return false;
   std::vector<uint64_t> words(kSearchBytes / sizeof(uint64_t));
   // Pieces overlap, so that no frame falls between two.
-  for (uint64_t at = thread.registers.rsp & ~uint64_t{7}; at < stack->end; at += kSearchBytes - kFrameTail) {
+  for (uint64_t at = thread.registers.rsp & ~uint64_t{7}; at < stack->end; at += kSearchBytes - kFrameWords * sizeof(uint64_t)) {
     std::span piece(words.data(), std::min<uint64_t>(kSearchBytes, stack->end - at) / sizeof(uint64_t));
     TRY(process.memory->read({at}, std::as_writable_bytes(piece)));
-    for (size_t i = 0; i + 2 < piece.size(); ++i)
-      if (piece[i] >= vdso.start && piece[i] < vdso.end && looks_like_frame(piece[i + 1], piece[i + 2])) return true;
+    for (size_t i = 0; i + kFrameWords <= piece.size(); ++i) {
+      auto address = frame_instruction(piece.subspan(i).first<kFrameWords>());
+      if (address && *address >= vdso.start && *address < vdso.end) return true;
+    }
   }
   return false;
 }
@@ -149,8 +152,11 @@ Result<> settle(StoppedProcess& process, StoppedThread& thread) {
   if (is_compat(thread.registers)) return refuse("runs 32-bit code, which is not supported");
   if (const Vma* vdso = process.area_named("[vdso]")) {
     TRY(step_out(process, thread, *vdso));
-    if (TRY(interrupted_vdso(process, thread, *vdso)))
-      return refuse("runs a signal handler that has interrupted the vDSO; try again");
+    for (int run = 0; TRY(interrupted_vdso(process, thread, *vdso)); ++run) {
+      if (run == kMostHandlerRuns) return refuse("runs a signal handler that has interrupted the vDSO; try again");
+      TRY(run_and_stop(thread, 100us));
+      TRY(step_out(process, thread, *vdso));
+    }
   }
   TRY(abort_sequence(process, thread));
   if (in_syscall(thread.registers) && syscall_result(thread.registers) == -EINTR &&

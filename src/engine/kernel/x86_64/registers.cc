@@ -97,9 +97,15 @@ Registers restarted(const Registers& registers) {
   return plain;
 }
 
-bool looks_like_frame(uint64_t flags, uint64_t segments) {
+std::optional<uint64_t> frame_instruction(std::span<const uint64_t, kFrameWords> words) {
+  constexpr size_t kFlags = 1, kLink = 2, kInstruction = 22, kProcessorFlags = 23, kSegments = 24;
+  static_assert(kInstruction == (sizeof(uint64_t) + offsetof(KernelUcontext, context) + offsetof(sigcontext, rip)) / 8);
   constexpr uint64_t kAlwaysSet = 0x2, kKnown = 0x3fffff;
-  return (flags & kAlwaysSet) && !(flags & ~kKnown) && (segments & 0xffff) == 0x33;
+  bool is_frame = words[kFlags] <= (kFpXstate | kSigcontextSs | kStrictRestoreSs) && words[kLink] == 0 &&
+                  (words[kProcessorFlags] & kAlwaysSet) && !(words[kProcessorFlags] & ~kKnown) &&
+                  (words[kSegments] & 0xffff) == 0x33;
+  if (!is_frame) return std::nullopt;
+  return words[kInstruction];
 }
 
 std::vector<std::byte> signal_frame(uint64_t address, const Registers& registers, uint64_t mask,

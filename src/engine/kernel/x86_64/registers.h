@@ -8,6 +8,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -49,8 +50,9 @@ Registers restarted(const Registers& registers);
 // A process that runs 32-bit code.
 inline bool is_compat(const Registers& registers) { return registers.cs != 0x33; }
 
-// Whether what follows an instruction pointer in memory are the flags and segments of a signal frame.
-bool looks_like_frame(uint64_t flags, uint64_t segments);
+// Where the first words of memory would continue if they are those of a signal frame.
+inline constexpr size_t kFrameWords = 25;
+std::optional<uint64_t> frame_instruction(std::span<const uint64_t, kFrameWords> words);
 
 // The frame that rt_sigreturn(2) reads to continue with `registers`, `mask` and `xstate` (as PTRACE_GETREGSET of
 // NT_X86_XSTATE gives it). `address` is where its first byte will lie; the stack pointer has to be address + 8.
