@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "family.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <map>
+#include <string>
+#include <thread>
+
+#include "base/file.h"
+#include "base/text.h"
+
+namespace ks::test {
+
+namespace {
+
+std::map<pid_t, int>& ends() {
+  static std::map<pid_t, int> noted;
+  return noted;
+}
+
+}  // namespace
+
+void become_reaper() { ::prctl(PR_SET_CHILD_SUBREAPER, 1); }
+
+std::vector<pid_t> descendants(pid_t of) {
+  std::vector<pid_t> pids{of};
+  for (size_t at = 0; at < pids.size(); ++at) {
+    std::string tasks = "/proc/" + std::to_string(pids[at]) + "/task";
+    auto tids = list_directory(tasks);
+    if (!tids) continue;
+    for (const auto& tid : *tids)
+      if (auto children = read_file(tasks + "/" + tid + "/children"))
+        for (auto word : split_words(*children))
+          if (auto pid = parse_number<pid_t>(trim(word))) pids.push_back(*pid);
+  }
+  pids.erase(pids.begin());
+  return pids;
+}
+
+void reap() {
+  int status;
+  while (pid_t pid = ::waitpid(-1, &status, WNOHANG | __WALL)) {
+    if (pid < 0) break;
+    ends()[pid] = status;
+  }
+}
+
+std::optional<int> await_end(pid_t pid, std::chrono::milliseconds limit) {
+  auto until = std::chrono::steady_clock::now() + limit;
+  for (auto pause = 50us;; pause = std::min(pause * 2, std::chrono::microseconds(1000))) {
+    reap();
+    if (auto noted = ends().extract(pid)) return noted.mapped();
+    if (std::chrono::steady_clock::now() > until) return std::nullopt;
+    std::this_thread::sleep_for(pause);
+  }
+}
+
+void forget_end(pid_t pid) { ends().erase(pid); }
+
+void kill_descendants() {
+  for (;;) {
+    auto pids = descendants(::getpid());
+    if (pids.empty()) break;
+    for (pid_t pid : pids) ::kill(pid, SIGKILL);
+    reap();
+    std::this_thread::sleep_for(200us);
+  }
+  ends().clear();
+}
+
+}  // namespace ks::test

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The processes below this one. It reaps them all: what a restore leaves behind becomes its child, since it is a
+// subreaper.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <optional>
+#include <vector>
+
+namespace ks::test {
+
+using namespace std::chrono_literals;
+
+void become_reaper();
+// All descendants, parents first; dead ones too.
+std::vector<pid_t> descendants(pid_t of);
+// Its status as of wait(2) once it has ended; nothing if it has not in time. Tells each end once.
+std::optional<int> await_end(pid_t pid, std::chrono::milliseconds limit);
+// Reaps, and takes note, whatever has ended.
+void reap();
+// Ends of this PID that were noted concern an earlier process.
+void forget_end(pid_t pid);
+// All below this process, dead and reaped.
+void kill_descendants();
+
+}  // namespace ks::test

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What the programs of the round-trip tests have in common. Each prepares something, calls ready(), is dumped and
+// restored in the meantime, and compares; what it finds wrong it prints, and ends with status 1.
+#pragma once
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <initializer_list>
+
+inline constexpr size_t kPage = 4096;
+
+[[noreturn]] inline void failed(const char* what, const char* file, int line) {
+  dprintf(STDOUT_FILENO, "%s:%d: pid %d: not so: %s (errno: %s)\n", file, line, getpid(), what, strerrordesc_np(errno));
+  _exit(1);
+}
+#define CHECK(condition) ((condition) ? void() : failed(#condition, __FILE_NAME__, __LINE__))
+
+// Ends the test as skipped; only before ready().
+[[noreturn]] inline void skip(const char* why) {
+  dprintf(STDOUT_FILENO, "skipped: %s\n", why);
+  _exit(77);
+}
+
+// The driver tells us through the mode of the file that is our output.
+inline bool told() {
+  struct stat facts;
+  CHECK(fstat(STDOUT_FILENO, &facts) == 0);
+  return facts.st_mode & S_IXUSR;
+}
+inline void wait_until_told() {
+  while (!told()) usleep(1000);
+}
+inline void say_ready() { CHECK(write(STDOUT_FILENO, "ready\n", 6) == 6); }  // allocates no memory
+inline void ready() {
+  say_ready();
+  wait_until_told();
+}
+
+inline char* map_memory(size_t bytes, int flags = MAP_PRIVATE, int protection = PROT_READ | PROT_WRITE) {
+  void* at = mmap(nullptr, bytes, protection, flags | MAP_ANONYMOUS, -1, 0);
+  CHECK(at != MAP_FAILED);
+  return static_cast<char*>(at);
+}
+
+// A page that no other seed gives.
+inline void fill_page(void* page, uint64_t seed) {
+  auto* words = static_cast<uint64_t*>(page);
+  for (size_t i = 0; i < kPage / sizeof *words; ++i) words[i] = (seed + 1) * 0x9e3779b97f4a7c15 + i;
+}
+inline bool page_is(const void* page, uint64_t seed) {
+  auto* words = static_cast<const uint64_t*>(page);
+  for (size_t i = 0; i < kPage / sizeof *words; ++i)
+    if (words[i] != (seed + 1) * 0x9e3779b97f4a7c15 + i) return false;
+  return true;
+}
+inline bool page_is_zero(const void* page) {
+  auto* words = static_cast<const uint64_t*>(page);
+  for (size_t i = 0; i < kPage / sizeof *words; ++i)
+    if (words[i]) return false;
+  return true;
+}
+
+inline int64_t now(clockid_t clock = CLOCK_MONOTONIC) {
+  timespec time;
+  CHECK(clock_gettime(clock, &time) == 0);
+  return time.tv_sec * 1'000'000'000 + time.tv_nsec;
+}
+inline constexpr int64_t kMillisecond = 1'000'000;

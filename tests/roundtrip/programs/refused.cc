@@ -1,0 +1,562 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// One thing that a dump has to refuse, by argument. Prints the PID of the process to dump, and finds its thing as
+// good as before in the end.
+#include <fcntl.h>
+#include <linux/aio_abi.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/io_uring.h>
+#include <linux/perf_event.h>
+#include <linux/seccomp.h>
+#include <linux/userfaultfd.h>
+#include <mqueue.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/epoll.h>
+#include <sys/fanotify.h>
+#include <sys/file.h>
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
+#include <sys/ipc.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/shm.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <sys/un.h>
+
+#include <functional>
+#include <map>
+#include <string>
+#include <thread>
+
+#include "program.h"
+
+using Verify = std::function<void()>;
+
+static pid_t target = 0;  // what to dump, if not this process
+
+static Verify nothing() {
+  return [] {};
+}
+// A descriptor of which readiness is all that can be compared.
+static Verify keeps(int fd) {
+  if (fd < 0) skip(strerrordesc_np(errno));
+  struct stat before;
+  CHECK(fstat(fd, &before) == 0);
+  return [=] {
+    struct stat after;
+    CHECK(fstat(fd, &after) == 0 && after.st_ino == before.st_ino);
+  };
+}
+static Verify exchanges(int reader, int writer) {
+  CHECK(write(writer, "abc", 3) == 3);
+  return [=] {
+    char bytes[4];
+    CHECK(read(reader, bytes, 4) == 3 && memcmp(bytes, "abc", 3) == 0 && write(writer, "d", 1) == 1);
+    CHECK(read(reader, bytes, 4) == 1 && bytes[0] == 'd');
+  };
+}
+static int new_file(const char* name) {
+  int fd = open(name, O_RDWR | O_CREAT | O_TRUNC, 0600);
+  CHECK(fd >= 0 && write(fd, "content", 7) == 7);
+  return fd;
+}
+static Verify maps(int fd, int flags = MAP_SHARED, size_t bytes = kPage) {
+  if (fd >= 0) CHECK(ftruncate(fd, static_cast<off_t>(bytes)) == 0);
+  void* at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
+  if (at == MAP_FAILED) skip("this machine has none");
+  if (fd >= 0) close(fd);
+  fill_page(at, 1);
+  return [=] { CHECK(page_is(at, 1)); };
+}
+static pid_t fork_child(const std::function<void()>& body) {
+  pid_t child = fork();
+  if (child == 0) {
+    body();
+    _exit(0);
+  }
+  return child;
+}
+static Verify ends_well(pid_t child) {
+  return [=] {
+    int status;
+    CHECK(waitpid(child, &status, __WALL) == child && status == 0);
+  };
+}
+// A child that does `first` and waits, at once or when this process dies.
+static Verify lives_in_child(const std::function<void()>& first) {
+  int fds[2];
+  CHECK(pipe2(fds, O_CLOEXEC) == 0);
+  pid_t child = fork_child([&] {
+    first();
+    CHECK(write(fds[1], "x", 1) == 1);
+    close(fds[0]);
+    close(fds[1]);
+    wait_until_told();
+  });
+  char byte;
+  close(fds[1]);
+  if (read(fds[0], &byte, 1) != 1) skip("not possible here");
+  close(fds[0]);
+  return ends_well(child);
+}
+static Verify in_namespace(int flag) {
+  return lives_in_child([=] {
+    if (unshare(flag)) _exit(77);
+    if (flag & CLONE_NEWPID) {
+      pid_t inner = fork_child(wait_until_told);
+      wait_until_told();
+      CHECK(waitpid(inner, nullptr, 0) == inner);
+    }
+  });
+}
+// Two processes that share with each other what processes do not.
+static Verify shares(unsigned long flags) {
+  static char stack[65536];
+  int child = clone(
+      [](void*) {
+        while (!told()) usleep(1000);
+        return 0;
+      },
+      stack + sizeof stack, static_cast<int>(flags) | SIGCHLD, nullptr);
+  CHECK(child > 0);
+  return ends_well(child);
+}
+
+static const std::map<std::string, std::function<Verify()>> kThings = {
+    {"tcp_socket",
+     [] {
+       int fd = socket(AF_INET, SOCK_STREAM, 0);
+       CHECK(listen(fd, 1) == 0);
+       return keeps(fd);
+     }},
+    {"udp_socket", [] { return keeps(socket(AF_INET, SOCK_DGRAM, 0)); }},
+    {"netlink_socket", [] { return keeps(socket(AF_NETLINK, SOCK_RAW, 0)); }},
+    {"packet_socket", [] { return keeps(socket(AF_PACKET, SOCK_RAW, 0)); }},
+    {"unix_socketpair",
+     [] {
+       int fds[2];
+       CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
+       return exchanges(fds[0], fds[1]);
+     }},
+    {"unix_listener",
+     [] {
+       int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+       sockaddr_un address{AF_UNIX, "socket"};
+       CHECK(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 && listen(fd, 1) == 0);
+       return keeps(fd);
+     }},
+    {"timerfd",
+     [] {
+       int fd = timerfd_create(CLOCK_MONOTONIC, 0);
+       itimerspec spec{{}, {1000, 0}};
+       CHECK(timerfd_settime(fd, 0, &spec, nullptr) == 0);
+       return [=] {
+         itimerspec left;
+         CHECK(timerfd_gettime(fd, &left) == 0 && left.it_value.tv_sec > 900);
+       };
+     }},
+    {"signalfd",
+     [] {
+       sigset_t set;
+       sigemptyset(&set);
+       sigaddset(&set, SIGUSR1);
+       CHECK(sigprocmask(SIG_BLOCK, &set, nullptr) == 0);
+       int fd = signalfd(-1, &set, 0);
+       CHECK(raise(SIGUSR1) == 0);
+       return [=] {
+         signalfd_siginfo info;
+         CHECK(read(fd, &info, sizeof info) == sizeof info && info.ssi_signo == SIGUSR1);
+       };
+     }},
+    {"inotify",
+     [] {
+       int fd = inotify_init1(0);
+       CHECK(inotify_add_watch(fd, ".", IN_CREATE) >= 0);
+       close(new_file("seen"));
+       return [=] {
+         char event[4096];
+         CHECK(read(fd, event, sizeof event) > 0);
+       };
+     }},
+    {"fanotify", [] { return keeps(fanotify_init(FAN_CLASS_NOTIF, O_RDONLY)); }},
+    {"epoll", [] { return keeps(epoll_create1(0)); }},
+    {"pidfd", [] { return keeps(static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0))); }},
+    {"userfaultfd", [] { return keeps(static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC))); }},
+    {"userfaultfd_area",
+     [] {
+       int fd = static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC));
+       uffdio_api api{.api = UFFD_API};
+       if (fd < 0 || ioctl(fd, UFFDIO_API, &api)) skip("no userfaultfd");
+       uffdio_register area{.range = {reinterpret_cast<uint64_t>(map_memory(kPage)), kPage}, .mode = UFFDIO_REGISTER_MODE_MISSING};
+       CHECK(ioctl(fd, UFFDIO_REGISTER, &area) == 0);
+       return keeps(fd);
+     }},
+    {"perf_event",
+     [] {
+       perf_event_attr attributes{.type = PERF_TYPE_SOFTWARE, .size = sizeof attributes, .config = PERF_COUNT_SW_CPU_CLOCK};
+       return keeps(static_cast<int>(syscall(SYS_perf_event_open, &attributes, 0, -1, -1, 0)));
+     }},
+    {"io_uring",
+     [] {
+       io_uring_params parameters{};
+       return keeps(static_cast<int>(syscall(SYS_io_uring_setup, 4, &parameters)));
+     }},
+    {"aio",
+     [] {
+       aio_context_t context = 0;
+       if (syscall(SYS_io_setup, 4, &context)) skip("no asynchronous I/O");
+       return [=] {
+         timespec zero{};
+         io_event event;
+         CHECK(syscall(SYS_io_getevents, context, 0, 1, &event, &zero) == 0);
+       };
+     }},
+    {"message_queue",
+     [] {
+       mqd_t queue = mq_open("/kernel-swap-test", O_RDWR | O_CREAT, 0600, nullptr);
+       if (queue < 0) skip("no message queues");
+       mq_unlink("/kernel-swap-test");
+       return keeps(queue);
+     }},
+    {"memfd", [] { return keeps(memfd_create("thing", 0)); }},
+    {"mapped_memfd", [] { return maps(memfd_create("thing", 0)); }},
+    {"huge_tlb", [] { return maps(-1, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, 2 << 20); }},
+    {"sysv_memory",
+     [] {
+       int id = shmget(IPC_PRIVATE, kPage, 0600);
+       void* at = shmat(id, nullptr, 0);
+       if (id < 0 || at == reinterpret_cast<void*>(-1)) skip("no System V shared memory");
+       shmctl(id, IPC_RMID, nullptr);
+       fill_page(at, 1);
+       return Verify([=] { CHECK(page_is(at, 1)); });
+     }},
+    {"sealed_area",
+     [] {
+       void* at = map_memory(kPage);
+       if (syscall(462, at, kPage, 0)) skip("this kernel has no mseal");
+       return nothing();
+     }},
+    {"execute_only_area",
+     [] {
+       char* at = map_memory(kPage);
+       if (mprotect(at, kPage, PROT_EXEC)) skip("no protection keys");
+       return nothing();
+     }},
+    {"protection_key",
+     [] {
+       int key = pkey_alloc(0, 0);
+       if (key < 0) skip("no protection keys");
+       CHECK(pkey_mprotect(map_memory(kPage), kPage, PROT_READ, key) == 0);
+       return nothing();
+     }},
+    {"deleted_file",
+     [] {
+       int fd = new_file("deleted");
+       CHECK(unlink("deleted") == 0);
+       return [=] {
+         char bytes[8];
+         CHECK(pread(fd, bytes, 8, 0) == 7 && memcmp(bytes, "content", 7) == 0);
+       };
+     }},
+    {"replaced_file",
+     [] {
+       int fd = new_file("replaced");
+       close(new_file("other"));
+       CHECK(rename("other", "replaced") == 0);
+       return keeps(fd);
+     }},
+    {"mapped_deleted_file",
+     [] {
+       int fd = new_file("deleted");
+       CHECK(unlink("deleted") == 0);
+       return maps(fd);
+     }},
+    {"file_in_memory",
+     [] {
+       new_file("/dev/shm/kernel-swap-test");
+       return [] { CHECK(unlink("/dev/shm/kernel-swap-test") == 0); };
+     }},
+    {"mapped_file_in_memory",
+     [] {
+       auto verify = maps(new_file("/dev/shm/kernel-swap-test"));
+       return [=] {
+         verify();
+         CHECK(unlink("/dev/shm/kernel-swap-test") == 0);
+       };
+     }},
+    {"proc_file", [] { return keeps(open("/proc/self/maps", O_RDONLY)); }},
+    {"fifo",
+     [] {
+       CHECK(mkfifo("fifo", 0600) == 0);
+       int fd = open("fifo", O_RDWR);
+       return exchanges(fd, fd);
+     }},
+    {"kernel_log", [] { return keeps(open("/dev/kmsg", O_RDONLY | O_NONBLOCK)); }},
+    {"terminal", [] { return keeps(posix_openpt(O_RDWR | O_NOCTTY)); }},
+    {"controlling_terminal",
+     [] {
+       int master = posix_openpt(O_RDWR | O_NOCTTY);
+       if (master < 0 || grantpt(master) || unlockpt(master)) skip("no pseudo-terminals");
+       int slave = open(ptsname(master), O_RDWR);
+       CHECK(slave >= 0 && ioctl(slave, TIOCSCTTY, 0) == 0);
+       close(slave);
+       return keeps(master);
+     }},
+    {"directory_being_read",
+     [] {
+       for (auto name : {"one", "two", "three"}) close(new_file(name));
+       int fd = open("/usr/bin", O_RDONLY | O_DIRECTORY);
+       char entries[256];
+       CHECK(syscall(SYS_getdents64, fd, entries, sizeof entries) > 0);
+       return keeps(fd);
+     }},
+    {"flock",
+     [] {
+       int fd = new_file("locked");
+       CHECK(flock(fd, LOCK_EX) == 0);
+       return [] { CHECK(flock(open("locked", O_RDONLY), LOCK_SH | LOCK_NB) == -1 && errno == EWOULDBLOCK); };
+     }},
+    {"record_lock",
+     [] {
+       struct flock lock {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 2, .l_len = 3};
+       CHECK(fcntl(new_file("locked"), F_SETLK, &lock) == 0);
+       return ends_well(fork_child([] {
+         wait_until_told();
+         struct flock other {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 3, .l_len = 1};
+         CHECK(fcntl(open("locked", O_RDONLY), F_GETLK, &other) == 0 && other.l_pid == getppid());
+       }));
+     }},
+    {"lease",
+     [] {
+       close(new_file("leased"));
+       int fd = open("leased", O_RDONLY);
+       CHECK(fcntl(fd, F_SETLEASE, F_RDLCK) == 0);
+       return [=] { CHECK(fcntl(fd, F_GETLEASE) == F_RDLCK); };
+     }},
+    {"owned_descriptor",
+     [] {
+       int fds[2];
+       CHECK(pipe(fds) == 0 && fcntl(fds[0], F_SETOWN, getpid()) == 0);
+       return [=] { CHECK(fcntl(fds[0], F_GETOWN) == getpid()); };
+     }},
+    {"packet_pipe",
+     [] {
+       int fds[2];
+       CHECK(pipe2(fds, O_DIRECT) == 0);
+       return exchanges(fds[0], fds[1]);
+     }},
+    {"pipe_from_outside",
+     [] {
+       int fds[2];
+       CHECK(pipe(fds) == 0);
+       target = fork_child([&] {
+         char byte;
+         CHECK(read(fds[0], &byte, 1) == 1);
+       });
+       return [=] {
+         CHECK(write(fds[1], "x", 1) == 1);
+         ends_well(target)();
+       };
+     }},
+    {"posix_timer",
+     [] {
+       timer_t timer;
+       sigevent event{};
+       event.sigev_notify = SIGEV_NONE;
+       itimerspec spec{{}, {1000, 0}};
+       CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0 && timer_settime(timer, 0, &spec, nullptr) == 0);
+       return [=] {
+         itimerspec left;
+         CHECK(timer_gettime(timer, &left) == 0 && left.it_value.tv_sec > 900);
+       };
+     }},
+    {"stopped",
+     [] {
+       pid_t child = fork_child(wait_until_told);
+       usleep(2000);
+       CHECK(kill(child, SIGSTOP) == 0 && waitpid(child, nullptr, WUNTRACED) == child);
+       return [=] {
+         siginfo_t info{};
+         CHECK(kill(child, SIGCONT) == 0 && waitid(P_PID, static_cast<id_t>(child), &info, WCONTINUED) == 0);
+         ends_well(child)();
+       };
+     }},
+    {"zombie",
+     [] {
+       pid_t child = fork_child([] {});
+       siginfo_t info;
+       CHECK(waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOWAIT) == 0);
+       return ends_well(child);
+     }},
+    {"dead_main_thread",
+     [] {
+       int fds[2];
+       CHECK(pipe(fds) == 0);
+       pid_t child = fork_child([&] {
+         std::thread([=] {
+           usleep(10'000);
+           CHECK(write(fds[1], "x", 1) == 1);
+           wait_until_told();
+           _exit(0);
+         }).detach();
+         syscall(SYS_exit, 0);  // of this thread alone
+       });
+       char byte;
+       CHECK(read(fds[0], &byte, 1) == 1);
+       return ends_well(child);
+     }},
+    {"seccomp",
+     [] {
+       sock_filter filter[] = {BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+       sock_fprog program{1, filter};
+       CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+       if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) skip("this kernel has no seccomp filters");
+       return [] { CHECK(prctl(PR_GET_SECCOMP) == SECCOMP_MODE_FILTER); };
+     }},
+    {"seccomp_of_a_thread",
+     [] {
+       static volatile bool filtered = false, finish = false;
+       auto* thread = new std::thread([] {
+         // Would kill it for the engine's calls.
+         sock_filter filter[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+                                 BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_prctl, 0, 1),
+                                 BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+         sock_fprog program{4, filter};
+         CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+         if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) skip("this kernel has no seccomp filters");
+         filtered = true;
+         while (!finish) usleep(1000);
+       });
+       while (!filtered) usleep(1000);
+       return [=] {
+         finish = true;
+         thread->join();
+       };
+     }},
+    {"system_call_dispatch",
+     [] {
+       static volatile char selector = SYSCALL_DISPATCH_FILTER_ALLOW;
+       static volatile bool caught = false;
+       signal(SIGSYS, [](int) {
+         selector = SYSCALL_DISPATCH_FILTER_ALLOW;
+         caught = true;
+       });
+       if (prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, 0, 0, &selector)) skip("this kernel has no dispatch");
+       return [] {
+         selector = SYSCALL_DISPATCH_FILTER_BLOCK;
+         syscall(SYS_getppid);
+         CHECK(caught);
+       };
+     }},
+    {"mount_namespace", [] { return in_namespace(CLONE_NEWNS); }},
+    {"network_namespace", [] { return in_namespace(CLONE_NEWNET); }},
+    {"ipc_namespace", [] { return in_namespace(CLONE_NEWIPC); }},
+    {"uts_namespace", [] { return in_namespace(CLONE_NEWUTS); }},
+    {"cgroup_namespace", [] { return in_namespace(CLONE_NEWCGROUP); }},
+    {"user_namespace", [] { return in_namespace(CLONE_NEWUSER); }},
+    {"pid_namespace",
+     [] {
+       if (unshare(CLONE_NEWPID)) skip("no PID namespaces");
+       return ends_well(fork_child(wait_until_told));
+     }},
+    {"pid_namespace_of_children",
+     [] {
+       if (unshare(CLONE_NEWPID)) skip("no PID namespaces");
+       return nothing();
+     }},
+    {"time_namespace_of_children",
+     [] {
+       if (unshare(CLONE_NEWTIME)) skip("no time namespaces");
+       return nothing();
+     }},
+    {"traced",
+     [] {
+       target = fork_child(wait_until_told);
+       CHECK(ptrace(PTRACE_SEIZE, target, 0, 0) == 0);
+       return ends_well(target);
+     }},
+    {"lost_session",
+     [] {
+       CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
+       auto* member = reinterpret_cast<pid_t*>(map_memory(kPage, MAP_SHARED));
+       pid_t leader = fork_child([=] {
+         CHECK(setsid() > 0);
+         *member = fork_child(wait_until_told);
+       });
+       ends_well(leader)();
+       return ends_well(*member);
+     }},
+    {"lost_group",
+     [] {
+       int fds[2];
+       CHECK(pipe(fds) == 0);
+       pid_t leader = fork_child([=] {
+         char byte;
+         CHECK(setpgid(0, 0) == 0 && read(fds[0], &byte, 1) == 1);
+       });
+       CHECK(setpgid(leader, leader) == 0);
+       pid_t member = fork_child(wait_until_told);
+       CHECK(setpgid(member, leader) == 0 && write(fds[1], "x", 1) == 1);
+       ends_well(leader)();
+       return ends_well(member);
+     }},
+    {"shared_memory_of_processes", [] { return shares(CLONE_VM); }},
+    {"shared_descriptors", [] { return shares(CLONE_FILES); }},
+    {"shared_directory", [] { return shares(CLONE_FS); }},
+    {"descriptors_of_a_thread",
+     [] {
+       static volatile bool apart = false, finish = false;
+       auto* thread = new std::thread([] {
+         CHECK(unshare(CLONE_FILES) == 0);
+         apart = true;
+         while (!finish) usleep(1000);
+       });
+       while (!apart) usleep(1000);
+       return [=] {
+         finish = true;
+         thread->join();
+       };
+     }},
+    {"deleted_working_directory",
+     [] {
+       CHECK(mkdir("gone", 0700) == 0 && chdir("gone") == 0 && rmdir("../gone") == 0);
+       return nothing();
+     }},
+    {"no_main_stack",
+     [] {
+       auto* thread = new pthread_t;
+       CHECK(pthread_create(
+                 thread, nullptr,
+                 [](void*) -> void* {
+                   // The main thread waits in a call and needs its stack no more.
+                   usleep(20'000);
+                   FILE* maps = fopen("/proc/self/maps", "r");
+                   char line[512];
+                   unsigned long start, end;
+                   while (fgets(line, sizeof line, maps))
+                     if (strstr(line, "[stack]") && sscanf(line, "%lx-%lx", &start, &end) == 2) break;
+                   fclose(maps);
+                   CHECK(munmap(reinterpret_cast<void*>(start), end - start) == 0);
+                   dprintf(STDOUT_FILENO, "target %d\n", getpid());
+                   ready();
+                   _exit(0);
+                 },
+                 nullptr) == 0);
+       for (;;) pause();
+       return nothing();
+     }},
+};
+
+int main(int, char** arguments) {
+  auto thing = kThings.find(arguments[1]);
+  CHECK(thing != kThings.end());
+  Verify verify = thing->second();
+  dprintf(STDOUT_FILENO, "target %d\n", target ? target : getpid());
+  ready();
+  verify();
+  return 0;
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What cannot be carried is refused by its name, and goes on as if nobody had asked.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/text.h"
+#include "engine_process.h"
+#include "family.h"
+#include "subject.h"
+
+namespace ks::test {
+namespace {
+
+struct Refusal {
+  std::string thing;
+  std::vector<std::string> said;  // all of it, in one line
+};
+
+const std::vector<Refusal> kRefusals = {
+    {"aio", {"area", "[aio]"}},
+    {"cgroup_namespace", {"cgroup namespace"}},
+    {"controlling_terminal", {"controlling terminal"}},
+    {"dead_main_thread", {"main thread has ended"}},
+    {"deleted_file", {"fd", "/deleted", "deleted"}},
+    {"deleted_working_directory", {"working directory", "gone", "deleted"}},
+    {"descriptors_of_a_thread", {"thread", "descriptors of its own"}},
+    {"directory_being_read", {"fd", "/usr/bin", "directory that is being read"}},
+    {"epoll", {"fd", "eventpoll"}},
+    {"execute_only_area", {"area", "protection key"}},
+    {"fanotify", {"fd", "fanotify"}},
+    {"fifo", {"fd", "/fifo"}},
+    {"file_in_memory", {"fd", "/dev/shm/", "tmpfs"}},
+    {"flock", {"fd", "/locked", "lock"}},
+    {"huge_tlb", {"area", "hugetlb"}},
+    {"inotify", {"fd", "inotify"}},
+    {"io_uring", {"fd", "io_uring"}},
+    {"ipc_namespace", {"ipc namespace"}},
+    {"kernel_log", {"fd", "/dev/kmsg"}},
+    {"lease", {"fd", "/leased", "lease"}},
+    {"lost_group", {"process group", "leader"}},
+    {"lost_session", {"session"}},
+    {"mapped_deleted_file", {"area", "/deleted"}},
+    {"mapped_file_in_memory", {"area", "/dev/shm/", "tmpfs"}},
+    {"mapped_memfd", {"area", "memfd"}},
+    {"memfd", {"fd", "memfd"}},
+    {"message_queue", {"fd", "kernel-swap-test"}},
+    {"mount_namespace", {"mnt namespace"}},
+    {"netlink_socket", {"fd", "socket"}},
+    {"network_namespace", {"net namespace"}},
+    {"no_main_stack", {"stack"}},
+    {"owned_descriptor", {"fd", "F_SETOWN"}},
+    {"packet_pipe", {"fd", "pipe", "packet"}},
+    {"packet_socket", {"fd", "socket"}},
+    {"perf_event", {"fd", "perf_event"}},
+    {"pid_namespace", {"PID namespace"}},
+    {"pid_namespace_of_children", {"pid namespace", "children"}},
+    {"pidfd", {"fd", "pidfd"}},
+    {"pipe_from_outside", {"fd", "pipe", "shared with pid"}},
+    {"posix_timer", {"timer"}},
+    {"proc_file", {"fd", "/proc/", "kernel"}},
+    {"protection_key", {"area", "protection key"}},
+    {"record_lock", {"fd", "/locked", "lock"}},
+    {"replaced_file", {"fd", "/replaced"}},
+    {"sealed_area", {"area", "seal"}},
+    {"seccomp", {"seccomp"}},
+    {"seccomp_of_a_thread", {"thread", "seccomp"}},
+    {"shared_descriptors", {"shares its descriptor table"}},
+    {"shared_directory", {"shares its working directory"}},
+    {"shared_memory_of_processes", {"shares memory"}},
+    {"signalfd", {"fd", "signalfd"}},
+    {"stopped", {"stopped"}},
+    {"system_call_dispatch", {"system call"}},
+    {"sysv_memory", {"area", "System V"}},
+    {"tcp_socket", {"fd", "socket"}},
+    {"terminal", {"fd", "/dev/ptmx"}},
+    {"time_namespace_of_children", {"time namespace", "children"}},
+    {"timerfd", {"fd", "timerfd"}},
+    {"traced", {"traced by pid"}},
+    {"udp_socket", {"fd", "socket"}},
+    {"unix_listener", {"fd", "socket"}},
+    {"unix_socketpair", {"fd", "socket"}},
+    {"user_namespace", {"user namespace"}},
+    {"userfaultfd", {"fd", "userfaultfd"}},
+    {"userfaultfd_area", {"area", "userfaultfd"}},
+    {"uts_namespace", {"uts namespace"}},
+    {"zombie", {"zombie"}},
+};
+
+class Refused : public testing::TestWithParam<Refusal> {};
+
+bool has_line(const std::string& text, const std::vector<std::string>& parts) {
+  for (auto line : split(text, '\n'))
+    if (std::ranges::all_of(parts, [&](const auto& part) { return line.find(part) != line.npos; })) return true;
+  return false;
+}
+
+TEST_P(Refused, ByNameAndUnharmed) {
+  if (::geteuid() != 0) GTEST_SKIP() << "must be run as root";
+  become_reaper();
+  Workplace place;
+  Subject subject(place, "refused", {GetParam().thing});
+  std::string trouble = subject.await_ready();
+  if (trouble.starts_with("skipped: ")) GTEST_SKIP() << trouble;
+  ASSERT_EQ(trouble, "");
+  auto target = parse_number<pid_t>(subject.output().substr(7, subject.output().find('\n') - 7));
+  ASSERT_TRUE(target) << subject.output();
+
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    Outcome outcome = EngineProcess::dump(*target, place.file("image"), {}).wait();
+    EXPECT_EQ(outcome.end, Outcome::End::refused) << outcome;
+    EXPECT_TRUE(has_line(outcome.text, GetParam().said)) << outcome;
+    for (auto name : {"image", "image.partial"}) EXPECT_FALSE(std::filesystem::exists(place.file(name)));
+  }
+  subject.tell();
+  EXPECT_EQ(subject.await_success(), "");
+}
+
+INSTANTIATE_TEST_SUITE_P(Things, Refused, testing::ValuesIn(kRefusals), [](const auto& info) { return info.param.thing; });
+
+}  // namespace
+}  // namespace ks::test

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Restores into a world that has changed since the dump.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <thread>
+
+#include "base/file.h"
+#include "engine_process.h"
+#include "family.h"
+#include "subject.h"
+
+namespace ks::test {
+namespace {
+
+class Restore : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "must be run as root";
+    become_reaper();
+  }
+  void start(const std::string& program, pid_t inside = 0) {
+    subject_.emplace(place_, program, std::vector<std::string>{}, inside);
+    ASSERT_EQ(subject_->await_ready(), "");
+  }
+  void dump(const DumpPlan& plan = {}) {
+    Outcome outcome = EngineProcess::dump(subject_->pid(), image_, plan).wait();
+    ASSERT_TRUE(outcome.done()) << outcome;
+    forget_end(subject_->pid());
+  }
+  void expect_failure(const std::string& text, pid_t into = 0) {
+    std::vector<pid_t> before = descendants(::getpid());
+    Outcome outcome = EngineProcess::restore(image_, into).wait();
+    EXPECT_EQ(outcome.end, Outcome::End::failed) << outcome;
+    EXPECT_NE(outcome.text.find(text), std::string::npos) << outcome;
+    reap();
+    EXPECT_EQ(descendants(::getpid()), before);
+  }
+  void restore(pid_t into = 0) {
+    Outcome outcome = EngineProcess::restore(image_, into).wait();
+    ASSERT_TRUE(outcome.done()) << outcome;
+  }
+  void verify() {
+    subject_->tell();
+    EXPECT_EQ(subject_->await_success(), "");
+  }
+
+  Workplace place_;
+  std::string image_ = place_.file("image");
+  std::optional<Subject> subject_;
+};
+
+// A process of exactly this PID.
+pid_t occupy(pid_t wanted) {
+  clone_args arguments{.exit_signal = SIGCHLD, .set_tid = reinterpret_cast<uint64_t>(&wanted), .set_tid_size = 1};
+  auto pid = static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof arguments));
+  if (pid == 0)
+    for (;;) ::pause();
+  return pid;
+}
+
+TEST_F(Restore, FailsWhileAPidIsTaken) {
+  ASSERT_NO_FATAL_FAILURE(start("tree"));
+  std::vector<pid_t> pids = descendants(subject_->pid());
+  ASSERT_NO_FATAL_FAILURE(dump());
+  for (pid_t taken : {subject_->pid(), pids.front(), pids.back()}) {
+    reap();
+    ASSERT_EQ(occupy(taken), taken);
+    expect_failure(fmt::format("pid {} is taken", taken));
+    ::kill(taken, SIGKILL);
+    ASSERT_TRUE(await_end(taken, 5s));
+  }
+  ASSERT_NO_FATAL_FAILURE(restore());
+  verify();
+}
+
+TEST_F(Restore, FailsWhileAFileIsMissingOrAnother) {
+  ASSERT_NO_FATAL_FAILURE(start("files"));
+  ASSERT_NO_FATAL_FAILURE(dump());
+  std::filesystem::rename(place_.file("appender"), place_.file("away"));
+  expect_failure("/appender: No such file or directory");
+  std::filesystem::copy_file(place_.file("away"), place_.file("appender"));
+  expect_failure("/appender");
+  std::filesystem::rename(place_.file("away"), place_.file("appender"));
+  ASSERT_NO_FATAL_FAILURE(restore());
+  verify();
+}
+
+TEST_F(Restore, FailsWithoutTheWorkingDirectory) {
+  ASSERT_NO_FATAL_FAILURE(start("directories"));
+  ASSERT_NO_FATAL_FAILURE(dump());
+  std::filesystem::rename(place_.file("top/inside"), place_.file("top/away"));
+  expect_failure("/top/inside: ");
+  std::filesystem::rename(place_.file("top/away"), place_.file("top/inside"));
+  ASSERT_NO_FATAL_FAILURE(restore());
+  verify();
+}
+
+// As an upgrade of its package does.
+TEST_F(Restore, OfAnExecutableThatWasReplaced) {
+  std::string copy = place_.file("copy");
+  std::filesystem::copy_file(std::string(TEST_PROGRAMS) + "/threads", copy);
+  ASSERT_NO_FATAL_FAILURE(start(copy));
+  ASSERT_NO_FATAL_FAILURE(dump());
+  std::filesystem::copy_file(std::string(TEST_PROGRAMS) + "/tree", place_.file("newer"));
+  std::filesystem::rename(place_.file("newer"), copy);
+  ASSERT_NO_FATAL_FAILURE(restore());
+  verify();
+}
+
+TEST_F(Restore, OfAnExecutableThatWasReplacedAndNotPinned) {
+  std::string copy = place_.file("copy");
+  std::filesystem::copy_file(std::string(TEST_PROGRAMS) + "/threads", copy);
+  ASSERT_NO_FATAL_FAILURE(start(copy));
+  ASSERT_NO_FATAL_FAILURE(dump());
+  for (const auto& entry : std::filesystem::directory_iterator(image_))
+    if (entry.path().filename().string().starts_with("pin-")) std::filesystem::remove(entry.path());
+  std::filesystem::rename(copy, place_.file("away"));
+  std::filesystem::copy_file(std::string(TEST_PROGRAMS) + "/tree", copy);
+  expect_failure("/copy");
+  std::filesystem::rename(place_.file("away"), copy);
+  ASSERT_NO_FATAL_FAILURE(restore());
+  verify();
+}
+
+TEST_F(Restore, IsForgottenIfTheCallerSaysSo) {
+  ASSERT_NO_FATAL_FAILURE(start("tree"));
+  ASSERT_NO_FATAL_FAILURE(dump());
+  Outcome outcome = EngineProcess([&]() -> Result<> {
+                      auto engine = TRY(engine::Engine::open());
+                      TRY(engine.restore(image_, {.before_thaw = [] { return fail("not now"); }}));
+                      return {};
+                    }).wait();
+  EXPECT_EQ(outcome.text, "not now");
+  reap();
+  EXPECT_TRUE(descendants(::getpid()).empty());
+  ASSERT_NO_FATAL_FAILURE(restore());
+  verify();
+}
+
+// A sandbox as systemd makes it: mounts and a host name of its own.
+class Sandbox {
+ public:
+  Sandbox(const std::string& mount_point, bool with_mount) {
+    int fds[2];
+    if (::pipe2(fds, O_CLOEXEC)) return;
+    Fd reader(fds[0]), writer(fds[1]);
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      if (::unshare(CLONE_NEWNS | CLONE_NEWUTS) || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr)) ::_exit(1);
+      if (with_mount && ::mount("tmpfs", mount_point.c_str(), "tmpfs", 0, "size=1m")) ::_exit(1);
+      if (with_mount) ::close(::open((mount_point + "/inside").c_str(), O_CREAT | O_WRONLY, 0600));
+      if (::sethostname("sandbox", 7)) ::_exit(1);
+      (void)!::write(writer.get(), "x", 1);
+      for (;;) ::pause();
+    }
+    writer = Fd();
+    char byte;
+    good_ = ::read(reader.get(), &byte, 1) == 1;
+  }
+  ~Sandbox() {
+    ::kill(pid_, SIGKILL);
+    (void)await_end(pid_, 5s);
+  }
+  pid_t pid() const { return pid_; }
+  bool good() const { return good_; }
+
+ private:
+  pid_t pid_ = 0;
+  bool good_ = false;
+};
+
+TEST_F(Restore, IntoASandboxThatIsMadeAnew) {
+  std::string mount_point = place_.file("mounted");
+  std::filesystem::create_directory(mount_point);
+  {
+    Sandbox sandbox(mount_point, true);
+    if (!sandbox.good()) GTEST_SKIP() << "no mount namespaces";
+    ASSERT_NO_FATAL_FAILURE(start("threads", sandbox.pid()));
+    Outcome outcome = EngineProcess::dump(subject_->pid(), image_, {.leave_running = true}).wait();
+    EXPECT_EQ(outcome.end, Outcome::End::refused) << outcome;
+    ASSERT_NO_FATAL_FAILURE(dump({.foreign_namespaces = true}));
+  }
+  {
+    Sandbox bare(mount_point, false);
+    expect_failure(mount_point + ": the tmpfs mount that the processes had is missing", bare.pid());
+  }
+  Sandbox again(mount_point, true);
+  ASSERT_NO_FATAL_FAILURE(restore(again.pid()));
+  for (const char* space : {"ns/mnt", "ns/uts", "root"})
+    EXPECT_EQ(read_link(fmt::format("/proc/{}/{}", subject_->pid(), space)).value(),
+              read_link(fmt::format("/proc/{}/{}", again.pid(), space)).value());
+  EXPECT_TRUE(std::filesystem::exists(fmt::format("/proc/{}/root/{}/inside", subject_->pid(), mount_point)));
+  subject_->tell();
+  EXPECT_EQ(subject_->await_success(), "");
+}
+
+}  // namespace
+}  // namespace ks::test
