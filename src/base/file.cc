@@ -11,9 +11,7 @@
 
 namespace ks {
 
-Result<Fd> open_file(const std::string& path, int flags, mode_t mode) {
-  return open_at(AT_FDCWD, path, flags, mode);
-}
+Result<Fd> open_file(const std::string& path, int flags, mode_t mode) { return open_at(AT_FDCWD, path, flags, mode); }
 
 Result<Fd> open_at(int directory, const std::string& name, int flags, mode_t mode) {
   int fd = ::openat(directory, name.c_str(), flags | O_CLOEXEC, mode);

@@ -24,11 +24,11 @@ class [[nodiscard]] Result : public std::expected<T, Error> {
 };
 
 // Evaluates to the value, or returns the error from the enclosing function.
-#define TRY(expression)                                              \
-  __extension__({                                                    \
-    auto try_result_ = (expression);                                 \
+#define TRY(expression)                                                       \
+  __extension__({                                                             \
+    auto try_result_ = (expression);                                          \
     if (!try_result_) return std::unexpected(std::move(try_result_).error()); \
-    *std::move(try_result_);                                         \
+    *std::move(try_result_);                                                  \
   })
 
 std::unexpected<Error> fail(std::string what, int code = 0);

@@ -123,7 +123,8 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
                   .image = image,
                   .outside = OutsideHolders(pids_of(tree.processes()))};
   Clocks clocks;
-  if (auto living = std::ranges::find(tree.processes(), false, &StoppedProcess::zombie); living != tree.processes().end()) {
+  if (auto living = std::ranges::find(tree.processes(), false, &StoppedProcess::zombie);
+      living != tree.processes().end()) {
     clocks = TRY(read_clocks(living->pid));
     dumping.mounts = TRY(view_mounts(living->pid));
   }
@@ -141,7 +142,8 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
   }
   TRY(dump_open_files(dumping, table));
   TRY(dump_family(dumping, clocks));
-  for (StoppedProcess* process : callable) TRY(in(fmt::format("pid {}", process->pid), dump_process(dumping, *process)));
+  for (StoppedProcess* process : callable)
+    TRY(in(fmt::format("pid {}", process->pid), dump_process(dumping, *process)));
   if (!verdict.ready()) return refuse(to_string(verdict.reasons.front()));
   if (image) {
     TRY(image->put(kOpenFilesFile, dumping.file_envelopes));

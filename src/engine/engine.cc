@@ -101,7 +101,8 @@ Result<ImageSummary::Process> summarize(const ImageReader& image, const image::T
   TRY(read_room(envelopes, "memory", memory));
   TRY(read_room(envelopes, "descriptors", descriptors));
   TRY(read_room(envelopes, "layout", layout));
-  ImageSummary::Process summary{.pid = process.pid(), .ppid = process.parent(), .pgid = process.group(), .sid = process.session()};
+  ImageSummary::Process summary{
+      .pid = process.pid(), .ppid = process.parent(), .pgid = process.group(), .sid = process.session()};
   if (threads.threads_size()) summary.comm = threads.threads(0).comm();
   for (const auto& file : mapped.files())
     if (file.id() == layout.executable()) summary.executable = file.path();
@@ -129,7 +130,8 @@ Result<ImageSummary> Engine::inspect(const std::string& directory) {
   for (const auto& process : tree.processes())
     summary.processes.push_back(TRY(in(process_file(process.pid()), summarize(image, process, mapped))));
   std::map<std::pair<std::string, uint32_t>, uint64_t> kinds;
-  for (const auto& envelope : TRY(open_envelopes(TRY(image.read(kOpenFilesFile))))) ++kinds[{envelope.kind, envelope.version}];
+  for (const auto& envelope : TRY(open_envelopes(TRY(image.read(kOpenFilesFile)))))
+    ++kinds[{envelope.kind, envelope.version}];
   for (const auto& [kind, count] : kinds) summary.open_files.push_back({kind.first, kind.second, count});
   return summary;
 }

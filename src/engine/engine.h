@@ -29,12 +29,12 @@ struct Target {
 };
 
 struct DumpReport {
-  std::vector<pid_t> pids;     // of processes, parents first
-  pid_t highest_pid = 0;       // of threads too
+  std::vector<pid_t> pids;  // of processes, parents first
+  pid_t highest_pid = 0;    // of threads too
   pid_t lowest_pid = 0;
   uint64_t threads = 0;
-  uint64_t memory_bytes = 0;   // written to the image
-  double frozen_seconds = 0;   // from the first seize to the last thing read
+  uint64_t memory_bytes = 0;  // written to the image
+  double frozen_seconds = 0;  // from the first seize to the last thing read
 };
 
 // Processes under our hands. Its end, however it comes, gives them back unharmed.

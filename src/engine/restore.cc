@@ -155,7 +155,8 @@ Result<std::vector<Fd>> open_namespaces(pid_t into) {
   if (!into) return fds;
   for (const char* name : {"ns/uts", "ns/mnt"}) {
     std::string path = proc_path(into, name);
-    if (TRY(read_link(path)) != TRY(read_link(std::string("/proc/self/") + name))) fds.push_back(TRY(open_file(path, O_RDONLY)));
+    if (TRY(read_link(path)) != TRY(read_link(std::string("/proc/self/") + name)))
+      fds.push_back(TRY(open_file(path, O_RDONLY)));
   }
   return fds;
 }
@@ -192,7 +193,8 @@ Result<> clone_family(Nursery& nursery, Seed& seed, const LoadedImage& loaded, c
   for (bool leaders : {true, false})
     for (const FamilyMember& member : members) {
       if ((member.group == member.pid) != leaders || member.session == member.pid) continue;
-      TRY(in(fmt::format("pid {}", member.pid), in("setpgid", made[member.pid]->leader()(SYS_setpgid, 0, member.group))));
+      TRY(in(fmt::format("pid {}", member.pid),
+             in("setpgid", made[member.pid]->leader()(SYS_setpgid, 0, member.group))));
     }
   return {};
 }
@@ -205,7 +207,8 @@ Result<> furnish(Restoring& restoring, RestoredProcess& process, std::span<const
 
 }  // namespace
 
-Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& directory, const RestoreOptions& options) {
+Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& directory,
+                                    const RestoreOptions& options) {
   ImageReader image = TRY(ImageReader::open(directory));
   LoadedImage loaded = TRY(load(image));
   DescriptorLimit limit;
@@ -219,7 +222,8 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   // Everything that can fail for want of a file or of memory comes before the first process.
   restoring.mapped_files = TRY(open_mapped_files(image, restoring.root.get()));
   restoring.shared_memory = TRY(make_shared_memory(image));
-  restoring.open_files = TRY(make_open_files(restoring, TRY(image.read(kOpenFilesFile)), TRY(descriptor_floor(loaded))));
+  restoring.open_files =
+      TRY(make_open_files(restoring, TRY(image.read(kOpenFilesFile)), TRY(descriptor_floor(loaded))));
   restoring.parking = TRY(find_parking(loaded));
 
   std::set<pid_t> taken;
@@ -238,7 +242,8 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   auto rooms = all_task_rooms();
   for (auto& process : nursery.processes) TRY(furnish(restoring, process, rooms.first(rooms.size() - kLateRooms)));
   for (auto& process : nursery.processes) TRY(furnish(restoring, process, rooms.last(kLateRooms)));
-  for (auto& process : nursery.processes) TRY(in(fmt::format("pid {}", process.pid), prepare_thaw(restoring, process)));
+  for (auto& process : nursery.processes)
+    TRY(in(fmt::format("pid {}", process.pid), prepare_thaw(restoring, process)));
 
   RestoreReport report{.memory_bytes = restoring.memory_bytes};
   std::set<pid_t> pids;

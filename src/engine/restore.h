@@ -9,6 +9,7 @@
 
 namespace ks::engine {
 
-Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& directory, const RestoreOptions& options);
+Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& directory,
+                                    const RestoreOptions& options);
 
 }  // namespace ks::engine

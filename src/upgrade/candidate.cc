@@ -33,8 +33,7 @@ Result<MarkedUnits> marked_units(const Bus& bus) {
       continue;
     }
     // Instances of the template, or the units that share the prefix.
-    for (const std::string& loaded : TRY(bus.units_like(name.substr(0, stem) + "*.service")))
-      names.insert(loaded);
+    for (const std::string& loaded : TRY(bus.units_like(name.substr(0, stem) + "*.service"))) names.insert(loaded);
   }
   std::set<std::string> seen;  // several names may mean one unit
   for (const std::string& name : names) {
@@ -74,8 +73,8 @@ std::vector<engine::Reason> group_reasons(const UnitState& unit) {
   if (!subgroups)
     reasons.push_back({0, "control group", subgroups.error().what});
   else if (!subgroups->empty())
-    reasons.push_back({0, "control group",
-                       subgroups->front() + ": groups of the unit's own (Delegate=) are not supported yet"});
+    reasons.push_back(
+        {0, "control group", subgroups->front() + ": groups of the unit's own (Delegate=) are not supported yet"});
   return reasons;
 }
 

@@ -12,11 +12,8 @@ namespace ks::upgrade {
 namespace {
 
 constexpr std::string_view kNoEnvExpand = "no-env-expand";
-constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kPrefixes = {{{"ignore-failure", "-"},
-                                                                                     {kNoEnvExpand, ":"},
-                                                                                     {"privileged", "+"},
-                                                                                     {"no-setuid", "!"},
-                                                                                     {"ambient", "!!"}}};
+constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kPrefixes = {
+    {{"ignore-failure", "-"}, {kNoEnvExpand, ":"}, {"privileged", "+"}, {"no-setuid", "!"}, {"ambient", "!!"}}};
 
 }  // namespace
 
@@ -39,8 +36,7 @@ std::string quote_word(std::string_view word) {
 Result<std::string> placeholder_command_line(const Command& original, std::string_view placeholder) {
   std::string line;
   for (const std::string& flag : original.flags) {
-    auto known =
-        std::ranges::find(kPrefixes, flag, [](const auto& pair) { return std::string_view(pair.first); });
+    auto known = std::ranges::find(kPrefixes, flag, [](const auto& pair) { return std::string_view(pair.first); });
     if (known == kPrefixes.end()) return fail(fmt::format("ExecStart= has an unknown flag \"{}\"", flag));
     line += known->second;
   }

@@ -15,7 +15,7 @@ namespace ks::upgrade {
 struct Command {
   std::string path;
   std::vector<std::string> arguments;  // the first is the name that the program sees, '@' or not
-  std::vector<std::string> flags;  // "ignore-failure", "privileged", "no-setuid", "ambient", "no-env-expand"
+  std::vector<std::string> flags;      // "ignore-failure", "privileged", "no-setuid", "ambient", "no-env-expand"
 };
 
 // A word that systemd's parser reads back as `word`, specifiers included.

@@ -6,9 +6,7 @@
 namespace ks::upgrade {
 namespace {
 
-std::string line(const Command& command) {
-  return placeholder_command_line(command, "/p").value_or("refused");
-}
+std::string line(const Command& command) { return placeholder_command_line(command, "/p").value_or("refused"); }
 
 TEST(Command, KeepsPathAndArguments) {
   EXPECT_EQ(line({"/usr/bin/redis-server", {"/usr/bin/redis-server", "/etc/redis.conf"}, {}}),
@@ -25,8 +23,7 @@ TEST(Command, QuotesWhatSystemdWouldRead) {
 }
 
 TEST(Command, LeavesVariablesToSystemd) {
-  EXPECT_EQ(line({"/a$b", {"/a$b", "$OPTS", "${X}", "$$"}, {}}),
-            "/p \"/a$$b\" \"/a$b\" \"$OPTS\" \"${X}\" \"$$\"");
+  EXPECT_EQ(line({"/a$b", {"/a$b", "$OPTS", "${X}", "$$"}, {}}), "/p \"/a$$b\" \"/a$b\" \"$OPTS\" \"${X}\" \"$$\"");
   EXPECT_EQ(line({"/a$b", {"/a$b", "$OPTS"}, {"no-env-expand"}}), ":/p \"/a$b\" \"/a$b\" \"$OPTS\"");
 }
 

@@ -13,8 +13,7 @@ uint64_t restore_limit_seconds(const CarriedUnit& unit) {
 Result<std::string> restore_drop_in(const CarriedUnit& unit, std::string_view libexec) {
   std::string placeholder = fmt::format("{}/placeholder", libexec);
   std::string command = TRY(placeholder_command_line(unit.command, placeholder));
-  std::string text =
-      "# Made by kernel-swap for the restore of this unit; gone once that is done.\n[Service]\n";
+  std::string text = "# Made by kernel-swap for the restore of this unit; gone once that is done.\n[Service]\n";
   text += "Type=exec\n";
   // The restorer speaks for the unit as its control process; a unit whose children speak too keeps that.
   text += fmt::format("NotifyAccess={}\n", unit.notify_access == "all" ? "all" : "exec");
@@ -29,8 +28,7 @@ Result<std::string> restore_drop_in(const CarriedUnit& unit, std::string_view li
   if (unit.placeholder_not_executable) text += fmt::format("ExecPaths={}\n", placeholder);
   // The restorer keeps to its limit and then starts the unit afresh, for which the unit's own time is left.
   if (unit.start_timeout_seconds > 0)
-    text +=
-        fmt::format("TimeoutStartSec={}s\n", unit.start_timeout_seconds + restore_limit_seconds(unit) + 30);
+    text += fmt::format("TimeoutStartSec={}s\n", unit.start_timeout_seconds + restore_limit_seconds(unit) + 30);
   return text;
 }
 

@@ -25,8 +25,7 @@ Result<Json> Json::parse(std::string_view text) {
   return Json(value);
 }
 
-Json::Json(std::string_view text)
-    : value_(json_object_new_string_len(text.data(), static_cast<int>(text.size()))) {}
+Json::Json(std::string_view text) : value_(json_object_new_string_len(text.data(), static_cast<int>(text.size()))) {}
 Json::Json(bool value) : value_(json_object_new_boolean(value)) {}
 Json::Json(double value) : value_(json_object_new_double(value)) {}
 Json::Json(int64_t value) : value_(json_object_new_int64(value)) {}
@@ -87,8 +86,7 @@ Result<std::vector<std::string>> Json::strings(const char* key) const {
   std::vector<std::string> strings;
   for (size_t i = 0; i < json_object_array_length(list.value_); ++i) {
     json_object* item = json_object_array_get_idx(list.value_, i);
-    if (!json_object_is_type(item, json_type_string))
-      return fail(std::string("\"") + key + "\": not a string");
+    if (!json_object_is_type(item, json_type_string)) return fail(std::string("\"") + key + "\": not a string");
     strings.emplace_back(json_object_get_string(item));
   }
   return strings;

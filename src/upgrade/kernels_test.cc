@@ -11,12 +11,11 @@ namespace ks::upgrade {
 namespace {
 
 TEST(Kernels, VersionsInDebiansOrder) {
-  EXPECT_EQ(
-      kernel_versions({"vmlinuz-6.12.9-1-amd64", "initrd.img-6.1.0-50-amd64", "vmlinuz-6.1.0-9-amd64", "grub",
-                       "vmlinuz-6.1.0-50-amd64", "vmlinuz-6.12.107+deb13-amd64", "vmlinuz-6.1.0-50-amd64.old",
-                       "vmlinuz-6.12~rc7-amd64", "vmlinuz-6.2-amd64", "vmlinuz-"}),
-      (std::vector<std::string>{"6.1.0-9-amd64", "6.1.0-50-amd64", "6.2-amd64", "6.12~rc7-amd64",
-                                "6.12.9-1-amd64", "6.12.107+deb13-amd64"}));
+  EXPECT_EQ(kernel_versions({"vmlinuz-6.12.9-1-amd64", "initrd.img-6.1.0-50-amd64", "vmlinuz-6.1.0-9-amd64", "grub",
+                             "vmlinuz-6.1.0-50-amd64", "vmlinuz-6.12.107+deb13-amd64", "vmlinuz-6.1.0-50-amd64.old",
+                             "vmlinuz-6.12~rc7-amd64", "vmlinuz-6.2-amd64", "vmlinuz-"}),
+            (std::vector<std::string>{"6.1.0-9-amd64", "6.1.0-50-amd64", "6.2-amd64", "6.12~rc7-amd64",
+                                      "6.12.9-1-amd64", "6.12.107+deb13-amd64"}));
 }
 
 TEST(Kernels, CompareIsAnOrder) {
@@ -40,13 +39,11 @@ TEST(Kernels, FindsImageAndInitrd) {
   ASSERT_TRUE(mkdtemp(boot));
   std::string root = boot;
   EXPECT_FALSE(installed_kernel("", root));
-  for (const char* name : {"/vmlinuz-6.1", "/vmlinuz-6.12", "/initrd.img-6.12"})
-    std::ofstream(root + name) << 1;
+  for (const char* name : {"/vmlinuz-6.1", "/vmlinuz-6.12", "/initrd.img-6.12"}) std::ofstream(root + name) << 1;
   EXPECT_EQ(installed_kernel("", root)->image, root + "/vmlinuz-6.12");
   EXPECT_EQ(installed_kernel("", root)->initrd, root + "/initrd.img-6.12");
   EXPECT_EQ(installed_kernel("6.1", root)->initrd, "");
-  EXPECT_EQ(installed_kernel("5.0", root).error().what,
-            "5.0: no such kernel in " + root + " (there are 6.1, 6.12)");
+  EXPECT_EQ(installed_kernel("5.0", root).error().what, "5.0: no such kernel in " + root + " (there are 6.1, 6.12)");
   std::filesystem::remove_all(root);
 }
 

@@ -47,8 +47,7 @@ bool file_load_refused(std::string_view output) {
 Result<> require_kexec() {
   if (::geteuid() != 0) return fail("only root can do this", EPERM);
   auto disabled = read_file(kDisabled);
-  if (!disabled)
-    return fail("this kernel was built without kexec (no " + std::string(kDisabled) + ")", ENOSYS);
+  if (!disabled) return fail("this kernel was built without kexec (no " + std::string(kDisabled) + ")", ENOSYS);
   if (trim(*disabled) != "0")
     return fail(std::string(kDisabled) + " is " + std::string(trim(*disabled)) +
                     ": kexec is switched off until the next reboot",

@@ -86,8 +86,7 @@ Result<std::vector<std::string>> inhabited_subgroups(const std::string& control_
 
 Result<uint64_t> start_of(pid_t pid) {
   auto fields = TRY(stat_fields(pid));
-  if (fields[kState] == "Z" || fields[kState] == "X")
-    return fail("pid " + std::to_string(pid) + ": ended", ESRCH);
+  if (fields[kState] == "Z" || fields[kState] == "X") return fail("pid " + std::to_string(pid) + ": ended", ESRCH);
   auto start = parse_number<uint64_t>(fields[kStart]);
   if (!start) return fail("pid " + std::to_string(pid) + ": stat not as expected");
   return *start;

@@ -14,8 +14,7 @@
 namespace ks::upgrade {
 
 inline constexpr char kRunDirectory[] = "/run/kernel-swap";
-inline constexpr char kPidFloorFlag[] =
-    "/run/kernel-swap/pid-floor";  // written once a boot, by the generator
+inline constexpr char kPidFloorFlag[] = "/run/kernel-swap/pid-floor";  // written once a boot, by the generator
 // A file for each unit whose restore this boot has begun with. As long as it is there, reloads of the service
 // manager leave our drop-in in place, whatever has become of the image.
 inline constexpr char kRestoring[] = "/run/kernel-swap/restoring";

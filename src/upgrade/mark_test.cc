@@ -33,9 +33,7 @@ TEST(Mark, LaterFilesOverride) {
   EXPECT_EQ(mark.external_sockets, ExternalSockets::reset);
 }
 
-TEST(Mark, EmptyValueTakesBack) {
-  EXPECT_FALSE(parse("[X-KernelSwap]\nCheckpoint=yes\nCheckpoint=\n")->checkpoint);
-}
+TEST(Mark, EmptyValueTakesBack) { EXPECT_FALSE(parse("[X-KernelSwap]\nCheckpoint=yes\nCheckpoint=\n")->checkpoint); }
 
 TEST(Mark, CommentsAndContinuedLines) {
   Mark mark = *parse("[X-KernelSwap]\n# Checkpoint=no\nCheckpoint=\\\n; in between\n  yes\n");

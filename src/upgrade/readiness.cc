@@ -40,8 +40,7 @@ std::vector<engine::Reason> unit_reasons(const UnitState& unit) {
     add("DefaultDependencies=",
         "not stopped at shutdown, so that systemd could start it anew behind our back; add "
         "Conflicts=shutdown.target");
-  if (unit.dynamic_user)
-    add("DynamicUser=", "not supported yet: the user may have another number after the boot");
+  if (unit.dynamic_user) add("DynamicUser=", "not supported yet: the user may have another number after the boot");
   if (!unit.root_directory.empty()) add("RootDirectory=", "not supported yet");
   if (!unit.root_image.empty()) add("RootImage=", "not supported yet");
   if (unit.stored_descriptors > 0)
@@ -52,10 +51,9 @@ std::vector<engine::Reason> unit_reasons(const UnitState& unit) {
 
 std::vector<engine::Reason> pid_reasons(pid_t lowest, bool floor_raised) {
   if (lowest >= kPidFloor) return {};
-  return {
-      {lowest, "PID",
-       fmt::format("below {}, where the next kernel's own threads will be; {}, so that its PIDs lie above",
-                   kPidFloor, floor_raised ? "restart the unit" : "reboot once")}};
+  return {{lowest, "PID",
+           fmt::format("below {}, where the next kernel's own threads will be; {}, so that its PIDs lie above",
+                       kPidFloor, floor_raised ? "restart the unit" : "reboot once")}};
 }
 
 }  // namespace ks::upgrade

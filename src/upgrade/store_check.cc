@@ -41,9 +41,8 @@ Result<> require_space(const std::string& store, uint64_t bytes) {
   uint64_t free = static_cast<uint64_t>(status.f_bavail) * status.f_frsize;
   uint64_t wanted = bytes + bytes / 10 + 64 * kMiB;  // tables, and room for the system itself
   if (wanted > free)
-    return fail(
-        fmt::format("{}: {} MiB free, {} MiB wanted for the images", store, free / kMiB, wanted / kMiB),
-        ENOSPC);
+    return fail(fmt::format("{}: {} MiB free, {} MiB wanted for the images", store, free / kMiB, wanted / kMiB),
+                ENOSPC);
   return {};
 }
 

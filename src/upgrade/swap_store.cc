@@ -57,8 +57,7 @@ Swap::Swap(std::string directory) : directory_(std::move(directory)) {}
 std::string Swap::id() const { return std::filesystem::path(directory_).filename(); }
 
 Result<> Swap::commit(const Manifest& manifest) const {
-  for (const CarriedUnit& unit : manifest.units)
-    TRY(replace_file(directory_ + "/pending/" + unit.name, "0\n", 0600));
+  for (const CarriedUnit& unit : manifest.units) TRY(replace_file(directory_ + "/pending/" + unit.name, "0\n", 0600));
   TRY(replace_file(directory_ + "/open", "", 0600));
   return replace_file(directory_ + "/manifest", to_text(manifest), 0600);
 }
@@ -89,9 +88,7 @@ Result<> Swap::withdraw(std::string_view unit) const {
 
 Result<> Swap::record(std::string_view unit, const Outcome& outcome) const {
   Json json = Json::object();
-  json.set("fate", to_string(outcome.fate))
-      .set("reason", outcome.reason)
-      .set("pause_seconds", outcome.pause_seconds);
+  json.set("fate", to_string(outcome.fate)).set("reason", outcome.reason).set("pause_seconds", outcome.pause_seconds);
   return replace_file(directory_ + "/outcome/" + std::string(unit), json.text(), 0600);
 }
 
@@ -152,9 +149,8 @@ Result<Swap> SwapStore::create() const {
 
 std::vector<Swap> SwapStore::swaps() const {
   std::vector<std::string> names = list_directory(root_).value_or(std::vector<std::string>{});
-  std::erase_if(names, [](const std::string& name) {
-    return name.size() != kIdDigits || !parse_number<unsigned>(name);
-  });
+  std::erase_if(names,
+                [](const std::string& name) { return name.size() != kIdDigits || !parse_number<unsigned>(name); });
   std::ranges::sort(names);
   std::vector<Swap> swaps;
   for (const std::string& name : names) swaps.emplace_back(root_ + "/" + name);

@@ -9,8 +9,8 @@ namespace ks::upgrade {
 namespace {
 
 constexpr std::string_view kService = ".service";
-constexpr std::array<std::string_view, 10> kOtherKinds = {
-    ".socket", ".target", ".timer", ".mount", ".automount", ".path", ".slice", ".scope", ".device", ".swap"};
+constexpr std::array<std::string_view, 10> kOtherKinds = {".socket", ".target", ".timer", ".mount",  ".automount",
+                                                          ".path",   ".slice",  ".scope", ".device", ".swap"};
 constexpr size_t kLongest = 255;  // UNIT_NAME_MAX - 1 of systemd
 
 bool allowed(char c) {

@@ -30,8 +30,8 @@ std::vector<engine::Reason> volatile_reasons(const UnitState& unit, const std::s
     if (!names)
       reasons.push_back({0, place.setting, names.error().what});
     else if (!names->empty())
-      reasons.push_back({0, place.setting, place.path + "/" + names->front() +
-                                               " would be lost; what lies there is not carried yet"});
+      reasons.push_back({0, place.setting,
+                         place.path + "/" + names->front() + " would be lost; what lies there is not carried yet"});
   }
   return reasons;
 }

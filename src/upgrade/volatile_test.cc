@@ -14,7 +14,8 @@ TEST(Volatile, NamesWhatWouldBeLost) {
   char path[] = "/tmp/ks-volatile-XXXXXX";
   ASSERT_TRUE(mkdtemp(path));
   std::string root = path;
-  for (const char* directory : {"/run/a", "/run/empty", "/tmp"}) std::filesystem::create_directories(root + directory);
+  for (const char* directory : {"/run/a", "/run/empty", "/tmp"})
+    std::filesystem::create_directories(root + directory);
   std::ofstream(root + "/run/a/socket") << "";
 
   UnitState unit{.runtime_directories = {"a", "empty", "missing"}};

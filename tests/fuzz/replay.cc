@@ -49,8 +49,7 @@ int main(int count, char** arguments) {
   if (count > 1) {
     std::filesystem::path path = arguments[1];
     if (std::filesystem::is_directory(path)) {
-      for (size_t i = 0; i < seeds.size(); ++i)
-        std::ofstream(path / std::to_string(i), std::ios::binary) << seeds[i];
+      for (size_t i = 0; i < seeds.size(); ++i) std::ofstream(path / std::to_string(i), std::ios::binary) << seeds[i];
     } else {
       std::ifstream file(path, std::ios::binary);
       feed({std::istreambuf_iterator<char>(file), {}});
@@ -60,8 +59,7 @@ int main(int count, char** arguments) {
   feed("");
   for (const std::string& seed : seeds) {
     feed(seed);
-    for (size_t length = 0; length < std::min<size_t>(seed.size(), 4096); ++length)
-      feed(seed.substr(0, length));
+    for (size_t length = 0; length < std::min<size_t>(seed.size(), 4096); ++length) feed(seed.substr(0, length));
   }
   std::mt19937 random(1);
   for (int round = 0; round < 20000; ++round) feed(damaged(seeds[random() % seeds.size()], seeds, random));

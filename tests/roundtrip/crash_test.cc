@@ -51,7 +51,8 @@ class Crash : public testing::Test {
     for (pid_t pid : pids) {
       auto tids = list_directory(fmt::format("/proc/{}/task", pid)).value();
       for (const auto& tid : tids) {
-        auto status = engine::parse_status(read_file(fmt::format("/proc/{}/task/{}/status", pid, tid)).value()).value();
+        auto status =
+            engine::parse_status(read_file(fmt::format("/proc/{}/task/{}/status", pid, tid)).value()).value();
         if (status.state == 't' || status.state == 'T' || status.state == 'Z' || status.state == 'X')
           text += fmt::format("{}/{} is in state {}\n", pid, tid, status.state);
         if (status.tracer_pid) text += fmt::format("{}/{} is traced\n", pid, tid);
@@ -62,7 +63,8 @@ class Crash : public testing::Test {
         ++seen_[status.pid];
       }
     }
-    if (!first_look_ && seen_.size() != masks_.size()) text += fmt::format("{} tasks instead of {}\n", seen_.size(), masks_.size());
+    if (!first_look_ && seen_.size() != masks_.size())
+      text += fmt::format("{} tasks instead of {}\n", seen_.size(), masks_.size());
     seen_.clear();
     first_look_ = false;
     return text;
@@ -168,7 +170,8 @@ TEST_F(Crash, OfARestoreLeavesNothing) {
     outcome = engine.wait();
     ++(outcome.end == Outcome::End::killed ? killed : done);
     auto left = descendants(::getpid());
-    for (auto limit = Clock::now() + 5s; !left.empty() && Clock::now() < limit; left = descendants(::getpid())) reap();
+    for (auto limit = Clock::now() + 5s; !left.empty() && Clock::now() < limit; left = descendants(::getpid()))
+      reap();
     ASSERT_TRUE(left.empty()) << left.size() << " processes are left, killed after " << instant / 1us << " us";
   }
   std::cout << killed << " killed, " << done << " had ended\n";

@@ -20,8 +20,9 @@ namespace {
 using engine::Vma;
 
 // Lines of /proc/PID/status that change by themselves.
-constexpr std::array<std::string_view, 13> kVolatile = {"FDSize:", "State:",  "TracerPid:", "VmPeak:", "VmSize:", "VmHWM:",  "VmRSS:",
-                                                        "RssAnon:", "RssFile:",  "RssShmem:", "SigPnd:", "ShdPnd:", "SigQ:"};
+constexpr std::array<std::string_view, 13> kVolatile = {
+    "FDSize:",  "State:",   "TracerPid:", "VmPeak:", "VmSize:", "VmHWM:", "VmRSS:",
+    "RssAnon:", "RssFile:", "RssShmem:",  "SigPnd:", "ShdPnd:", "SigQ:"};
 
 std::string stable_status(std::string_view text) {
   std::string stable;
@@ -37,14 +38,15 @@ std::string stable_stat(std::string_view text, pid_t root) {
   auto parsed = engine::parse_stat(text);
   if (!parsed) return parsed.error().what;
   const auto& s = *parsed;
-  return fmt::format("{} {} {} {} tty {} code {:x} {:x} data {:x} {:x} brk {:x} stack {:x} args {:x} {:x} env {:x} {:x} exit {}",
-                     s.comm, s.pid == root ? 0 : s.ppid, s.pgrp, s.session, s.tty_nr, s.start_code, s.end_code, s.start_data,
-                     s.end_data, s.start_brk, s.start_stack, s.arg_start, s.arg_end, s.env_start, s.env_end, s.exit_signal);
+  return fmt::format(
+      "{} {} {} {} tty {} code {:x} {:x} data {:x} {:x} brk {:x} stack {:x} args {:x} {:x} env {:x} {:x} exit {}",
+      s.comm, s.pid == root ? 0 : s.ppid, s.pgrp, s.session, s.tty_nr, s.start_code, s.end_code, s.start_data,
+      s.end_data, s.start_brk, s.start_stack, s.arg_start, s.arg_end, s.env_start, s.env_end, s.exit_signal);
 }
 
 bool is_one(const Vma& a, const Vma& b) {
-  return a.end == b.start && a.path == b.path && a.protection == b.protection && a.shared == b.shared && a.flags == b.flags &&
-         (a.inode == 0 || a.offset + a.size() == b.offset);
+  return a.end == b.start && a.path == b.path && a.protection == b.protection && a.shared == b.shared &&
+         a.flags == b.flags && (a.inode == 0 || a.offset + a.size() == b.offset);
 }
 
 // The kernel may join neighbours that are alike, and may have had reasons not to.
@@ -115,8 +117,8 @@ Portrait portray_once(pid_t root) {
     std::string process = fmt::format("/proc/{}/", pid), name = fmt::format("{}/", pid);
     portrait[name + "stat"] = stable_stat(text_of(process + "stat"), root);
     portrait[name + "smaps"] = stable_areas(text_of(process + "smaps"));
-    for (const char* file : {"cmdline", "environ", "auxv", "limits", "oom_score_adj", "personality", "coredump_filter",
-                             "loginuid", "cgroup"})
+    for (const char* file : {"cmdline", "environ", "auxv", "limits", "oom_score_adj", "personality",
+                             "coredump_filter", "loginuid", "cgroup"})
       portrait[name + file] = text_of(process + file);
     for (const char* link : {"exe", "cwd", "root"}) portrait[name + link] = link_of(process + link);
     for (const char* space : {"ns/mnt", "ns/uts", "ns/ipc", "ns/net", "ns/pid", "ns/user", "ns/cgroup"})
@@ -124,7 +126,8 @@ Portrait portray_once(pid_t root) {
     auto fds = names_in(process + "fd");
     std::ranges::sort(fds, {}, [](const auto& fd) { return std::pair(fd.size(), fd); });
     for (const auto& fd : fds)
-      portrait[name + "fd/" + fd] = numbers.stable(link_of(process + "fd/" + fd)) + "\n" + stable_fdinfo(text_of(process + "fdinfo/" + fd));
+      portrait[name + "fd/" + fd] =
+          numbers.stable(link_of(process + "fd/" + fd)) + "\n" + stable_fdinfo(text_of(process + "fdinfo/" + fd));
     for (const auto& tid : names_in(process + "task")) {
       std::string thread = process + "task/" + tid + "/", key = name + "task/" + tid + "/";
       portrait[key + "comm"] = text_of(thread + "comm");

@@ -117,7 +117,8 @@ TEST_P(Refused, ByNameAndUnharmed) {
   EXPECT_EQ(subject.await_success(), "");
 }
 
-INSTANTIATE_TEST_SUITE_P(Things, Refused, testing::ValuesIn(kRefusals), [](const auto& info) { return info.param.thing; });
+INSTANTIATE_TEST_SUITE_P(Things, Refused, testing::ValuesIn(kRefusals),
+                         [](const auto& info) { return info.param.thing; });
 
 }  // namespace
 }  // namespace ks::test

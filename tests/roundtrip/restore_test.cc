@@ -155,7 +155,8 @@ class Sandbox {
     Fd reader(fds[0]), writer(fds[1]);
     pid_ = ::fork();
     if (pid_ == 0) {
-      if (::unshare(CLONE_NEWNS | CLONE_NEWUTS) || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr)) ::_exit(1);
+      if (::unshare(CLONE_NEWNS | CLONE_NEWUTS) || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr))
+        ::_exit(1);
       if (with_mount && ::mount("tmpfs", mount_point.c_str(), "tmpfs", 0, "size=1m")) ::_exit(1);
       if (with_mount) ::close(::open((mount_point + "/inside").c_str(), O_CREAT | O_WRONLY, 0600));
       if (::sethostname("sandbox", 7)) ::_exit(1);

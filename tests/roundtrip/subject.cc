@@ -28,7 +28,8 @@ std::string describe_end(int status) {
   return fmt::format("ended with status {}", WEXITSTATUS(status));
 }
 
-[[noreturn]] void become(const std::filesystem::path& directory, const std::vector<std::string>& command, pid_t inside) {
+[[noreturn]] void become(const std::filesystem::path& directory, const std::vector<std::string>& command,
+                         pid_t inside) {
   ::setsid();
   for (const char* space : {"uts", "mnt"})
     if (inside && ::setns(::open(fmt::format("/proc/{}/ns/{}", inside, space).c_str(), O_RDONLY), 0)) ::_exit(99);
@@ -56,7 +57,7 @@ std::string describe_end(int status) {
 Workplace::Workplace() {
   // What a new kernel does not keep is refused by a dump.
   for (std::string base : {"/var/tmp", TEST_PROGRAMS, "."}) {
-    struct statfs system {};
+    struct statfs system{};
     if (::statfs(base.c_str(), &system) || system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC) continue;
     std::string name = base + "/kernel-swap-test-XXXXXX";
     if (!::mkdtemp(name.data())) continue;

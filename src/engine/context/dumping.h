@@ -50,7 +50,7 @@ struct Dumping {
   MappedFiles mapped_files;
   SharedMemory shared_memory;
   std::map<pid_t, std::vector<DumpedDescriptor>> descriptors;  // by number
-  std::string file_envelopes;  // of the open files, all rooms
+  std::string file_envelopes;                                  // of the open files, all rooms
   uint64_t memory_bytes = 0;
 
   // One open file's record.

@@ -19,7 +19,8 @@ namespace {
 std::string unescape(std::string_view text) {
   std::string plain;
   for (size_t i = 0; i < text.size(); ++i) {
-    auto code = text[i] == '\\' && i + 3 < text.size() ? parse_number<unsigned>(text.substr(i + 1, 3), 8) : std::nullopt;
+    auto code =
+        text[i] == '\\' && i + 3 < text.size() ? parse_number<unsigned>(text.substr(i + 1, 3), 8) : std::nullopt;
     plain += code ? static_cast<char>(*code) : text[i];
     if (code) i += 3;
   }
@@ -74,7 +75,8 @@ Result<MountView> view_mounts(pid_t pid) {
 Result<> check_mounts(pid_t pid, const std::vector<Mount>& mounts) {
   auto seen = TRY(mounts_of(proc_path(pid, "mountinfo")));
   for (const Mount& mount : mounts)
-    if (!seen.contains(mount)) return fail(mount.where + ": the " + mount.type + " mount that the processes had is missing");
+    if (!seen.contains(mount))
+      return fail(mount.where + ": the " + mount.type + " mount that the processes had is missing");
   return {};
 }
 

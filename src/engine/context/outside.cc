@@ -12,7 +12,8 @@ namespace ks::engine {
 Result<std::vector<pid_t>> OutsideHolders::others() const {
   std::vector<pid_t> pids;
   for (const auto& name : TRY(list_directory("/proc")))
-    if (auto pid = parse_number<pid_t>(name); pid && !inside_.contains(*pid) && *pid != ::getpid()) pids.push_back(*pid);
+    if (auto pid = parse_number<pid_t>(name); pid && !inside_.contains(*pid) && *pid != ::getpid())
+      pids.push_back(*pid);
   return pids;
 }
 
@@ -36,7 +37,8 @@ Result<> OutsideHolders::scan_memory() {
     auto areas = parse_maps(*text);
     if (!areas) continue;
     for (const Vma& area : *areas)
-      if (area.shared && area.inode) sharers_->emplace(Identity(area.device_major, area.device_minor, area.inode), pid);
+      if (area.shared && area.inode)
+        sharers_->emplace(Identity(area.device_major, area.device_minor, area.inode), pid);
   }
   return {};
 }

@@ -16,7 +16,8 @@ constexpr size_t kPiece = 1 << 20;  // fits the second-level cache between readi
 
 std::string pages_file(pid_t pid) { return fmt::format("pages-{}", pid); }
 
-Result<> write_pages(ImageWriter& image, const std::string& name, std::span<const PageRun> runs, const RemoteMemory& from) {
+Result<> write_pages(ImageWriter& image, const std::string& name, std::span<const PageRun> runs,
+                     const RemoteMemory& from) {
   if (runs.empty()) return {};
   BlobWriter blob = TRY(image.blob(name));
   for (const PageRun& run : runs)

@@ -15,7 +15,8 @@ namespace ks::engine {
 std::string pages_file(pid_t pid);  // "pages-PID"
 
 // Nothing is written where there are no runs.
-Result<> write_pages(ImageWriter& image, const std::string& name, std::span<const PageRun> runs, const RemoteMemory& from);
+Result<> write_pages(ImageWriter& image, const std::string& name, std::span<const PageRun> runs,
+                     const RemoteMemory& from);
 // Fails if the checksum is not that of the image. Returns the number of bytes.
 Result<uint64_t> read_pages(const ImageReader& image, const std::string& name, std::span<const PageRun> runs,
                             const RemoteMemory& to);

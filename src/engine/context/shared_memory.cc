@@ -39,7 +39,8 @@ Result<std::vector<PageRun>> find_data(int fd, uint64_t size) {
   return runs;
 }
 
-Result<uint64_t> dump_segment(ImageWriter& image, uint32_t id, const std::string& link, image::SharedMemoryList::Segment& out) {
+Result<uint64_t> dump_segment(ImageWriter& image, uint32_t id, const std::string& link,
+                              image::SharedMemoryList::Segment& out) {
   Fd fd = TRY(open_file(link, O_RDONLY));  // a description of our own: moving its position disturbs nobody
   struct stat stat{};
   if (::fstat(fd.get(), &stat)) return fail_errno(link);
@@ -85,7 +86,8 @@ Result<Fd> make_segment(const ImageReader& image, const image::SharedMemoryList:
       std::span piece(buffer.get(), std::min<uint64_t>(kPiece, run.end() - offset));
       TRY(read_exactly(blob.get(), piece, name));
       digest.add(piece);
-      if (::pwrite(fd->get(), piece.data(), piece.size(), static_cast<off_t>(offset)) != static_cast<ssize_t>(piece.size()))
+      if (::pwrite(fd->get(), piece.data(), piece.size(), static_cast<off_t>(offset)) !=
+          static_cast<ssize_t>(piece.size()))
         return fail_errno("filling shared memory");
     }
   if (digest.finish() != expected.digest) return fail(name + ": damaged (checksum differs)");

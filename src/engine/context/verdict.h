@@ -11,9 +11,9 @@ namespace ks::engine {
 
 // One thing that cannot be carried over.
 struct Reason {
-  pid_t pid = 0;        // 0: the unit as a whole
-  std::string object;   // "fd 7", "vma 7f0000000000-7f0000001000", "seccomp"
-  std::string text;     // why, and what can be done about it
+  pid_t pid = 0;       // 0: the unit as a whole
+  std::string object;  // "fd 7", "vma 7f0000000000-7f0000001000", "seccomp"
+  std::string text;    // why, and what can be done about it
 };
 
 std::string to_string(const Reason& reason);  // "pid 41: fd 7: why"

@@ -104,8 +104,7 @@ Result<> BlobWriter::State::write(const Piece& piece) {
     size_t left = piece.filled - done;
     // At the end of the file, or after a short write.
     if (direct_ && left % kAlignment != 0) write_through_cache();
-    ssize_t wrote =
-        ::pwrite(fd.get(), piece.memory.get() + done, left, static_cast<off_t>(piece.offset + done));
+    ssize_t wrote = ::pwrite(fd.get(), piece.memory.get() + done, left, static_cast<off_t>(piece.offset + done));
     if (wrote < 0 && errno == EINTR) continue;
     if (wrote < 0 && errno == EINVAL && direct_) {
       write_through_cache();
@@ -213,8 +212,7 @@ Result<> BlobWriter::State::flush() {
   return {};
 }
 
-BlobWriter::BlobWriter(std::string name, Fd fd)
-    : state_(std::make_unique<State>(std::move(name), std::move(fd))) {}
+BlobWriter::BlobWriter(std::string name, Fd fd) : state_(std::make_unique<State>(std::move(name), std::move(fd))) {}
 BlobWriter::BlobWriter(BlobWriter&&) noexcept = default;
 BlobWriter& BlobWriter::operator=(BlobWriter&&) noexcept = default;
 BlobWriter::~BlobWriter() = default;

@@ -32,9 +32,7 @@ Digest::Digest(Digest&&) noexcept = default;
 Digest& Digest::operator=(Digest&&) noexcept = default;
 Digest::~Digest() = default;
 
-void Digest::add(std::span<const std::byte> bytes) {
-  XXH3_128bits_update(state_->state, bytes.data(), bytes.size());
-}
+void Digest::add(std::span<const std::byte> bytes) { XXH3_128bits_update(state_->state, bytes.data(), bytes.size()); }
 
 std::string Digest::finish() const { return to_hex(XXH3_128bits_digest(state_->state)); }
 

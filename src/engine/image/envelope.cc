@@ -57,8 +57,7 @@ Result<Envelope> take_envelope(std::string_view& bytes) {
   bytes.remove_prefix(body.size());
   if (digest_of(header.kind(), header.version(), body) != header.digest())
     return fail("damaged envelope: wrong checksum");
-  return Envelope{
-      .kind = std::move(*header.mutable_kind()), .version = header.version(), .body = std::string(body)};
+  return Envelope{.kind = std::move(*header.mutable_kind()), .version = header.version(), .body = std::string(body)};
 }
 
 }  // namespace

@@ -121,8 +121,7 @@ Result<Fd> ImageReader::blob(const std::string& name) const {
 }
 
 Result<Fd> ImageReader::pin(const std::string& name, int flags) const {
-  if (!is_image_file_name(name))
-    return fail(fmt::format("\"{}\": not a name for a file of an image", name), EINVAL);
+  if (!is_image_file_name(name)) return fail(fmt::format("\"{}\": not a name for a file of an image", name), EINVAL);
   return open_at(fd_.get(), name, flags | O_NOFOLLOW | O_NOCTTY);
 }
 

@@ -215,10 +215,9 @@ TEST_F(StoreTest, LeavesWhatIsNotOurs) {
   std::ofstream(partial + "/precious") << "x";
   auto writer = ImageWriter::create(image_);
   ASSERT_FALSE(writer);
-  EXPECT_EQ(writer.error().what,
-            image_ +
-                ": a.service.partial: exists and is not what an interrupted dump leaves; "
-                "remove it first");
+  EXPECT_EQ(writer.error().what, image_ +
+                                     ": a.service.partial: exists and is not what an interrupted dump leaves; "
+                                     "remove it first");
   EXPECT_TRUE(fs::exists(partial + "/precious"));
   std::ofstream(partial + "/kernel-swap.partial") << "";
   fs::permissions(partial, fs::perms(0755));
@@ -427,8 +426,7 @@ TEST_F(StoreTest, NewerFormatsAndOtherMachines) {
   image::Manifest good = manifest(), other = good;
   other.set_format(kImageFormat + 1);
   write_manifest(other, kImageFormat + 1);
-  EXPECT_EQ(open_error(),
-            "manifest.ks: manifest of version 2, which this kernel-swap does not know (newest: 1)");
+  EXPECT_EQ(open_error(), "manifest.ks: manifest of version 2, which this kernel-swap does not know (newest: 1)");
   write_manifest(other);
   EXPECT_EQ(open_error(), "image of format 2, which this kernel-swap does not know (newest: 1)");
   other = good;

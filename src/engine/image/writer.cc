@@ -41,8 +41,7 @@ Result<std::vector<std::string>> list_directory_at(int directory) {
 // An image is flat, so what cannot be unlinked is not ours. The manifest goes first: what is left if we die
 // on the way is no image.
 Result<> remove_image(int parent, const std::string& name, int directory) {
-  if (::unlinkat(directory, std::string(kManifestName).c_str(), 0) && errno != ENOENT)
-    return fail_errno(name);
+  if (::unlinkat(directory, std::string(kManifestName).c_str(), 0) && errno != ENOENT) return fail_errno(name);
   auto files = TRY(list_directory_at(directory));
   for (const std::string& file : files)
     if (file != kMarker && ::unlinkat(directory, file.c_str(), 0)) return fail_errno(file);
@@ -79,8 +78,7 @@ Result<ImageWriter> ImageWriter::create(const std::string& directory) {
   std::filesystem::path path(directory);
   if (!path.has_filename()) path = path.parent_path();  // "a/b/"
   std::string name = path.filename();
-  if (name.empty() || name == "." || name == "..")
-    return fail(directory + ": not a name for an image", EINVAL);
+  if (name.empty() || name == "." || name == "..") return fail(directory + ": not a name for an image", EINVAL);
   std::string parent = path.parent_path();
   Fd parent_fd = TRY(open_file(parent.empty() ? "." : parent, O_RDONLY | O_DIRECTORY));
   if (exists_at(parent_fd.get(), name.c_str())) return fail_errno(directory, EEXIST);
@@ -109,8 +107,7 @@ Result<> ImageWriter::remove_leftover() {
   if (::fstat(leftover.get(), &facts)) return fail_errno("fstat");
   // Empty is what a dump leaves that dies before it has written the marker; with a manifest and without the
   // marker, one that dies before the rename.
-  bool marked = exists_at(leftover.get(), kMarker) ||
-                exists_at(leftover.get(), std::string(kManifestName).c_str()) ||
+  bool marked = exists_at(leftover.get(), kMarker) || exists_at(leftover.get(), std::string(kManifestName).c_str()) ||
                 TRY(list_directory_at(leftover.get())).empty();
   if (facts.st_uid != ::geteuid() || (facts.st_mode & 07777) != 0700 || !marked)
     return fail("exists and is not what an interrupted dump leaves; remove it first", EEXIST);
@@ -132,8 +129,7 @@ Result<> ImageWriter::put(const std::string& name, std::string_view envelopes) {
 }
 
 Result<BlobWriter> ImageWriter::blob(const std::string& name) {
-  if (!is_image_file_name(name))
-    return fail(fmt::format("\"{}\": not a name for a file of an image", name), EINVAL);
+  if (!is_image_file_name(name)) return fail(fmt::format("\"{}\": not a name for a file of an image", name), EINVAL);
   Fd file = TRY(open_at(fd_.get(), name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW));
   files_[name];
   return BlobWriter(name, std::move(file));
@@ -150,8 +146,7 @@ Result<> ImageWriter::finish(BlobWriter blob) {
 }
 
 Result<> ImageWriter::pin(const std::string& name, const std::string& link) const {
-  if (!is_image_file_name(name))
-    return fail(fmt::format("\"{}\": not a name for a file of an image", name), EINVAL);
+  if (!is_image_file_name(name)) return fail(fmt::format("\"{}\": not a name for a file of an image", name), EINVAL);
   if (::linkat(AT_FDCWD, link.c_str(), fd_.get(), name.c_str(), AT_SYMLINK_FOLLOW)) return fail_errno(name);
   return {};
 }

@@ -39,13 +39,11 @@ bool parse_permissions(std::string_view text, Vma& area) {
 
 // "7f00-7f01 r-xp 00000000 08:01 1234    /usr/bin/x"
 bool parse_area(std::string_view line, Vma& area) {
-  bool good = read_number(take_until(line, '-'), area.start, 16) &&
-              read_number(take_until(line, ' '), area.end, 16) &&
-              parse_permissions(take_until(line, ' '), area) &&
-              read_number(take_until(line, ' '), area.offset, 16) &&
-              read_number(take_until(line, ':'), area.device_major, 16) &&
-              read_number(take_until(line, ' '), area.device_minor, 16) &&
-              read_number(take_until(line, ' '), area.inode, 10);
+  bool good =
+      read_number(take_until(line, '-'), area.start, 16) && read_number(take_until(line, ' '), area.end, 16) &&
+      parse_permissions(take_until(line, ' '), area) && read_number(take_until(line, ' '), area.offset, 16) &&
+      read_number(take_until(line, ':'), area.device_major, 16) &&
+      read_number(take_until(line, ' '), area.device_minor, 16) && read_number(take_until(line, ' '), area.inode, 10);
   if (!good || area.start >= area.end) return false;
   line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
   area.path = unescape(line);

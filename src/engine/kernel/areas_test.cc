@@ -90,8 +90,7 @@ TEST(ParseSmaps, ReadsTheKernelsOwn) {
   void* locked = mmap(nullptr, 8192, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   madvise(locked, 8192, MADV_DONTFORK);
   auto find = [](const std::vector<Vma>& areas, void* at) {
-    auto area =
-        std::ranges::find_if(areas, [&](auto& a) { return a.start <= uint64_t(at) && uint64_t(at) < a.end; });
+    auto area = std::ranges::find_if(areas, [&](auto& a) { return a.start <= uint64_t(at) && uint64_t(at) < a.end; });
     return area == areas.end() ? Vma{} : *area;
   };
   auto smaps = parse_smaps(read_file("/proc/self/smaps").value());
@@ -129,8 +128,7 @@ double parsing_takes(uint64_t count) {
   std::string_view attributes = kArea.substr(kArea.find('\n') + 1);
   for (uint64_t i = 0; i < count; ++i) {
     uint64_t start = 0x7f0000000000 + i * 0x2000;
-    text +=
-        fmt::format("{:x}-{:x} rw-p 00000000 08:01 1234    /usr/lib/libfoo.so.1\n", start, start + 0x1000);
+    text += fmt::format("{:x}-{:x} rw-p 00000000 08:01 1234    /usr/lib/libfoo.so.1\n", start, start + 0x1000);
     for (int line = 0; line < 4; ++line) text += attributes;
   }
   timespec begin, end;
@@ -138,8 +136,7 @@ double parsing_takes(uint64_t count) {
   auto areas = parse_smaps(text);
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end);
   EXPECT_EQ(areas ? areas->size() : 0, count);
-  return static_cast<double>(end.tv_sec - begin.tv_sec) +
-         1e-9 * static_cast<double>(end.tv_nsec - begin.tv_nsec);
+  return static_cast<double>(end.tv_sec - begin.tv_sec) + 1e-9 * static_cast<double>(end.tv_nsec - begin.tv_nsec);
 }
 
 TEST(ParseSmaps, TakesTimeInProportion) {

@@ -16,10 +16,9 @@ struct Kernel {
   // Frame numbers of the shared zero pages of 4 KiB and 2 MiB; 0: unknown, and a zero page is then taken for
   // data. They hold as long as the process that probed lives.
   uint64_t zero_frame = 0, huge_zero_frame = 0;
-  bool membarrier_query = false;  // MEMBARRIER_CMD_GET_REGISTRATIONS, since 6.3
-  bool time_namespace = false;    // time_namespaces(7)
-  bool checkpoint_restore =
-      false;  // CONFIG_CHECKPOINT_RESTORE: kcmp(2), PTRACE_PEEKSIGINFO, /proc/PID/map_files
+  bool membarrier_query = false;    // MEMBARRIER_CMD_GET_REGISTRATIONS, since 6.3
+  bool time_namespace = false;      // time_namespaces(7)
+  bool checkpoint_restore = false;  // CONFIG_CHECKPOINT_RESTORE: kcmp(2), PTRACE_PEEKSIGINFO, /proc/PID/map_files
 };
 
 Result<Kernel> probe_kernel();

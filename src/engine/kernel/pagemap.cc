@@ -27,8 +27,8 @@ static_assert(sizeof(ScanArgument) == 96);
 static_assert(sizeof(ScanRegion) == 24);
 constexpr unsigned long kPagemapScan = _IOWR('f', 16, ScanArgument);
 
-constexpr uint64_t kIsFile = 1 << 2, kIsPresent = 1 << 3, kIsSwapped = 1 << 4, kIsZero = 1 << 5,
-                   kIsHuge = 1 << 6, kIsGuard = 1 << 8;
+constexpr uint64_t kIsFile = 1 << 2, kIsPresent = 1 << 3, kIsSwapped = 1 << 4, kIsZero = 1 << 5, kIsHuge = 1 << 6,
+                   kIsGuard = 1 << 8;
 
 // An entry of /proc/PID/pagemap. Frames are shown only to CAP_SYS_ADMIN.
 struct Entry {
@@ -60,8 +60,7 @@ Result<> read_entries(const Kernel& kernel, int pagemap, uint64_t start, uint64_
   std::vector<Entry> entries(std::min<uint64_t>((end - start) / kPageSize, 65536));
   for (uint64_t address = start; address < end;) {
     auto part = std::span(entries).first(std::min<uint64_t>(entries.size(), (end - address) / kPageSize));
-    TRY(read_exactly_at(pagemap, std::as_writable_bytes(part), address / kPageSize * sizeof(Entry),
-                        "pagemap"));
+    TRY(read_exactly_at(pagemap, std::as_writable_bytes(part), address / kPageSize * sizeof(Entry), "pagemap"));
     for (Entry entry : part) {
       if ((entry.present() || entry.swapped()) && (page_cache || !entry.file()) && !entry.guard() &&
           !is_zero_page(kernel, entry))
@@ -130,8 +129,8 @@ class ZeroMapping {
     if (start_ == MAP_FAILED) return fail("mmap", ENOMEM);
     [[maybe_unused]] char seen = *reinterpret_cast<const volatile char*>(address_);
     Entry entry;
-    TRY(read_exactly_at(pagemap, std::as_writable_bytes(std::span(&entry, 1)),
-                        address_ / kPageSize * sizeof entry, "pagemap"));
+    TRY(read_exactly_at(pagemap, std::as_writable_bytes(std::span(&entry, 1)), address_ / kPageSize * sizeof entry,
+                        "pagemap"));
     return entry.frame();
   }
 
@@ -155,8 +154,7 @@ Result<> probe_pagemap(Kernel& kernel) {
   Fd pagemap = TRY(open_file("/proc/self/pagemap", O_RDONLY));
   kernel.zero_frame = TRY(probe_zero_frame(pagemap.get(), kPageSize, MADV_NOHUGEPAGE));
   // A process that has touched the huge zero page holds it until it ends.
-  kernel.huge_zero_frame =
-      TRY(probe_zero_frame(pagemap.get(), kFramesPerHugePage * kPageSize, MADV_HUGEPAGE));
+  kernel.huge_zero_frame = TRY(probe_zero_frame(pagemap.get(), kFramesPerHugePage * kPageSize, MADV_HUGEPAGE));
   if (kernel.huge_zero_frame == kernel.zero_frame) kernel.huge_zero_frame = 0;
 
   auto scans = [&](uint64_t category) {

@@ -19,8 +19,7 @@ using Runs = std::vector<PageRun>;
 
 class Area {
  public:
-  explicit Area(uint64_t pages, int flags = MAP_PRIVATE | MAP_ANONYMOUS, int fd = -1)
-      : size_(pages * kPageSize) {
+  explicit Area(uint64_t pages, int flags = MAP_PRIVATE | MAP_ANONYMOUS, int fd = -1) : size_(pages * kPageSize) {
     start_ = static_cast<char*>(mmap(nullptr, size_, PROT_READ | PROT_WRITE, flags, fd, 0));
     EXPECT_NE(start_, MAP_FAILED);
     madvise(start_, size_, MADV_NOHUGEPAGE);
@@ -51,8 +50,7 @@ class FindPages : public testing::TestWithParam<bool> {
   Runs find(const Area& area, bool page_cache = false) {
     auto runs = find_pages(kernel_, pagemap_.get(), area.start(), area.start() + area.size(), page_cache);
     EXPECT_TRUE(runs) << runs.error().what;
-    for (PageRun& run : *runs)
-      run = {(run.start - area.start()) / kPageSize, (run.end - area.start()) / kPageSize};
+    for (PageRun& run : *runs) run = {(run.start - area.start()) / kPageSize, (run.end - area.start()) / kPageSize};
     return *runs;
   }
   Kernel kernel_;
@@ -96,8 +94,7 @@ TEST_P(FindPages, PageCacheInSharedMemory) {
 TEST_P(FindPages, NoGuardPages) {
   Area area(8);
   for (uint64_t page = 0; page < 8; ++page) area.write(page);
-  if (madvise(area.page(2), 3 * kPageSize, kMadviseGuardInstall))
-    GTEST_SKIP() << "this kernel has no guard pages";
+  if (madvise(area.page(2), 3 * kPageSize, kMadviseGuardInstall)) GTEST_SKIP() << "this kernel has no guard pages";
   if (!kernel_.pagemap_guard) GTEST_SKIP() << "this kernel does not tell guard pages";
   EXPECT_EQ(find(area), (Runs{{0, 2}, {5, 8}}));
 }
@@ -105,7 +102,8 @@ TEST_P(FindPages, NoGuardPages) {
 TEST_P(FindPages, GuardsWhereAsked) {
   Area area(8);
   area.write(3);
-  if (madvise(area.page(2), 3 * kPageSize, kMadviseGuardInstall) || madvise(area.page(7), kPageSize, kMadviseGuardInstall))
+  if (madvise(area.page(2), 3 * kPageSize, kMadviseGuardInstall) ||
+      madvise(area.page(7), kPageSize, kMadviseGuardInstall))
     GTEST_SKIP() << "this kernel has no guard pages";
   if (!kernel_.pagemap_guard) GTEST_SKIP() << "this kernel does not tell guard pages";
   auto guards = find_guards(kernel_, pagemap_.get(), area.start(), area.start() + area.size());

@@ -84,8 +84,7 @@ TEST(ParseStat, ReadsTheKernelsOwn) {
 
 TEST(ParseStat, DamageNamesTheField) {
   std::string line = "7 (cat) R " + std::string(kFieldsOfStat);
-  for (size_t length = 0; length + 4 < line.size(); ++length)
-    EXPECT_FALSE(parse_stat(line.substr(0, length)));
+  for (size_t length = 0; length + 4 < line.size(); ++length) EXPECT_FALSE(parse_stat(line.substr(0, length)));
   line.replace(line.find("5000"), 4, "5x00");
   EXPECT_EQ(parse_stat(line).error().what.substr(0, 31), "line 1: field 22 cannot be read");
 }
@@ -164,8 +163,7 @@ TEST(ParseStatus, TaggedAddresses) {
 
 TEST(ParseStatus, DamageNamesTheLine) {
   EXPECT_FALSE(parse_status(""));
-  EXPECT_EQ(parse_status("Name:\tx\nUid:\t1\t2\t3\n").error().what,
-            "line 2: cannot be read: \"Uid:\t1\t2\t3\"");
+  EXPECT_EQ(parse_status("Name:\tx\nUid:\t1\t2\t3\n").error().what, "line 2: cannot be read: \"Uid:\t1\t2\t3\"");
   EXPECT_FALSE(parse_status("Pid:\t1\nno colon\n"));
   EXPECT_FALSE(parse_status("Pid:\t1\nState:\n"));
   EXPECT_FALSE(parse_status("Pid:\t1\nGroups:\t4 x\n"));
@@ -205,8 +203,7 @@ TEST(ParseFdInfo, APositionMayBeNegative) {
 TEST(ParseFdInfo, DamageNamesTheLine) {
   EXPECT_FALSE(parse_fdinfo(""));
   EXPECT_FALSE(parse_fdinfo("flags:\t00\npos:\t1\nmnt_id:\t1\n"));
-  EXPECT_EQ(parse_fdinfo("pos:\t1\nflags:\t09\nmnt_id:\t1\n").error().what,
-            "line 2: cannot be read: \"flags:\t09\"");
+  EXPECT_EQ(parse_fdinfo("pos:\t1\nflags:\t09\nmnt_id:\t1\n").error().what, "line 2: cannot be read: \"flags:\t09\"");
   EXPECT_FALSE(parse_fdinfo("pos:\t1\nflags:\t00\nmnt_id:\n"));
 }
 

@@ -106,8 +106,7 @@ Result<Status> parse_status(std::string_view text) {
   for (std::string_view line : split(text, '\n')) {
     ++number;
     size_t colon = line.find(':');
-    if (colon == std::string_view::npos)
-      return fail(fmt::format("line {}: has no colon: \"{:.80}\"", number, line));
+    if (colon == std::string_view::npos) return fail(fmt::format("line {}: has no colon: \"{:.80}\"", number, line));
     std::string_view key = line.substr(0, colon);
     auto reader = readers().find(key);
     if (reader == readers().end()) continue;
@@ -117,8 +116,7 @@ Result<Status> parse_status(std::string_view text) {
       value.remove_prefix(value.starts_with('\t') ? 1 : 0);
     else
       value = trim(value);
-    if (!reader->second(value, status))
-      return fail(fmt::format("line {}: cannot be read: \"{:.80}\"", number, line));
+    if (!reader->second(value, status)) return fail(fmt::format("line {}: cannot be read: \"{:.80}\"", number, line));
     named |= key == "Pid";
   }
   if (!named) return fail(fmt::format("line {}: ends without a line \"Pid:\"", number));

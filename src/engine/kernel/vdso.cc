@@ -96,8 +96,7 @@ struct DynamicTables {
 Result<DynamicTables> find_tables(Image image, const Segments& segments) {
   DynamicTables tables;
   uint64_t at = segments.offset(segments.dynamic->p_vaddr);
-  for (uint64_t left = segments.dynamic->p_memsz / sizeof(Elf64_Dyn); left > 0;
-       --left, at += sizeof(Elf64_Dyn)) {
+  for (uint64_t left = segments.dynamic->p_memsz / sizeof(Elf64_Dyn); left > 0; --left, at += sizeof(Elf64_Dyn)) {
     auto entry = TRY(load<Elf64_Dyn>(image, at));
     if (entry.d_tag == DT_NULL) break;
     if (entry.d_tag == DT_SYMTAB) tables.symbols = segments.offset(entry.d_un.d_ptr);
@@ -219,8 +218,7 @@ Result<std::vector<VdsoPatch>> redirect_vdso(const Vdso& before, const Vdso& now
     if (patch.bytes.size() > function.size)
       return fail(fmt::format("vDSO: {} has {} bytes, too few for the {} that take its place", function.name,
                               function.size, patch.bytes.size()));
-    if (i + 1 < before.functions.size() &&
-        before.functions[i + 1].offset < function.offset + patch.bytes.size())
+    if (i + 1 < before.functions.size() && before.functions[i + 1].offset < function.offset + patch.bytes.size())
       return fail(fmt::format("vDSO: {} overlaps {}", function.name, before.functions[i + 1].name));
     patches.push_back(std::move(patch));
   }

@@ -47,8 +47,7 @@ class Relocated {
   explicit Relocated(const Vdso& now) : before_(parse_vdso(own_image()).value()) {
     Bytes image = own_image();
     size_ = image.size();
-    text_ = static_cast<std::byte*>(
-        mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    text_ = static_cast<std::byte*>(mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     std::ranges::copy(image, text_);
     auto patches = redirect_vdso(before_, now, own_address());
     EXPECT_TRUE(patches) << patches.error().what;
@@ -136,8 +135,7 @@ TEST(ParseVdso, CountsSymbolsByEitherHashTable) {
       Elf64_Phdr segment;
       std::memcpy(&segment, image.data() + header.e_phoff + i * sizeof segment, sizeof segment);
       if (segment.p_type != PT_DYNAMIC) continue;
-      for (uint64_t at = segment.p_offset; at < segment.p_offset + segment.p_filesz;
-           at += sizeof(Elf64_Dyn)) {
+      for (uint64_t at = segment.p_offset; at < segment.p_offset + segment.p_filesz; at += sizeof(Elf64_Dyn)) {
         Elf64_Dyn entry;
         std::memcpy(&entry, image.data() + at, sizeof entry);
         found |= entry.d_tag == tag;
@@ -155,8 +153,7 @@ TEST(ParseVdso, CountsSymbolsByEitherHashTable) {
 TEST(ParseVdso, DamageIsAnErrorAndNoMore) {
   Bytes image = own_image();
   EXPECT_FALSE(parse_vdso({}));
-  for (size_t length = 0; length < image.size(); length += 7)
-    (void)parse_vdso(std::span(image).first(length));
+  for (size_t length = 0; length < image.size(); length += 7) (void)parse_vdso(std::span(image).first(length));
   std::mt19937 random(1);
   for (int round = 0; round < 20000; ++round) {
     Bytes damaged = image;
@@ -195,13 +192,10 @@ TEST(RedirectVdso, LeavesTheBuildIdAlone) {
   EXPECT_EQ(parse_vdso(vdso.text())->build_id, parse_vdso(own_image())->build_id);
 }
 
-Vdso made_of(std::vector<VdsoSymbol> functions) {
-  return {.build_id = "00", .functions = std::move(functions)};
-}
+Vdso made_of(std::vector<VdsoSymbol> functions) { return {.build_id = "00", .functions = std::move(functions)}; }
 
 TEST(RedirectVdso, NamesMatchWithAndWithoutThePrefix) {
-  auto patches =
-      redirect_vdso(made_of({{"__vdso_time", 64, 64}}), made_of({{"time", 512, 64}}), 0x7fff00000000);
+  auto patches = redirect_vdso(made_of({{"__vdso_time", 64, 64}}), made_of({{"time", 512, 64}}), 0x7fff00000000);
   ASSERT_TRUE(patches) << patches.error().what;
   ASSERT_EQ(patches->size(), 1u);
   EXPECT_EQ(patches->front().offset, 64u);
@@ -214,8 +208,8 @@ TEST(RedirectVdso, NamesMatchWithAndWithoutThePrefix) {
 
 TEST(RedirectVdso, WhatStandsOnItsOwnStays) {
   auto patches = redirect_vdso(
-      made_of({{"__vdso_sgx_enter_enclave", 64, 128}, {"__vdso_futex_robust_list64_try_unlock", 256, 32}}),
-      Vdso{}, 0);
+      made_of({{"__vdso_sgx_enter_enclave", 64, 128}, {"__vdso_futex_robust_list64_try_unlock", 256, 32}}), Vdso{},
+      0);
   ASSERT_TRUE(patches) << patches.error().what;
   EXPECT_TRUE(patches->empty());
 }

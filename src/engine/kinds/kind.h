@@ -23,10 +23,10 @@ namespace ks::engine {
 // One open file description; any number of descriptors may lead to it.
 struct OpenFile {
   uint32_t id = 0;
-  pid_t pid = 0;  // a process that has it,
-  int fd = -1;    // and under which number
+  pid_t pid = 0;     // a process that has it,
+  int fd = -1;       // and under which number
   std::string link;  // where /proc/PID/fd/N leads
-  struct stat stat {};
+  struct stat stat{};
   FdInfo info;
 
   // A duplicate of our own. It shares position and flags with the service's: change neither.

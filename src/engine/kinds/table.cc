@@ -22,8 +22,10 @@ Result<int> compare(const OpenFile& file, pid_t pid, int fd) {
 
 // What an open file may have beyond its kind's state.
 Result<> refuse_extras(Dumping& dumping, const OpenFile& file) {
-  if (file.info.value("lock")) dumping.refuse(file.pid, file.object(), "holds a file lock, which is not supported yet");
-  if (file.info.flags & O_ASYNC) dumping.refuse(file.pid, file.object(), "sends signals (O_ASYNC), which is not supported yet");
+  if (file.info.value("lock"))
+    dumping.refuse(file.pid, file.object(), "holds a file lock, which is not supported yet");
+  if (file.info.flags & O_ASYNC)
+    dumping.refuse(file.pid, file.object(), "sends signals (O_ASYNC), which is not supported yet");
   if (file.info.flags & O_PATH) return {};
   Fd mine = TRY(in(file.object(), file.fetch()));
   if (::fcntl(mine.get(), F_GETOWN) || ::fcntl(mine.get(), F_GETSIG) > 0)
@@ -40,7 +42,8 @@ Result<uint32_t> OpenFileTable::add(StoppedProcess& process, int fd) {
   std::string name = process.proc(fmt::format("fd/{}", fd));
   file.link = TRY(read_link(name));
   if (::stat(name.c_str(), &file.stat)) return fail_errno(name);
-  file.info = TRY(in(fmt::format("fd {}", fd), parse_fdinfo(TRY(read_file(process.proc(fmt::format("fdinfo/{}", fd)))))));
+  file.info =
+      TRY(in(fmt::format("fd {}", fd), parse_fdinfo(TRY(read_file(process.proc(fmt::format("fdinfo/{}", fd)))))));
 
   // The kernel's order lets us find it by halving: 10,000 eventfds have one inode.
   auto& known = by_inode_[{file.stat.st_dev, file.stat.st_ino, file.flags()}];
@@ -89,7 +92,8 @@ Result<Fds> make_open_files(Restoring& restoring, std::string_view envelopes, in
     auto found = by_kind.extract(std::string(kind->name));
     if (!found) continue;
     for (const Envelope& envelope : found.mapped())
-      if (envelope.version > kind->version) return fail(envelope.kind + ": of a newer version than this kernel-swap knows");
+      if (envelope.version > kind->version)
+        return fail(envelope.kind + ": of a newer version than this kernel-swap knows");
     Fds of_kind = TRY(in(kind->name, kind->make(restoring, found.mapped())));
     for (auto& [id, fd] : of_kind) {
       int high = ::fcntl(fd.get(), F_DUPFD_CLOEXEC, floor);

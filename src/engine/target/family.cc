@@ -40,8 +40,10 @@ class Plan {
   Result<> add(size_t index, pid_t session) {
     const FamilyMember& member = members_[index];
     if (!fits(index, session))
-      return refuse(fmt::format("session {}, of it or of a child, was opened by a process that is gone or no ancestor; "
-                                "start it with setsid(1)", member.session));
+      return refuse(
+          fmt::format("session {}, of it or of a child, was opened by a process that is gone or no ancestor; "
+                      "start it with setsid(1)",
+                      member.session));
     steps_.push_back({FamilyStep::Action::clone, index});
     bool leads = member.session == member.pid;
     const auto& children = children_[member.pid];
@@ -61,7 +63,8 @@ class Plan {
         members_[leader->second].group == member.group)
       return {};
     return in(fmt::format("pid {}", member.pid),
-              Result<>(refuse(fmt::format("process group {} has lost its leader, which is not supported yet", member.group))));
+              Result<>(refuse(
+                  fmt::format("process group {} has lost its leader, which is not supported yet", member.group))));
   }
 
   std::span<const FamilyMember> members_;

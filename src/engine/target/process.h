@@ -18,7 +18,7 @@ namespace ks::engine {
 struct StoppedThread {
   SeizedThread hold;
   bool job_control_stop = false;
-  Registers registers{};           // to go on with, as they must be set at a stop of the kernel's choosing
+  Registers registers{};  // to go on with, as they must be set at a stop of the kernel's choosing
   uint64_t mask = 0;
   std::vector<std::byte> xstate;
   RseqConfiguration rseq;

@@ -23,7 +23,8 @@ Result<uint64_t> RemoteCalls::call(long number, const SyscallArguments& argument
       return fail(fmt::format("remote system call {}: a signal came between", number), EINTR);
   }
   long result = syscall_result(TRY(thread_->registers()));
-  if (result < 0 && result > -4096) return fail_errno(fmt::format("remote system call {}", number), static_cast<int>(-result));
+  if (result < 0 && result > -4096)
+    return fail_errno(fmt::format("remote system call {}", number), static_cast<int>(-result));
   return static_cast<uint64_t>(result);
 }
 

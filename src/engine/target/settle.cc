@@ -123,7 +123,8 @@ Result<bool> interrupted_vdso(const StoppedProcess& process, const StoppedThread
   if (stack == process.areas.end() || process.status.caught == 0) return false;
   std::vector<uint64_t> words(kSearchBytes / sizeof(uint64_t));
   // Pieces overlap, so that no frame falls between two.
-  for (uint64_t at = thread.registers.rsp & ~uint64_t{7}; at < stack->end; at += kSearchBytes - kFrameWords * sizeof(uint64_t)) {
+  for (uint64_t at = thread.registers.rsp & ~uint64_t{7}; at < stack->end;
+       at += kSearchBytes - kFrameWords * sizeof(uint64_t)) {
     std::span piece(words.data(), std::min<uint64_t>(kSearchBytes, stack->end - at) / sizeof(uint64_t));
     TRY(process.memory->read({at}, std::as_writable_bytes(piece)));
     for (size_t i = 0; i + kFrameWords <= piece.size(); ++i) {

@@ -61,8 +61,7 @@ Result<std::vector<pid_t>> list_tree(pid_t root) {
       continue;
     }
     for (const auto& tid : *tids)
-      if (auto children = read_file(proc_path(pids[at], "task/" + tid + "/children")))
-        TRY(add_pids(*children, pids));
+      if (auto children = read_file(proc_path(pids[at], "task/" + tid + "/children"))) TRY(add_pids(*children, pids));
   }
   return pids;
 }
@@ -152,7 +151,8 @@ Result<SeizedThread> reconsider(pid_t pid, pid_t tid, Error error) {
 }
 
 // Seizes what is not seized yet; true if there was anything.
-Result<bool> seize_more(const std::vector<pid_t>& pids, std::vector<StoppedProcess>& processes, Clock::time_point limit) {
+Result<bool> seize_more(const std::vector<pid_t>& pids, std::vector<StoppedProcess>& processes,
+                        Clock::time_point limit) {
   std::vector<std::pair<size_t, size_t>> fresh;
   bool found = false;
   for (pid_t pid : pids) {
@@ -163,7 +163,8 @@ Result<bool> seize_more(const std::vector<pid_t>& pids, std::vector<StoppedProce
       found = true;
     }
     for (pid_t tid : TRY(list_threads(pid))) {
-      if (known->zombie || std::ranges::find(known->threads, tid, &StoppedThread::tid) != known->threads.end()) continue;
+      if (known->zombie || std::ranges::find(known->threads, tid, &StoppedThread::tid) != known->threads.end())
+        continue;
       auto thread = SeizedThread::seize(tid);
       if (!thread && !TRY(is_dead(pid, tid)))
         thread = TRY(in(fmt::format("pid {}: thread {}", pid, tid), reconsider(pid, tid, std::move(thread).error())));
@@ -208,8 +209,7 @@ Result<> put_parents_first(std::vector<StoppedProcess>& processes) {
   while (ordered.size() < processes.size()) {
     size_t before = ordered.size();
     for (auto& process : processes)
-      if (!placed.contains(process.pid) &&
-          (!all.contains(process.stat.ppid) || placed.contains(process.stat.ppid))) {
+      if (!placed.contains(process.pid) && (!all.contains(process.stat.ppid) || placed.contains(process.stat.ppid))) {
         placed.insert(process.pid);
         ordered.push_back(std::move(process));
         process.pid = 0;

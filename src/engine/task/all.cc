@@ -5,8 +5,8 @@
 
 namespace ks::engine {
 
-extern const TaskRoom kMemory, kVdso, kLayout, kDescriptors, kDirectories, kThreads, kScheduling, kSettings, kCredentials,
-    kSignals;
+extern const TaskRoom kMemory, kVdso, kLayout, kDescriptors, kDirectories, kThreads, kScheduling, kSettings,
+    kCredentials, kSignals;
 
 std::span<const TaskRoom* const> all_task_rooms() {
   static constexpr std::array rooms = {
@@ -15,7 +15,7 @@ std::span<const TaskRoom* const> all_task_rooms() {
       &kLayout,       // the executable, found among the mapped files
       &kDescriptors,  // from here on the engine's own descriptors are gone from the process
       &kDirectories,
-      &kThreads,      // share all of the above
+      &kThreads,  // share all of the above
       &kSettings,
       &kCredentials,  // after all that needs privilege
       &kSignals,      // late: timers begin to run

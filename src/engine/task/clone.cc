@@ -7,8 +7,8 @@
 
 namespace ks::engine {
 
-Result<SeizedThread> remote_clone(RemoteCalls& caller, const RemoteMemory& memory, RemoteAddress scratch, uint64_t flags,
-                                  int exit_signal, pid_t tid) {
+Result<SeizedThread> remote_clone(RemoteCalls& caller, const RemoteMemory& memory, RemoteAddress scratch,
+                                  uint64_t flags, int exit_signal, pid_t tid) {
   RemoteAddress wanted = scratch + sizeof(clone_args);
   clone_args arguments{.flags = flags | CLONE_PTRACE,
                        .exit_signal = static_cast<uint64_t>(exit_signal),

@@ -12,7 +12,7 @@ namespace ks::engine {
 
 // clone3(2) made by another task. The child gets exactly this PID, is ours from birth and waits; its state is the
 // caller's.
-Result<SeizedThread> remote_clone(RemoteCalls& caller, const RemoteMemory& memory, RemoteAddress scratch, uint64_t flags,
-                                  int exit_signal, pid_t tid);
+Result<SeizedThread> remote_clone(RemoteCalls& caller, const RemoteMemory& memory, RemoteAddress scratch,
+                                  uint64_t flags, int exit_signal, pid_t tid);
 
 }  // namespace ks::engine

@@ -48,7 +48,8 @@ class Setter {
 
   Result<> set() {
     if (to_.uids_size() != 4 || to_.gids_size() != 4) return fail("credentials: not four ids");
-    Status have = TRY(parse_status(TRY(read_file(proc_path(process_.pid, fmt::format("task/{}/status", thread_.tid()))))));
+    Status have =
+        TRY(parse_status(TRY(read_file(proc_path(process_.pid, fmt::format("task/{}/status", thread_.tid()))))));
     if (!matches(have)) TRY(change(have));
     if (to_.no_new_privileges() && !have.no_new_privs)
       TRY(in("PR_SET_NO_NEW_PRIVS", thread_.calls(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)));
@@ -94,7 +95,8 @@ class Setter {
     TRY(calls(SYS_setfsuid, to_.uids(3)));
     uint64_t own = have.cap_permitted;
     if (to_.permitted() & ~own) return fail("needs capabilities that the restorer does not have");
-    if (to_.inheritable() != have.cap_inheritable || to_.ambient()) TRY(set_capabilities(own, own, to_.inheritable()));
+    if (to_.inheritable() != have.cap_inheritable || to_.ambient())
+      TRY(set_capabilities(own, own, to_.inheritable()));
     for (uint64_t capability = 0; capability < 64; ++capability)
       if (to_.ambient() >> capability & 1)
         TRY(in("PR_CAP_AMBIENT", calls(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0)));
@@ -109,7 +111,8 @@ class Setter {
 
 Result<> restore(Restoring&, RestoredProcess& process, const TaskRoom& room) {
   auto credentials = TRY(process.read<image::Credentials>(room.name, room.version));
-  if (credentials.threads_size() != static_cast<int>(process.threads.size())) return fail("credentials: not one per thread");
+  if (credentials.threads_size() != static_cast<int>(process.threads.size()))
+    return fail("credentials: not one per thread");
   for (int i = 0; i < credentials.threads_size(); ++i) {
     RestoredThread& thread = process.threads[static_cast<size_t>(i)];
     if (thread.tid() != credentials.threads(i).tid()) return fail("credentials: of another thread");

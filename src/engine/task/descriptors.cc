@@ -35,7 +35,8 @@ Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom&
       TRY(in("close_range", process.leader()(SYS_close_range, next, descriptor.number() - 1, 0)));
     int source = TRY(in(label, restoring.open_file(descriptor.file())));
     if (source <= static_cast<int>(descriptor.number())) return fail(label + ": overlaps the engine's own");
-    TRY(in(label, process.leader()(SYS_dup3, source, descriptor.number(), descriptor.close_on_exec() ? O_CLOEXEC : 0)));
+    TRY(in(label,
+           process.leader()(SYS_dup3, source, descriptor.number(), descriptor.close_on_exec() ? O_CLOEXEC : 0)));
     next = descriptor.number() + 1;
   }
   TRY(in("close_range", process.leader()(SYS_close_range, next, ~0u, 0)));

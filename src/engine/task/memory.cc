@@ -27,8 +27,8 @@ struct Advice {
 };
 // VmFlags that madvise(2) sets (Documentation/filesystems/proc.rst).
 constexpr std::array kAdvice = {
-    Advice{"sr", MADV_SEQUENTIAL}, Advice{"rr", MADV_RANDOM},       Advice{"dc", MADV_DONTFORK},
-    Advice{"dd", MADV_DONTDUMP},   Advice{"wf", MADV_WIPEONFORK},   Advice{"hg", MADV_HUGEPAGE},
+    Advice{"sr", MADV_SEQUENTIAL}, Advice{"rr", MADV_RANDOM},     Advice{"dc", MADV_DONTFORK},
+    Advice{"dd", MADV_DONTDUMP},   Advice{"wf", MADV_WIPEONFORK}, Advice{"hg", MADV_HUGEPAGE},
     Advice{"nh", MADV_NOHUGEPAGE}, Advice{"mg", MADV_MERGEABLE},
 };
 
@@ -146,10 +146,12 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
     }
     TRY(in(label(area), std::move(described)));
     // A kernel that tells which pages are guards does not always tell which areas have any ("gu").
-    put_runs(TRY(in(label(area), find_guards(dumping.kernel, pagemap.get(), area.start, area.end))), *memory.mutable_guards());
+    put_runs(TRY(in(label(area), find_guards(dumping.kernel, pagemap.get(), area.start, area.end))),
+             *memory.mutable_guards());
     if (area.shared || area.populated == 0) continue;
     bool anonymous = area.inode == 0;
-    for (const PageRun& run : TRY(in(label(area), find_pages(dumping.kernel, pagemap.get(), area.start, area.end, anonymous)))) {
+    for (const PageRun& run :
+         TRY(in(label(area), find_pages(dumping.kernel, pagemap.get(), area.start, area.end, anonymous)))) {
       if (!runs.empty() && runs.back().end == run.start)
         runs.back().end = run.end;
       else
@@ -184,8 +186,10 @@ Result<> map_area(Restoring& restoring, RestoredProcess& process, const image::A
   // Before anything is filled in: huge pages are given at the first touch.
   for (int advice : area.advice()) TRY(in("madvise", process.leader()(SYS_madvise, area.start(), length, advice)));
   if (!area.name().empty()) {
-    TRY(process.memory->write(process.scratch, std::as_bytes(std::span(area.name().c_str(), area.name().size() + 1))));
-    TRY(in("naming it", process.leader()(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, area.start(), length, process.scratch)));
+    TRY(process.memory->write(process.scratch,
+                              std::as_bytes(std::span(area.name().c_str(), area.name().size() + 1))));
+    TRY(in("naming it",
+           process.leader()(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, area.start(), length, process.scratch)));
   }
   return {};
 }
@@ -198,7 +202,8 @@ Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom&
   for (const auto& run : memory.runs()) runs.push_back({run.start(), run.end()});
   restoring.memory_bytes += TRY(read_pages(restoring.image, pages_file(process.pid), runs, *process.memory));
   for (const auto& guard : memory.guards())
-    TRY(in("MADV_GUARD_INSTALL", process.leader()(SYS_madvise, guard.start(), guard.end() - guard.start(), kGuardInstall)));
+    TRY(in("MADV_GUARD_INSTALL",
+           process.leader()(SYS_madvise, guard.start(), guard.end() - guard.start(), kGuardInstall)));
   for (const auto& area : memory.areas())
     if (area.lock())
       TRY(in("mlock", process.leader()(SYS_mlock2, area.start(), area.end() - area.start(),

@@ -23,11 +23,13 @@ Result<bool> check_confinement(Dumping& dumping, const StoppedProcess& process) 
   for (const StoppedThread& thread : process.threads) {
     auto status = TRY(parse_status(TRY(read_file(process.proc(fmt::format("task/{}/status", thread.tid()))))));
     if (status.seccomp) {
-      dumping.refuse(process.pid, fmt::format("thread {}", thread.tid()), "has a seccomp filter, which is not supported yet");
+      dumping.refuse(process.pid, fmt::format("thread {}", thread.tid()),
+                     "has a seccomp filter, which is not supported yet");
       callable = false;
     }
     if (status.thread_features.find("shstk") != std::string::npos) {
-      dumping.refuse(process.pid, fmt::format("thread {}", thread.tid()), "has a shadow stack, which is not supported yet");
+      dumping.refuse(process.pid, fmt::format("thread {}", thread.tid()),
+                     "has a shadow stack, which is not supported yet");
       callable = false;
     }
   }
@@ -36,7 +38,8 @@ Result<bool> check_confinement(Dumping& dumping, const StoppedProcess& process) 
   if (label) {
     std::string_view text = trim(std::string_view(label->c_str()));
     if (!text.empty() && text != "unconfined" && (!own || *own != *label))
-      dumping.refuse(process.pid, "security label", "is confined as \"" + std::string(text) + "\", which is not supported yet");
+      dumping.refuse(process.pid, "security label",
+                     "is confined as \"" + std::string(text) + "\", which is not supported yet");
   }
   return callable;
 }
@@ -76,7 +79,8 @@ Result<bool> check_process(Dumping& dumping, StoppedProcess& process) {
   if (process.stat.tty_nr) refuse("terminal", "has a controlling terminal, which is not supported yet");
   if (process.status.tracer_pid != ::getpid())
     refuse("process", fmt::format("is traced by pid {}", process.status.tracer_pid));
-  if (process.status.ns_pids.size() > 1) refuse("process", "lives in a PID namespace of its own, which is not supported yet");
+  if (process.status.ns_pids.size() > 1)
+    refuse("process", "lives in a PID namespace of its own, which is not supported yet");
   TRY(check_threads_share(dumping, process));
   return check_confinement(dumping, process);
 }
@@ -96,7 +100,8 @@ Result<> check_sharing(Dumping& dumping) {
     std::ranges::sort(pids, [&](pid_t a, pid_t b) { return order(a, b) == 1; });
     for (size_t i = 1; i < pids.size(); ++i)
       if (order(pids[i - 1], pids[i]) == 0)
-        dumping.refuse(pids[i], "process", fmt::format("shares {} with pid {}, which is not supported yet", what, pids[i - 1]));
+        dumping.refuse(pids[i], "process",
+                       fmt::format("shares {} with pid {}, which is not supported yet", what, pids[i - 1]));
   }
   return {};
 }
@@ -110,9 +115,11 @@ Result<> check_namespaces(Dumping& dumping) {
       std::string mine = TRY(namespace_of(::getpid(), name)), its = TRY(namespace_of(process.pid, name));
       if (mine == its) continue;
       if (!made_by_systemd || !dumping.options.foreign_namespaces)
-        dumping.refuse(process.pid, fmt::format("{} namespace", name), "is not that of the system, which is not supported yet");
+        dumping.refuse(process.pid, fmt::format("{} namespace", name),
+                       "is not that of the system, which is not supported yet");
       else if (its != TRY(namespace_of(first->pid, name)))
-        dumping.refuse(process.pid, fmt::format("{} namespace", name), "differs from that of the unit's other processes");
+        dumping.refuse(process.pid, fmt::format("{} namespace", name),
+                       "differs from that of the unit's other processes");
     }
     if (TRY(namespace_of(process.pid, "time")) != TRY(namespace_of(first->pid, "time")))
       dumping.refuse(process.pid, "time namespace", "differs from that of the unit's other processes");

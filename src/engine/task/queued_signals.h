@@ -27,8 +27,9 @@ Result<> queue_signals(RestoredProcess& process, RestoredThread& thread, const L
     if (bytes.size() != sizeof info) return fail("a queued signal of the wrong size");
     std::memcpy(&info, bytes.data(), sizeof info);
     TRY(process.memory->write_value(process.scratch, info));
-    auto queued = shared ? thread.calls(SYS_rt_sigqueueinfo, process.pid, info.si_signo, process.scratch)
-                         : thread.calls(SYS_rt_tgsigqueueinfo, process.pid, thread.tid(), info.si_signo, process.scratch);
+    auto queued =
+        shared ? thread.calls(SYS_rt_sigqueueinfo, process.pid, info.si_signo, process.scratch)
+               : thread.calls(SYS_rt_tgsigqueueinfo, process.pid, thread.tid(), info.si_signo, process.scratch);
     TRY(in("queueing a signal", std::move(queued)));
   }
   return {};

@@ -19,9 +19,9 @@ namespace ks::engine {
 
 namespace {
 
-constexpr uint64_t kTop = 0x7ffffffff000;            // of user addresses with four-level page tables
-constexpr uint64_t kParkingSize = 1 << 20;           // scratch, and the largest vDSO with room to spare
-constexpr uint64_t kStackRoom = uint64_t{1} << 30;   // below a stack, which it may grow into
+constexpr uint64_t kTop = 0x7ffffffff000;           // of user addresses with four-level page tables
+constexpr uint64_t kParkingSize = 1 << 20;          // scratch, and the largest vDSO with room to spare
+constexpr uint64_t kStackRoom = uint64_t{1} << 30;  // below a stack, which it may grow into
 constexpr int kMostForks = 100;
 
 [[noreturn]] void wait_forever() {
@@ -79,7 +79,8 @@ Result<> empty(RestoredThread& thread, const Parking& parking, ParkedVdso& vdso,
   uint64_t from = vdso.areas.front().start;
   for (Vma& area : vdso.areas) {
     uint64_t to = parking.vdso() + (area.start - from);
-    TRY(in("moving the vDSO", calls(SYS_mremap, area.start, area.size(), area.size(), MREMAP_MAYMOVE | MREMAP_FIXED, to)));
+    TRY(in("moving the vDSO",
+           calls(SYS_mremap, area.start, area.size(), area.size(), MREMAP_MAYMOVE | MREMAP_FIXED, to)));
     area.end = to + area.size();
     area.start = to;
   }

@@ -22,10 +22,10 @@ constexpr uint64_t kNoiseFlags = 0x00180000;  // PF_MEMALLOC_NOIO and PF_LOCAL_T
 struct Control {
   const char* name;
   int get, set;
-  int argument;      // of the get call; the set call takes it first where it is not kNone
-  bool by_pointer;   // the value comes through a pointer
-  int64_t of_new;    // what a new process has
-  int64_t mask = -1; // bits that count
+  int argument;       // of the get call; the set call takes it first where it is not kNone
+  bool by_pointer;    // the value comes through a pointer
+  int64_t of_new;     // what a new process has
+  int64_t mask = -1;  // bits that count
 };
 constexpr int kNone = -1;
 
@@ -145,10 +145,10 @@ Result<> restore_membarrier(RestoredProcess& process, uint32_t registered) {
 Result<> restore_control(RestoredProcess& process, const image::Settings::Control& to) {
   for (const Control& control : kControls) {
     if (control.get != to.option() || control.argument != to.argument()) continue;
-    auto set = control.argument != kNone ? process.leader()(SYS_prctl, control.set, control.argument, to.value(), 0, 0)
-               : control.set == PR_MCE_KILL
-                   ? process.leader()(SYS_prctl, PR_MCE_KILL, PR_MCE_KILL_SET, to.value(), 0, 0)
-                   : process.leader()(SYS_prctl, control.set, to.value(), 0, 0, 0);
+    auto set =
+        control.argument != kNone    ? process.leader()(SYS_prctl, control.set, control.argument, to.value(), 0, 0)
+        : control.set == PR_MCE_KILL ? process.leader()(SYS_prctl, PR_MCE_KILL, PR_MCE_KILL_SET, to.value(), 0, 0)
+                                     : process.leader()(SYS_prctl, control.set, to.value(), 0, 0, 0);
     TRY(in(control.name, std::move(set)));
     return {};
   }

@@ -107,7 +107,8 @@ Result<> restore(Restoring&, RestoredProcess& process, const TaskRoom& room) {
     const auto& timer = signals.timers(static_cast<int>(i));
     if (!timer.remaining()) continue;
     auto split = [](uint64_t microseconds) {
-      return std::pair(static_cast<int64_t>(microseconds / 1'000'000), static_cast<int64_t>(microseconds % 1'000'000));
+      return std::pair(static_cast<int64_t>(microseconds / 1'000'000),
+                       static_cast<int64_t>(microseconds % 1'000'000));
     };
     auto [seconds, microseconds] = split(timer.remaining());
     auto [interval_seconds, interval_microseconds] = split(timer.interval());

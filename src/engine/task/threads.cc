@@ -108,12 +108,14 @@ Result<> restore_thread(RestoredProcess& process, RestoredThread& thread, const 
     TRY(process.memory->write_value(process.scratch, stack));
     TRY(in("sigaltstack", calls(SYS_sigaltstack, process.scratch, 0)));
   }
-  if (from.robust_list()) TRY(in("set_robust_list", calls(SYS_set_robust_list, from.robust_list(), from.robust_bytes())));
+  if (from.robust_list())
+    TRY(in("set_robust_list", calls(SYS_set_robust_list, from.robust_list(), from.robust_bytes())));
   TRY(in("set_tid_address", calls(SYS_set_tid_address, from.clear_child_tid())));
   if (from.rseq()) TRY(in("rseq", calls(SYS_rseq, from.rseq(), from.rseq_bytes(), 0, from.rseq_signature())));
   TRY(process.memory->write(process.scratch, std::as_bytes(std::span(from.comm().c_str(), from.comm().size() + 1))));
   TRY(in("PR_SET_NAME", calls(SYS_prctl, PR_SET_NAME, process.scratch)));
-  if (from.parent_death_signal()) TRY(in("PR_SET_PDEATHSIG", calls(SYS_prctl, PR_SET_PDEATHSIG, from.parent_death_signal())));
+  if (from.parent_death_signal())
+    TRY(in("PR_SET_PDEATHSIG", calls(SYS_prctl, PR_SET_PDEATHSIG, from.parent_death_signal())));
   TRY(queue_signals(process, thread, from.pending(), false));
 
   auto xstate = fit_xstate(std::as_bytes(std::span(from.xstate())), TRY(thread.hold.xstate()));
@@ -131,11 +133,13 @@ Result<> restore_thread(RestoredProcess& process, RestoredThread& thread, const 
 
 Result<> restore(Restoring&, RestoredProcess& process, const TaskRoom& room) {
   auto threads = TRY(process.read<image::Threads>(room.name, room.version));
-  if (threads.threads().empty() || threads.threads(0).tid() != process.pid) return fail("the leader is not the first thread");
+  if (threads.threads().empty() || threads.threads(0).tid() != process.pid)
+    return fail("the leader is not the first thread");
   constexpr uint64_t kThread = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
   for (const auto& thread : threads.threads()) {
     if (thread.tid() == process.pid) continue;
-    SeizedThread made = TRY(remote_clone(process.leader(), *process.memory, process.scratch, kThread, 0, thread.tid()));
+    SeizedThread made =
+        TRY(remote_clone(process.leader(), *process.memory, process.scratch, kThread, 0, thread.tid()));
     process.threads.emplace_back(std::move(made), process.leader().base(), process.leader().instruction());
   }
   for (int i = 0; i < threads.threads_size(); ++i)

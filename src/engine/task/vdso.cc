@@ -39,7 +39,8 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   image::VdsoState out;
   for (const Vma& area : stopped.areas) {
     if (!is_vdso_area(area)) continue;
-    if (area.has("sl")) dumping.refuse(stopped.pid, area.path, "sealed by this kernel (CONFIG_MSEAL_SYSTEM_MAPPINGS)");
+    if (area.has("sl"))
+      dumping.refuse(stopped.pid, area.path, "sealed by this kernel (CONFIG_MSEAL_SYSTEM_MAPPINGS)");
     auto* written = out.add_areas();
     written->set_name(area.path);
     written->set_start(area.start);
@@ -62,7 +63,8 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
 }
 
 Result<> move(RestoredProcess& process, const Vma& area, uint64_t to) {
-  uint64_t at = TRY(process.leader()(SYS_mremap, area.start, area.size(), area.size(), MREMAP_MAYMOVE | MREMAP_FIXED, to));
+  uint64_t at =
+      TRY(process.leader()(SYS_mremap, area.start, area.size(), area.size(), MREMAP_MAYMOVE | MREMAP_FIXED, to));
   if (at != to) return fail("the vDSO cannot be moved");
   return {};
 }

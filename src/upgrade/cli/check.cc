@@ -18,8 +18,7 @@ Result<std::vector<Candidate>> asked_for(const Bus& bus, const std::vector<std::
     std::string name = TRY(parse_service_name(word));
     Candidate one = TRY(candidate(bus, name));
     if (std::string why = unmarkable(one.unit); !why.empty()) return fail(name + ": " + why);
-    if (one.unit.active_state == "inactive" || one.unit.active_state == "failed")
-      return fail(name + ": not running");
+    if (one.unit.active_state == "inactive" || one.unit.active_state == "failed") return fail(name + ": not running");
     candidates.push_back(std::move(one));
   }
   return candidates;
@@ -41,8 +40,7 @@ Result<int> run(const Check& check) {
   std::vector<UnitVerdict> verdicts;
   for (const Candidate& one : candidates) {
     bool running = one.unit.active_state != "inactive" && one.unit.active_state != "failed";
-    verdicts.push_back(
-        {one.unit.name, running, running ? examine(engine, one.unit) : std::vector<engine::Reason>{}});
+    verdicts.push_back({one.unit.name, running, running ? examine(engine, one.unit) : std::vector<engine::Reason>{}});
   }
   if (check.json)
     fmt::print("{}", to_json(verdicts).text());

@@ -65,16 +65,14 @@ Json to_json(const engine::ImageSummary& image) {
 
 void print(const engine::ImageSummary& image) {
   fmt::print("format {}, {}, kernel {}, of {:%Y-%m-%d %H:%M:%S}{}{}\n", image.format, image.architecture,
-             image.kernel, fmt::localtime(static_cast<time_t>(image.created)),
-             image.unit.empty() ? "" : ", unit ", image.unit);
+             image.kernel, fmt::localtime(static_cast<time_t>(image.created)), image.unit.empty() ? "" : ", unit ",
+             image.unit);
   for (const auto& process : image.processes)
-    fmt::print(
-        "pid {} ({}) parent {} group {} session {}: {}, {} threads, {} areas, {} descriptors, {} bytes\n",
-        process.pid, process.comm, process.ppid, process.pgid, process.sid, process.executable,
-        process.threads, process.areas, process.descriptors, process.memory_bytes);
+    fmt::print("pid {} ({}) parent {} group {} session {}: {}, {} threads, {} areas, {} descriptors, {} bytes\n",
+               process.pid, process.comm, process.ppid, process.pgid, process.sid, process.executable,
+               process.threads, process.areas, process.descriptors, process.memory_bytes);
   for (const auto& kind : image.open_files) fmt::print("open {}: {}\n", kind.kind, kind.count);
-  for (const auto& file : image.files)
-    fmt::print("file {}: {} bytes, {}\n", file.name, file.bytes, file.digest);
+  for (const auto& file : image.files) fmt::print("file {}: {} bytes, {}\n", file.name, file.bytes, file.digest);
 }
 
 // A running unit, or the process tree.
@@ -135,8 +133,7 @@ Result<int> run(const Restore& restore) {
   auto engine = TRY(engine::Engine::open());
   auto report = TRY(in(restore.directory, engine.restore(restore.directory, {})));
   if (!restore.pidfile.empty() && !report.roots.empty())
-    TRY(replace_file(std::filesystem::absolute(restore.pidfile), fmt::format("{}\n", report.roots.front()),
-                     0644));
+    TRY(replace_file(std::filesystem::absolute(restore.pidfile), fmt::format("{}\n", report.roots.front()), 0644));
   if (restore.json) {
     Json json = Json::object();
     json.set("pids", to_json(report.pids))

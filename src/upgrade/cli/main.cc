@@ -30,8 +30,7 @@ class Interface {
     now->add_option("--initrd", now_.initrd, "the initial RAM file system of --kernel-image")
         ->type_name("FILE")
         ->needs(image);
-    now->add_option("--append", now_.append, "more words for the new kernel's command line")
-        ->type_name("WORDS");
+    now->add_option("--append", now_.append, "more words for the new kernel's command line")->type_name("WORDS");
     now->add_flag("--dry-run", now_.dry_run, "stop after the checks and print the verdicts");
     now->add_flag("--skip-unready", now_.skip_unready, "go on without units that cannot be carried over");
     json(now, now_.json);
@@ -42,13 +41,10 @@ class Interface {
 
     json(add("list", "list the marked units", list_), list_.json);
     add("enable", "mark units", enable_)->add_option("UNIT", enable_.units, "services")->required();
-    add("disable", "take the mark from units", disable_)
-        ->add_option("UNIT", disable_.units, "services")
-        ->required();
+    add("disable", "take the mark from units", disable_)->add_option("UNIT", disable_.units, "services")->required();
     json(add("status", "tell how the last swap ended", status_), status_.json);
 
-    auto* checkpoint =
-        add("checkpoint", "write the image of a process tree or a unit, and end it", checkpoint_);
+    auto* checkpoint = add("checkpoint", "write the image of a process tree or a unit, and end it", checkpoint_);
     auto* what = checkpoint->add_option_group("what");
     what->add_option("--pid", checkpoint_.pid, "a process and its descendants")
         ->type_name("PID")
@@ -61,8 +57,7 @@ class Interface {
 
     auto* restore = add("restore", "bring the processes of an image back", restore_);
     restore->add_option("DIR", restore_.directory, "the image")->required();
-    restore->add_option("--pidfile", restore_.pidfile, "write the root process's PID there")
-        ->type_name("FILE");
+    restore->add_option("--pidfile", restore_.pidfile, "write the root process's PID there")->type_name("FILE");
     json(restore, restore_.json);
 
     auto* inspect = add("inspect", "tell what an image holds", inspect_);
@@ -99,8 +94,7 @@ class Interface {
   }
   static void json(CLI::App* sub, bool& flag) { sub->add_flag("--json", flag, "report in JSON"); }
 
-  CLI::App app_{"Puts a running machine on a new kernel; marked services go on. See kernel-swap(8).",
-                "kernel-swap"};
+  CLI::App app_{"Puts a running machine on a new kernel; marked services go on. See kernel-swap(8).", "kernel-swap"};
   std::function<ks::Result<int>()> chosen_;
   Now now_;
   Check check_;

@@ -21,9 +21,7 @@ constexpr char kDropIn[] =
     "# Made by \"kernel-swap enable\", removed by \"kernel-swap disable\".\n"
     "[X-KernelSwap]\nCheckpoint=yes\n";
 
-std::string drop_in_of(const std::string& unit) {
-  return "/etc/systemd/system/" + unit + ".d/50-kernel-swap.conf";
-}
+std::string drop_in_of(const std::string& unit) { return "/etc/systemd/system/" + unit + ".d/50-kernel-swap.conf"; }
 
 Result<> write_mark(const std::string& unit) {
   std::filesystem::path path = drop_in_of(unit);
@@ -53,8 +51,7 @@ Result<int> run(const List& list) {
   Json units = Json::array();
   for (const Candidate& one : marked.units) {
     if (!list.json) {
-      fmt::print("{}  {} ({})  {}\n", one.unit.name, one.unit.active_state, one.unit.sub_state,
-                 one.mark.file);
+      fmt::print("{}  {} ({})  {}\n", one.unit.name, one.unit.active_state, one.unit.sub_state, one.mark.file);
       continue;
     }
     Json entry = Json::object();
@@ -77,8 +74,7 @@ Result<int> run(const Enable& enable) {
   TRY(bus.reload());
   for (const Candidate& one : candidates) {
     Candidate now = TRY(candidate(bus, one.unit.name));
-    if (!now.mark.checkpoint)
-      return fail(fmt::format("{}: {} says Checkpoint=no", one.unit.name, now.mark.file));
+    if (!now.mark.checkpoint) return fail(fmt::format("{}: {} says Checkpoint=no", one.unit.name, now.mark.file));
   }
   return kDone;
 }
@@ -86,8 +82,7 @@ Result<int> run(const Enable& enable) {
 Result<int> run(const Disable& disable) {
   Bus bus = TRY(Bus::open());
   std::vector<std::string> names;
-  for (const std::string& word : disable.units)
-    names.push_back(TRY(bus.unit(TRY(parse_service_name(word)))).name);
+  for (const std::string& word : disable.units) names.push_back(TRY(bus.unit(TRY(parse_service_name(word)))).name);
   for (const std::string& name : names) {
     std::string path = drop_in_of(name);
     if (::unlink(path.c_str()) && errno != ENOENT) return fail_errno(path);

@@ -46,8 +46,7 @@ Result<int> run(const Now& now) {
     if (!now.json) print(upgrade.verdicts);
   }
   if (!checked) return std::unexpected(checked.error());
-  if (upgrade.verdicts.empty())
-    fmt::print(stderr, "no unit is marked: every service will be started afresh\n");
+  if (upgrade.verdicts.empty()) fmt::print(stderr, "no unit is marked: every service will be started afresh\n");
   if (now.dry_run) return kDone;
 
   std::fflush(stdout);  // the next thing that happens may be the end of our terminal

@@ -24,8 +24,7 @@ std::vector<Line> lines_of(const Swap& swap, const Manifest& manifest) {
     if (!outcome)
       lines.push_back({unit.name, "pending", manifest.boot_id == boot_id() ? "until the next boot" : ""});
     else
-      lines.push_back(
-          {unit.name, std::string(to_string(outcome->fate)), outcome->reason, outcome->pause_seconds});
+      lines.push_back({unit.name, std::string(to_string(outcome->fate)), outcome->reason, outcome->pause_seconds});
   }
   for (const LeftOutUnit& unit : manifest.left_out) {
     std::string reasons;
@@ -53,10 +52,7 @@ Result<int> run(const Status& status) {
     Json units = Json::array();
     for (const Line& line : lines) {
       Json entry = Json::object();
-      entry.set("unit", line.unit)
-          .set("state", line.state)
-          .set("reason", line.text)
-          .set("pause_seconds", line.pause);
+      entry.set("unit", line.unit).set("state", line.state).set("reason", line.text).set("pause_seconds", line.pause);
       units.add(std::move(entry));
     }
     Json json = Json::object();

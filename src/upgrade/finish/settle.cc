@@ -17,8 +17,7 @@ Result<> verify(const UnitState& unit, const CarriedUnit& carried) {
   if (unit.active_state != "active") return fail("it has ended since: " + unit.active_state);
   if (unit.main_pid != carried.main_pid) return fail("it has been started again since");
   auto pids = TRY(cgroup_processes(unit.control_group));
-  if (!std::ranges::count(pids, carried.main_pid))
-    return fail("its main process is not in its control group");
+  if (!std::ranges::count(pids, carried.main_pid)) return fail("its main process is not in its control group");
   return {};
 }
 

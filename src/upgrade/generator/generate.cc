@@ -30,8 +30,7 @@ Result<> write_new(const std::string& path, std::string_view text) {
   return write_all(file.get(), text, path);
 }
 
-Result<> write_drop_in(const Places& places, const std::string& unit, std::string_view name,
-                       std::string_view text) {
+Result<> write_drop_in(const Places& places, const std::string& unit, std::string_view name, std::string_view text) {
   return write_new(fmt::format("{}/{}.d/{}", places.out, unit, name), text);
 }
 
@@ -91,8 +90,8 @@ Result<> restore_pending(const Places& places, const Swap& swap, std::vector<std
     wanted += " " + unit.name;
     if (!exists(places.run + "/restoring/" + unit.name)) continue;
     auto text = restore_drop_in(unit, places.libexec);
-    auto written = text ? write_drop_in(places, unit.name, kRestoreDropIn, *text)
-                        : Result<>(std::unexpected(text.error()));
+    auto written =
+        text ? write_drop_in(places, unit.name, kRestoreDropIn, *text) : Result<>(std::unexpected(text.error()));
     if (!written) complaints.push_back(unit.name + ": " + written.error().what);
   }
   return write_drop_in(places, "kernel-swap-finish.service", "50-swap.conf",

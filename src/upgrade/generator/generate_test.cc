@@ -21,8 +21,7 @@ class GenerateTest : public testing::Test {
     ASSERT_TRUE(mkdtemp(path));
     root_ = path;
     std::filesystem::create_directories(root_ + "/sys/kernel");
-    for (const char* name : {"/sys/kernel/pid_max", "/sys/kernel/ns_last_pid"})
-      std::ofstream(root_ + name) << "";
+    for (const char* name : {"/sys/kernel/pid_max", "/sys/kernel/ns_last_pid"}) std::ofstream(root_ + name) << "";
     std::filesystem::create_directories(root_ + "/units");
     places_ = {.out = root_ + "/out",
                .store = root_ + "/store",

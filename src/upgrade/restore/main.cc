@@ -40,8 +40,7 @@ ks::Result<> start(const std::string& name, pid_t placeholder) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  auto pid =
-      argc == 4 && std::string_view(argv[2]) == "--into" ? ks::parse_number<pid_t>(argv[3]) : std::nullopt;
+  auto pid = argc == 4 && std::string_view(argv[2]) == "--into" ? ks::parse_number<pid_t>(argv[3]) : std::nullopt;
   if (!pid || *pid <= 1) {
     fmt::print(stderr, "usage: restore UNIT --into PID\n");
     return 2;

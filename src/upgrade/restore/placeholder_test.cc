@@ -47,8 +47,7 @@ TEST(Placeholder, EndsWhenDismissed) {
 
 TEST(Placeholder, BecomesTheProgramWithItsNameArgumentsAndEnvironment) {
   if (!program()) GTEST_SKIP() << "KS_PLACEHOLDER is not set";
-  pid_t child =
-      start({"/bin/sh", "-other-name", "-c", "[ $0 = a ] && [ $1 = b ] && [ $X = 7 ] && exit 5", "a", "b"});
+  pid_t child = start({"/bin/sh", "-other-name", "-c", "[ $0 = a ] && [ $1 = b ] && [ $X = 7 ] && exit 5", "a", "b"});
   ASSERT_TRUE(tell_placeholder(child, Word::become));
   EXPECT_EQ(ended(child), 5);
 }

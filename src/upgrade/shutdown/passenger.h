@@ -26,8 +26,7 @@ class Passenger {
  private:
   Passenger(UnitState unit, engine::Frozen frozen, int64_t frozen_at)
       : unit_(std::move(unit)), frozen_(std::move(frozen)), frozen_at_(frozen_at) {}
-  std::expected<CarriedUnit, Reasons> describe(const engine::DumpReport& report,
-                                               const std::string& directory) const;
+  std::expected<CarriedUnit, Reasons> describe(const engine::DumpReport& report, const std::string& directory) const;
   UnitState unit_;
   engine::Frozen frozen_;
   int64_t frozen_at_;  // microseconds since 1970

@@ -18,8 +18,7 @@ namespace ks::upgrade {
 
 namespace {
 
-void leave_out(Manifest& manifest, const Swap& swap, const std::string& unit,
-               std::vector<std::string> reasons) {
+void leave_out(Manifest& manifest, const Swap& swap, const std::string& unit, std::vector<std::string> reasons) {
   for (const std::string& reason : reasons) swap.note("left-out", unit, reason);
   manifest.left_out.push_back({unit, std::move(reasons)});
 }
@@ -43,8 +42,8 @@ Result<engine::Engine> usable_engine(const SwapStore& store) {
 }
 
 // All are frozen before the first is dumped, so that what they say to each other is not torn apart.
-std::vector<Passenger> freeze_all(const engine::Engine& engine, const std::vector<Candidate>& units,
-                                  const Swap& swap, Manifest& manifest) {
+std::vector<Passenger> freeze_all(const engine::Engine& engine, const std::vector<Candidate>& units, const Swap& swap,
+                                  Manifest& manifest) {
   std::vector<Passenger> passengers;
   for (const Candidate& one : units) {
     auto passenger = Passenger::freeze(engine, one.unit);
@@ -74,8 +73,7 @@ void dump_all(std::vector<Passenger>& passengers, const Swap& swap, Manifest& ma
 
 Result<> commit(const Swap& swap, const Manifest& manifest) {
   TRY(swap.commit(manifest));
-  swap.note("commit", "",
-            fmt::format("{} carried, {} left out", manifest.units.size(), manifest.left_out.size()));
+  swap.note("commit", "", fmt::format("{} carried, {} left out", manifest.units.size(), manifest.left_out.size()));
   return {};
 }
 
@@ -112,8 +110,7 @@ Result<> swap_out(const Bus& bus, const SwapStore& store) {
   auto engine = usable_engine(store);
   std::vector<Passenger> passengers;
   if (engine) {
-    if (auto quiet = keep_systemd_quiet(bus, marked.units); !quiet)
-      swap.note("quiet", "", quiet.error().what);
+    if (auto quiet = keep_systemd_quiet(bus, marked.units); !quiet) swap.note("quiet", "", quiet.error().what);
     passengers = freeze_all(*engine, marked.units, swap, manifest);
     dump_all(passengers, swap, manifest);
     std::vector<std::string> staying;

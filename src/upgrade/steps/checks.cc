@@ -49,11 +49,9 @@ Result<> examine_units(Upgrade& upgrade) {
 }
 
 Result<> heed_verdicts(Upgrade& upgrade) {
-  bool ready =
-      std::ranges::all_of(upgrade.verdicts, [](const UnitVerdict& one) { return one.reasons.empty(); });
+  bool ready = std::ranges::all_of(upgrade.verdicts, [](const UnitVerdict& one) { return one.reasons.empty(); });
   if (!ready && !upgrade.skip_unready)
-    return refuse(
-        "not every marked unit can be carried over; --skip-unready goes on without those that cannot");
+    return refuse("not every marked unit can be carried over; --skip-unready goes on without those that cannot");
   return {};
 }
 

@@ -9,8 +9,7 @@ namespace {
 // The steps keep their log in Upgrade::notes.
 Result<> log(Upgrade& upgrade, const char* what) { return upgrade.notes.emplace_back(what), Result<>{}; }
 
-constexpr Step kGood{"good", [](Upgrade& u) { return log(u, "+1"); },
-                     [](Upgrade& u) { return log(u, "-1"); }};
+constexpr Step kGood{"good", [](Upgrade& u) { return log(u, "+1"); }, [](Upgrade& u) { return log(u, "-1"); }};
 constexpr Step kPlain{"plain", [](Upgrade& u) { return log(u, "+2"); }};
 constexpr Step kBad{"bad", [](Upgrade&) -> Result<> { return refuse("no"); },
                     [](Upgrade& u) { return log(u, "-3"); }};

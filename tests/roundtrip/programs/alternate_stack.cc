@@ -43,7 +43,7 @@ static void use_stack(int flags) {
 }
 
 int main() {
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_sigaction = handle;
   action.sa_flags = SA_ONSTACK | SA_SIGINFO;
   CHECK(sigaction(SIGUSR1, &action, nullptr) == 0);

@@ -4,11 +4,11 @@
 //   capable       another user with some capabilities, ambient ones too, and a smaller bounding set
 //   mixed         different real, effective, saved and file system ids, different in each thread
 //   secure        locked securebits, no_new_privs
+#include <grp.h>
 #include <linux/capability.h>
 #include <linux/securebits.h>
 #include <sys/fsuid.h>
 #include <sys/prctl.h>
-#include <grp.h>
 
 #include <thread>
 
@@ -26,7 +26,8 @@ struct Identity {
 
 static Identity identity() {
   Identity is{};
-  CHECK(getresuid(&is.uids[0], &is.uids[1], &is.uids[2]) == 0 && getresgid(&is.gids[0], &is.gids[1], &is.gids[2]) == 0);
+  CHECK(getresuid(&is.uids[0], &is.uids[1], &is.uids[2]) == 0 &&
+        getresgid(&is.gids[0], &is.gids[1], &is.gids[2]) == 0);
   is.fs_user = setfsuid(-1), is.fs_group = setfsgid(-1);
   CHECK((is.count = getgroups(64, is.groups)) >= 0);
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
@@ -90,7 +91,8 @@ int main(int, char** arguments) {
   Identity before = identity();
   ready();
   Identity after = identity();
-  CHECK(memcmp(before.uids, after.uids, sizeof before.uids) == 0 && memcmp(before.gids, after.gids, sizeof before.gids) == 0);
+  CHECK(memcmp(before.uids, after.uids, sizeof before.uids) == 0 &&
+        memcmp(before.gids, after.gids, sizeof before.gids) == 0);
   CHECK(before.fs_user == after.fs_user && before.fs_group == after.fs_group);
   CHECK(before.count == after.count && memcmp(before.groups, after.groups, sizeof before.groups) == 0);
   CHECK(memcmp(before.capabilities, after.capabilities, sizeof before.capabilities) == 0);

@@ -3,7 +3,8 @@
 #include "program.h"
 
 int main() {
-  int null = open("/dev/null", O_RDWR | O_CLOEXEC), zero = open("/dev/zero", O_RDONLY), full = open("/dev/full", O_WRONLY);
+  int null = open("/dev/null", O_RDWR | O_CLOEXEC), zero = open("/dev/zero", O_RDONLY),
+      full = open("/dev/full", O_WRONLY);
   int random = open("/dev/random", O_RDONLY | O_NONBLOCK), urandom = open("/dev/urandom", O_RDWR);
   CHECK(null >= 0 && zero >= 0 && full >= 0 && random >= 0 && urandom >= 0);
   ready();

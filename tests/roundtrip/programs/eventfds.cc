@@ -15,7 +15,8 @@ static void give(int fd, uint64_t count) { CHECK(write(fd, &count, 8) == 8); }
 
 int main() {
   int counter = eventfd(12345, EFD_CLOEXEC), zero = eventfd(0, EFD_NONBLOCK), semaphore = eventfd(3, EFD_SEMAPHORE);
-  int one = eventfd(1, EFD_SEMAPHORE | EFD_NONBLOCK), waited = eventfd(0, 0), full = eventfd(0, 0), shared = eventfd(0, 0);
+  int one = eventfd(1, EFD_SEMAPHORE | EFD_NONBLOCK), waited = eventfd(0, 0), full = eventfd(0, 0),
+      shared = eventfd(0, 0);
   give(full, ~uint64_t{1});
   volatile uint64_t got = 0;
   volatile bool gave = false;

@@ -24,10 +24,11 @@ static uint64_t mask_of_thread() {
 static volatile int handled = 0;
 
 int main() {
-  unsigned flags[] = {SA_RESTART, SA_SIGINFO | SA_NODEFER, SA_RESETHAND, SA_ONSTACK | SA_RESTART, SA_NOCLDSTOP | SA_NOCLDWAIT};
+  unsigned flags[] = {SA_RESTART, SA_SIGINFO | SA_NODEFER, SA_RESETHAND, SA_ONSTACK | SA_RESTART,
+                      SA_NOCLDSTOP | SA_NOCLDWAIT};
   int signals[] = {SIGUSR1, SIGUSR2, SIGTERM, SIGRTMIN + 3, SIGCHLD};
   for (int i = 0; i < 5; ++i) {
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_flags = static_cast<int>(flags[i]);
     action.sa_handler = [](int signal) { handled = signal; };
     sigaddset(&action.sa_mask, SIGHUP + i);

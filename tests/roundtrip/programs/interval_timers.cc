@@ -38,8 +38,7 @@ static void repeated(int which, int milliseconds) {
 }
 
 int main() {
-  for (int signal : {SIGALRM, SIGVTALRM, SIGPROF})
-    ::signal(signal, [](int) { fired = fired + 1; });
+  for (int signal : {SIGALRM, SIGVTALRM, SIGPROF}) ::signal(signal, [](int) { fired = fired + 1; });
   pid_t children[14];
   int count = 0;
   for (int i = 0; i < 10; ++i)

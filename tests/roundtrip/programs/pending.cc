@@ -7,9 +7,7 @@
 
 #include "program.h"
 
-static void queue(int signal, int value) {
-  CHECK(sigqueue(getpid(), signal, sigval{.sival_int = value}) == 0);
-}
+static void queue(int signal, int value) { CHECK(sigqueue(getpid(), signal, sigval{.sival_int = value}) == 0); }
 static siginfo_t take(int signal) {
   sigset_t set;
   sigemptyset(&set);
@@ -21,7 +19,8 @@ static siginfo_t take(int signal) {
 }
 static void expect(int signal, int value, int code) {
   siginfo_t info = take(signal);
-  CHECK(info.si_value.sival_int == value && info.si_code == code && info.si_pid == getpid() && info.si_uid == getuid());
+  CHECK(info.si_value.sival_int == value && info.si_code == code && info.si_pid == getpid() &&
+        info.si_uid == getuid());
 }
 static void expect_none() {
   sigset_t pending;

@@ -31,7 +31,8 @@ static void drain(int reader, size_t bytes) {
 
 int main() {
   signal(SIGPIPE, SIG_IGN);
-  Pipe empty = make(O_NONBLOCK), pieces = make(), wide = make(O_CLOEXEC), no_reader = make(), no_writer = make(), full = make();
+  Pipe empty = make(O_NONBLOCK), pieces = make(), wide = make(O_CLOEXEC), no_reader = make(), no_writer = make(),
+       full = make();
   fill(pieces, 1000, 13);
   CHECK(fcntl(wide.reader, F_SETPIPE_SZ, 1 << 20) == 1 << 20);
   fill(wide, 700'000, 8192);

@@ -22,7 +22,8 @@
 inline constexpr size_t kPage = 4096;
 
 [[noreturn]] inline void failed(const char* what, const char* file, int line) {
-  dprintf(STDOUT_FILENO, "%s:%d: pid %d: not so: %s (errno: %s)\n", file, line, getpid(), what, strerrordesc_np(errno));
+  dprintf(STDOUT_FILENO, "%s:%d: pid %d: not so: %s (errno: %s)\n", file, line, getpid(), what,
+          strerrordesc_np(errno));
   _exit(1);
 }
 #define CHECK(condition) ((condition) ? void() : failed(#condition, __FILE_NAME__, __LINE__))

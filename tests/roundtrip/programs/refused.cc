@@ -191,13 +191,15 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        int fd = static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC));
        uffdio_api api{.api = UFFD_API};
        if (fd < 0 || ioctl(fd, UFFDIO_API, &api)) skip("no userfaultfd");
-       uffdio_register area{.range = {reinterpret_cast<uint64_t>(map_memory(kPage)), kPage}, .mode = UFFDIO_REGISTER_MODE_MISSING};
+       uffdio_register area{.range = {reinterpret_cast<uint64_t>(map_memory(kPage)), kPage},
+                            .mode = UFFDIO_REGISTER_MODE_MISSING};
        CHECK(ioctl(fd, UFFDIO_REGISTER, &area) == 0);
        return keeps(fd);
      }},
     {"perf_event",
      [] {
-       perf_event_attr attributes{.type = PERF_TYPE_SOFTWARE, .size = sizeof attributes, .config = PERF_COUNT_SW_CPU_CLOCK};
+       perf_event_attr attributes{
+           .type = PERF_TYPE_SOFTWARE, .size = sizeof attributes, .config = PERF_COUNT_SW_CPU_CLOCK};
        return keeps(static_cast<int>(syscall(SYS_perf_event_open, &attributes, 0, -1, -1, 0)));
      }},
     {"io_uring",
@@ -322,11 +324,11 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
      }},
     {"record_lock",
      [] {
-       struct flock lock {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 2, .l_len = 3};
+       struct flock lock{.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 2, .l_len = 3};
        CHECK(fcntl(new_file("locked"), F_SETLK, &lock) == 0);
        return ends_well(fork_child([] {
          wait_until_told();
-         struct flock other {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 3, .l_len = 1};
+         struct flock other{.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 3, .l_len = 1};
          CHECK(fcntl(open("locked", O_RDONLY), F_GETLK, &other) == 0 && other.l_pid == getppid());
        }));
      }},
@@ -424,7 +426,8 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
          // Would kill it for the engine's calls.
          sock_filter filter[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
                                  BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_prctl, 0, 1),
-                                 BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+                                 BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+                                 BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
          sock_fprog program{4, filter};
          CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
          if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) skip("this kernel has no seccomp filters");
@@ -445,7 +448,8 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
          selector = SYSCALL_DISPATCH_FILTER_ALLOW;
          caught = true;
        });
-       if (prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, 0, 0, &selector)) skip("this kernel has no dispatch");
+       if (prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, 0, 0, &selector))
+         skip("this kernel has no dispatch");
        return [] {
          selector = SYSCALL_DISPATCH_FILTER_BLOCK;
          syscall(SYS_getppid);

@@ -93,9 +93,8 @@ static void vectors() {
 int main() {
   std::thread one([] { keep_segment(0x12345678, general); });
   std::thread two([] { keep_segment(0x7ffff000, vectors<hold_xmm, 16>); });
-  std::thread three([] {
-    keep_segment(0x1000, __builtin_cpu_supports("avx") ? vectors<hold_ymm, 32> : vectors<hold_xmm, 16>);
-  });
+  std::thread three(
+      [] { keep_segment(0x1000, __builtin_cpu_supports("avx") ? vectors<hold_ymm, 32> : vectors<hold_xmm, 16>); });
   usleep(20'000);
   ready();
   finish = 1;

@@ -39,7 +39,8 @@ int main() {
     CHECK(setrlimit(which, &limit) == 0);
   }
   rlimit limits[RLIM_NLIMITS];
-  for (int i = 0; i < static_cast<int>(RLIM_NLIMITS); ++i) CHECK(getrlimit(static_cast<__rlimit_resource>(i), &limits[i]) == 0);
+  for (int i = 0; i < static_cast<int>(RLIM_NLIMITS); ++i)
+    CHECK(getrlimit(static_cast<__rlimit_resource>(i), &limits[i]) == 0);
   CHECK(setpriority(PRIO_PROCESS, 0, 7) == 0);
   cpu_set_t first;
   CPU_ZERO(&first);
@@ -49,7 +50,8 @@ int main() {
   write_file("/proc/self/coredump_filter", "0x5");
   CHECK(prctl(PR_SET_TIMERSLACK, 123'456) == 0 && prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
   CHECK(prctl(PR_SET_PDEATHSIG, SIGUSR2) == 0 && prctl(PR_SET_DUMPABLE, 0) == 0);
-  CHECK(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0 && prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0) == 0);
+  CHECK(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0 &&
+        prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0) == 0);
   CHECK(personality(ADDR_NO_RANDOMIZE | SHORT_INODE) >= 0);
   CHECK(syscall(SYS_ioprio_set, 1, 0, 2 << 13 | 6) == 0);
   volatile bool finish = false;
@@ -84,7 +86,8 @@ int main() {
     CHECK(limit.rlim_cur == limits[i].rlim_cur && limit.rlim_max == limits[i].rlim_max);
   }
   int value = 0;
-  CHECK(prctl(PR_GET_CHILD_SUBREAPER, &value) == 0 && value == 1 && prctl(PR_GET_PDEATHSIG, &value) == 0 && value == SIGUSR2);
+  CHECK(prctl(PR_GET_CHILD_SUBREAPER, &value) == 0 && value == 1 && prctl(PR_GET_PDEATHSIG, &value) == 0 &&
+        value == SIGUSR2);
   CHECK(prctl(PR_GET_DUMPABLE) == 0 && prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1);
   CHECK(prctl(PR_MCE_KILL_GET, 0, 0, 0, 0) == PR_MCE_KILL_EARLY);
   CHECK(personality(0xffffffff) == (ADDR_NO_RANDOMIZE | SHORT_INODE));

@@ -30,6 +30,7 @@ int main() {
   *flag = 2;
   int status;
   CHECK(waitpid(child, &status, 0) == child && status == 0);
-  CHECK(*flag == 3 && page_is(empty + 5 * kPage, 55) && page_is(shared + 3 * kPage, 33) && page_is(again + 3 * kPage, 33));
+  CHECK(*flag == 3 && page_is(empty + 5 * kPage, 55) && page_is(shared + 3 * kPage, 33) &&
+        page_is(again + 3 * kPage, 33));
   return 0;
 }

@@ -12,7 +12,7 @@ static volatile long handled = 0, sum = 0;
 static volatile bool finish = false;
 
 int main() {
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_flags = SA_SIGINFO | SA_RESTART;
   action.sa_sigaction = [](int, siginfo_t* info, void*) {
     handled = handled + 1;
@@ -29,7 +29,7 @@ int main() {
   long sent = 0, sent_sum = 0;
   uint64_t next = 0;
   auto storm = [&] {
-    union sigval value {.sival_int = static_cast<int>(sent % 1000)};
+    union sigval value{.sival_int = static_cast<int>(sent % 1000)};
     if (pthread_sigqueue(target.native_handle(), SIGRTMIN, value) == 0) {
       ++sent;
       sent_sum += value.sival_int;

@@ -179,7 +179,7 @@ int main() {
   CHECK(shared != MAP_FAILED && close(fd) == 0);
   hearts = static_cast<std::atomic<uint64_t>*>(shared);
   count = reinterpret_cast<std::atomic<int>*>(map_memory(kPage, MAP_SHARED));
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = [](int) { fired = fired + 1; };
   action.sa_flags = SA_RESTART | SA_NODEFER;  // its mask stays what it is also inside the handler
   CHECK(sigaction(SIGALRM, &action, nullptr) == 0);

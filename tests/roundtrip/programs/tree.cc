@@ -17,7 +17,8 @@ template <class... Children>
   pid_t pids[] = {children..., 0};
   for (pid_t child : pids) {
     int ended;
-    if (child) CHECK(waitpid(child, &ended, __WALL) == child && WIFEXITED(ended) && WEXITSTATUS(ended) == (child & 127));
+    if (child)
+      CHECK(waitpid(child, &ended, __WALL) == child && WIFEXITED(ended) && WEXITSTATUS(ended) == (child & 127));
   }
   CHECK(waitpid(-1, nullptr, __WALL) == -1 && errno == ECHILD);
   _exit(status);

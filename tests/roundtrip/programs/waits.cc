@@ -49,21 +49,59 @@ int main() {
     _exit(0);
   }
   std::vector<std::function<bool()>> waits = {
-      [] { auto fd = readable(); return poll(&fd, 1, -1) == 1; },
-      [] { auto fd = readable(); return poll(&fd, 1, 1000'000) == 1; },
-      [] { auto fd = readable(); return ppoll(&fd, 1, nullptr, nullptr) == 1; },
-      [] { auto fd = readable(); auto limit = kLong; return ppoll(&fd, 1, &limit, nullptr) == 1; },
-      [] { auto set = readable_set(); return select(pipes[0] + 1, &set, nullptr, nullptr, nullptr) == 1; },
-      [] { auto set = readable_set(); timeval limit{1000, 0}; return select(pipes[0] + 1, &set, nullptr, nullptr, &limit) == 1; },
-      [] { auto set = readable_set(); return pselect(pipes[0] + 1, &set, nullptr, nullptr, &kLong, nullptr) == 1; },
+      [] {
+        auto fd = readable();
+        return poll(&fd, 1, -1) == 1;
+      },
+      [] {
+        auto fd = readable();
+        return poll(&fd, 1, 1000'000) == 1;
+      },
+      [] {
+        auto fd = readable();
+        return ppoll(&fd, 1, nullptr, nullptr) == 1;
+      },
+      [] {
+        auto fd = readable();
+        auto limit = kLong;
+        return ppoll(&fd, 1, &limit, nullptr) == 1;
+      },
+      [] {
+        auto set = readable_set();
+        return select(pipes[0] + 1, &set, nullptr, nullptr, nullptr) == 1;
+      },
+      [] {
+        auto set = readable_set();
+        timeval limit{1000, 0};
+        return select(pipes[0] + 1, &set, nullptr, nullptr, &limit) == 1;
+      },
+      [] {
+        auto set = readable_set();
+        return pselect(pipes[0] + 1, &set, nullptr, nullptr, &kLong, nullptr) == 1;
+      },
       [] { return futex(&words[0], FUTEX_WAIT_PRIVATE, 0, nullptr) == 0; },
       [] { return futex(&words[1], FUTEX_WAIT_PRIVATE, 0, &kLong) == 0; },
       [&] { return futex(&words[2], FUTEX_WAIT_BITSET_PRIVATE, 0, &absolute, ~0u) == 0; },
-      [] { auto set = only(SIGUSR1); return sigtimedwait(&set, nullptr, &kLong) == SIGUSR1; },
-      [] { auto set = only(SIGUSR2); return sigwaitinfo(&set, nullptr) == SIGUSR2; },
-      [&] { sembuf take{0, -1, 0}; return semop(semaphores, &take, 1) == 0; },
-      [&] { sembuf take{1, -1, 0}; return semtimedop(semaphores, &take, 1, &kLong) == 0; },
-      [&] { siginfo_t info; return waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOWAIT) == 0; },
+      [] {
+        auto set = only(SIGUSR1);
+        return sigtimedwait(&set, nullptr, &kLong) == SIGUSR1;
+      },
+      [] {
+        auto set = only(SIGUSR2);
+        return sigwaitinfo(&set, nullptr) == SIGUSR2;
+      },
+      [&] {
+        sembuf take{0, -1, 0};
+        return semop(semaphores, &take, 1) == 0;
+      },
+      [&] {
+        sembuf take{1, -1, 0};
+        return semtimedop(semaphores, &take, 1, &kLong) == 0;
+      },
+      [&] {
+        siginfo_t info;
+        return waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOWAIT) == 0;
+      },
   };
   std::vector<std::thread> threads;
   for (size_t i = 0; i < waits.size(); ++i)

@@ -99,7 +99,8 @@ Registers restarted(const Registers& registers) {
 
 std::optional<uint64_t> frame_instruction(std::span<const uint64_t, kFrameWords> words) {
   constexpr size_t kFlags = 1, kLink = 2, kInstruction = 22, kProcessorFlags = 23, kSegments = 24;
-  static_assert(kInstruction == (sizeof(uint64_t) + offsetof(KernelUcontext, context) + offsetof(sigcontext, rip)) / 8);
+  static_assert(kInstruction ==
+                (sizeof(uint64_t) + offsetof(KernelUcontext, context) + offsetof(sigcontext, rip)) / 8);
   constexpr uint64_t kAlwaysSet = 0x2, kKnown = 0x3fffff;
   bool is_frame = words[kFlags] <= (kFpXstate | kSigcontextSs | kStrictRestoreSs) && words[kLink] == 0 &&
                   (words[kProcessorFlags] & kAlwaysSet) && !(words[kProcessorFlags] & ~kKnown) &&

@@ -28,11 +28,13 @@ bool owns(const OpenFile& file) {
   // The far end's name is that of the socket it was accepted from.
   sockaddr_un peer{};
   socklen_t length = sizeof peer;
-  if (::getpeername(fd->get(), reinterpret_cast<sockaddr*>(&peer), &length) || peer.sun_family != AF_UNIX) return false;
+  if (::getpeername(fd->get(), reinterpret_cast<sockaddr*>(&peer), &length) || peer.sun_family != AF_UNIX)
+    return false;
   int type = 0;
   socklen_t type_length = sizeof type;
   if (::getsockopt(fd->get(), SOL_SOCKET, SO_TYPE, &type, &type_length)) return false;
-  return type == SOCK_STREAM && std::string_view(peer.sun_path, strnlen(peer.sun_path, sizeof peer.sun_path)) == kSocket;
+  return type == SOCK_STREAM &&
+         std::string_view(peer.sun_path, strnlen(peer.sun_path, sizeof peer.sun_path)) == kSocket;
 }
 
 Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {

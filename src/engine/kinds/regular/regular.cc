@@ -18,7 +18,9 @@ namespace {
 constexpr std::string_view kName = "regular";
 constexpr uint32_t kVersion = 1;
 
-bool owns(const OpenFile& file) { return (S_ISREG(file.stat.st_mode) || S_ISDIR(file.stat.st_mode)) && file.link.starts_with('/'); }
+bool owns(const OpenFile& file) {
+  return (S_ISREG(file.stat.st_mode) || S_ISDIR(file.stat.st_mode)) && file.link.starts_with('/');
+}
 
 // Why the file cannot be found again after a swap, or nothing.
 Result<std::string> obstacle(const Dumping& dumping, const OpenFile& file) {

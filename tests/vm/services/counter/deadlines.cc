@@ -10,7 +10,8 @@ void keep_deadlines() {
   for (int64_t tick = 1;; ++tick) {
     const int64_t deadline = start + tick * kPeriod;
     timespec until = to_timespec(deadline);
-    if (int error = clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, nullptr)) FAIL("deadline: error %d", error);
+    if (int error = clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, nullptr))
+      FAIL("deadline: error %d", error);
     const int64_t late = now(CLOCK_MONOTONIC) - deadline;
     if (late < 0) FAIL("deadline: woke %ld ns early", -late);
     if (late > kTooLate) FAIL("deadline: woke %ld ns late", late);

@@ -98,7 +98,8 @@ void Partner::exchange() {
   }
   ++answered_;
   if (answer.number != answered_) FAIL("parent: answer %lu instead of %lu", answer.number, answered_);
-  if (hash(slot(slots_, answered_), kWordsOfSlot) != answer.hash) FAIL("parent: shared memory of answer %lu", answered_);
+  if (hash(slot(slots_, answered_), kWordsOfSlot) != answer.hash)
+    FAIL("parent: shared memory of answer %lu", answered_);
   ++progress.messages;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // A child process, two pipes and shared memory. Messages are numbered; each speaks of one slot of the shared memory,
-// whose content both sides check by its hash. Several messages are on their way at any time, so that the pipes are not
-// empty when a checkpoint comes.
+// whose content both sides check by its hash. Several messages are on their way at any time, so that the pipes are
+// not empty when a checkpoint comes.
 #pragma once
 
 #include <stdint.h>
