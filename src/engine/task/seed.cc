@@ -25,8 +25,6 @@ constexpr uint64_t kStackRoom = uint64_t{1} << 30;  // below a stack, which it m
 constexpr int kMostForks = 100;
 
 [[noreturn]] void wait_forever() {
-  // Ours are not to be the restored processes' handlers.
-  for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   for (;;) ::pause();
 }
@@ -68,7 +66,8 @@ Result<ParkedVdso> find_vdso(const std::vector<Vma>& areas, const RemoteMemory& 
 }
 
 // Everything goes but the scratch area and the vDSO, which move to the parking.
-Result<> empty(RestoredThread& thread, const Parking& parking, ParkedVdso& vdso, const std::vector<Vma>& areas) {
+Result<> empty(RestoredThread& thread, const Parking& parking, ParkedVdso& vdso,
+               const std::vector<Vma>& areas) {
   RemoteCalls& calls = thread.calls;
   auto rseq = TRY(thread.hold.rseq());
   if (rseq.address)  // the kernel would kill the task for its missing memory
@@ -91,10 +90,23 @@ Result<> empty(RestoredThread& thread, const Parking& parking, ParkedVdso& vdso,
   return {};
 }
 
+// Every signal as a new program has it: nothing of our handlers, nor of their flags and masks, which
+// signal(2) would leave.
+Result<> reset_handlers(Seed& seed, RemoteAddress scratch) {
+  struct {
+    uint64_t handler, flags, restorer, mask;
+  } none{};
+  TRY(seed.memory().write_value(scratch, none));
+  for (int signal = 1; signal < NSIG; ++signal)
+    if (signal != SIGKILL && signal != SIGSTOP)
+      TRY(in("rt_sigaction", seed.calls()(SYS_rt_sigaction, signal, scratch, 0, sizeof none.mask)));
+  return {};
+}
+
 }  // namespace
 
-Result<Seed> Seed::plant(Restoring& restoring, std::span<const Fd> namespaces, const std::string& time_offsets,
-                         const std::set<pid_t>& taken) {
+Result<Seed> Seed::plant(Restoring& restoring, std::span<const Fd> namespaces,
+                         const std::string& time_offsets, const std::set<pid_t>& taken) {
   Seed seed;
   seed.pid_ = TRY(fork_seed(taken));
   SeizedThread thread = TRY(SeizedThread::seize(seed.pid_));
@@ -117,6 +129,7 @@ Result<Seed> Seed::plant(Restoring& restoring, std::span<const Fd> namespaces, c
     TRY(write_value(proc_path(seed.pid_, "timens_offsets"), time_offsets));
   }
   TRY(empty(*seed.thread_, restoring.parking, restoring.vdso, areas));
+  TRY(reset_handlers(seed, restoring.parking.scratch()));
   return seed;
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Handlers, signals queued for the process, and interval timers. What belongs to one thread is the threads' room's.
+// Handlers, signals queued for the process, and interval timers. What belongs to one thread is the threads'
+// room's.
 #include <signal.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -17,26 +18,27 @@ namespace {
 
 struct KernelAction {
   uint64_t handler, flags, restorer, mask;
+  bool operator==(const KernelAction&) const = default;
 };
 constexpr size_t kSignalSetSize = 8;
 
 struct KernelInterval {
   int64_t interval_seconds, interval_microseconds, seconds, microseconds;
   uint64_t remaining() const { return static_cast<uint64_t>(seconds * 1'000'000 + microseconds); }
-  uint64_t interval() const { return static_cast<uint64_t>(interval_seconds * 1'000'000 + interval_microseconds); }
+  uint64_t interval() const {
+    return static_cast<uint64_t>(interval_seconds * 1'000'000 + interval_microseconds);
+  }
 };
 constexpr std::array kTimers = {ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF};
 
 Result<> dump_handlers(DumpedProcess& process, image::Signals& out) {
-  const Status& status = process.stopped.status;
   RemoteCalls& calls = *TRY(process.leader());
   RemoteAddress scratch = process.foothold.scratch();
-  for (int signal = 1; signal <= 64; ++signal) {
-    // SIGCHLD ignored and SIGCHLD by default differ in flags, which only the call tells.
-    bool set = (status.ignored | status.caught) >> (signal - 1) & 1;
-    if (!set && signal != SIGCHLD) continue;
+  for (int signal = 1; signal < NSIG; ++signal) {
+    // Also of those by default: a program can read flags and mask back, and SIGCHLD's flags matter.
     TRY(calls(SYS_rt_sigaction, signal, 0, scratch, kSignalSetSize));
     auto action = TRY(process.stopped.memory->read<KernelAction>(scratch));
+    if (action == KernelAction{}) continue;
     auto* handler = out.add_handlers();
     handler->set_signal(static_cast<uint32_t>(signal));
     handler->set_handler(action.handler);
@@ -57,11 +59,13 @@ Result<std::array<KernelInterval, 3>> read_timers(DumpedProcess& process) {
   return timers;
 }
 
-// A timer goes on while its process is stopped, so its expiry may fall between reading it and reading the queue.
-// It did if the time to the next one has grown. (To stop it for the reading would lose it with us.)
-bool expired_between(const std::array<KernelInterval, 3>& before, const std::array<KernelInterval, 3>& after) {
+// A timer goes on while its process is stopped, so its expiry may fall between reading it and reading the
+// queue. It did if the time to the next one has grown. (To stop it for the reading would lose it with us.)
+bool expired_between(const std::array<KernelInterval, 3>& before,
+                     const std::array<KernelInterval, 3>& after) {
   for (size_t i = 0; i < before.size(); ++i)
-    if (before[i].remaining() && (!after[i].remaining() || after[i].remaining() > before[i].remaining())) return true;
+    if (before[i].remaining() && (!after[i].remaining() || after[i].remaining() > before[i].remaining()))
+      return true;
   return false;
 }
 
@@ -112,10 +116,11 @@ Result<> restore(Restoring&, RestoredProcess& process, const TaskRoom& room) {
     };
     auto [seconds, microseconds] = split(timer.remaining());
     auto [interval_seconds, interval_microseconds] = split(timer.interval());
-    TRY(process.memory->write_value(process.scratch, KernelInterval{.interval_seconds = interval_seconds,
-                                                                    .interval_microseconds = interval_microseconds,
-                                                                    .seconds = seconds,
-                                                                    .microseconds = microseconds}));
+    TRY(process.memory->write_value(process.scratch,
+                                    KernelInterval{.interval_seconds = interval_seconds,
+                                                   .interval_microseconds = interval_microseconds,
+                                                   .seconds = seconds,
+                                                   .microseconds = microseconds}));
     TRY(in("setitimer", process.leader()(SYS_setitimer, kTimers[i], process.scratch, 0)));
   }
   return {};

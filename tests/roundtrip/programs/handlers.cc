@@ -35,18 +35,24 @@ int main() {
     CHECK(sigaction(signals[i], &action, nullptr) == 0);
   }
   for (int ignored : {SIGPIPE, SIGHUP, SIGRTMAX, SIGTRAP}) signal(ignored, SIG_IGN);
-  volatile bool finish = false;
+  // The default action, but with flags and a mask that can be read back.
+  KernelAction odd{0, SA_RESTART | SA_NODEFER, nullptr, 0x55};
+  CHECK(syscall(SYS_rt_sigaction, SIGWINCH, &odd, nullptr, 8) == 0);
+  KernelAction bare{reinterpret_cast<uint64_t>(SIG_IGN), SA_NOCLDSTOP, nullptr, 1};
+  CHECK(syscall(SYS_rt_sigaction, SIGURG, &bare, nullptr, 8) == 0);
+  volatile bool blocked = false, finish = false;
   std::thread blocking([&] {
     sigset_t some;
     sigemptyset(&some);
     for (int signal : {SIGINT, SIGRTMIN, SIGALRM, SIGTRAP}) sigaddset(&some, signal);
     CHECK(pthread_sigmask(SIG_BLOCK, &some, nullptr) == 0);
     uint64_t mask = mask_of_thread();
+    blocked = true;
     while (!finish) usleep(1000);
     CHECK(mask_of_thread() == mask);
   });
   uint64_t mask = mask_of_thread();
-  usleep(10'000);
+  while (!blocked) usleep(1000);
   KernelAction before[65];  // with those that the C library installs for threads
   for (int i = 1; i <= 64; ++i) before[i] = get(i);
   ready();
