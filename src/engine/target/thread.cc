@@ -4,11 +4,17 @@
 #include <elf.h>
 #include <fmt/format.h>
 #include <linux/ptrace.h>
+#include <sched.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <sys/syscall.h>
+#include <algorithm>
+#include <thread>
+
+#include "base/file.h"
+#include "engine/kernel/proc.h"
 
 namespace ks::engine {
 
@@ -25,9 +31,25 @@ constexpr unsigned long kGetRegs = 12, kSetRegs = 13, kPeekText = 1, kPokeText =
                         kSingleStep = 9, kSyscall = 24;
 constexpr int kSyscallStop = SIGTRAP | 0x80;  // PTRACE_O_TRACESYSGOOD
 
+// struct ptrace_sud_config and its request, which headers before 6.4 lack
+struct DispatchConfiguration {
+  uint64_t mode = 0, selector = 0, offset = 0, length = 0;
+};
+constexpr unsigned long kGetDispatch = 0x4211;
+
+constexpr int kLooks = 200;  // while a short system call takes its time
+constexpr std::chrono::microseconds kShortestPause{20}, kLongestPause{1000};
+
 static_assert(sizeof(RseqConfiguration) == sizeof(ptrace_rseq_configuration));
 
 }  // namespace
+
+Result<bool> has_ended(pid_t tid) {
+  auto text = read_file(fmt::format("/proc/{}/stat", tid));
+  if (!text) return true;
+  char state = TRY(parse_stat(*text)).state;
+  return state == 'Z' || state == 'X';
+}
 
 SeizedThread::SeizedThread(SeizedThread&& other) noexcept : tid_(std::exchange(other.tid_, 0)) {}
 
@@ -62,11 +84,23 @@ Result<SeizedThread::Stop> SeizedThread::decode(int status, int* signal) {
   return Stop::signal;
 }
 
+// Never blocks in the kernel: of a leader that has ended the kernel tells nothing before its other threads
+// are reaped, which may be ours to do later. Yielding is also what wakes soonest, on one CPU as on two.
 Result<SeizedThread::Stop> SeizedThread::wait(int* signal) {
-  int status;
-  while (::waitpid(tid_, &status, __WALL) < 0)
-    if (errno != EINTR) return fail_errno("wait");
-  return decode(status, signal);
+  Stop stop;
+  for (int look = 0; look < kLooks; ++look) {
+    if (TRY(poll(stop, signal))) return stop;
+    ::sched_yield();
+  }
+  for (auto pause = kShortestPause;; pause = std::min(pause * 2, kLongestPause)) {
+    bool ended = TRY(has_ended(tid_));
+    if (TRY(poll(stop, signal))) return stop;
+    if (ended) {
+      tid_ = 0;
+      return Stop::gone;
+    }
+    std::this_thread::sleep_for(pause);
+  }
 }
 
 Result<bool> SeizedThread::poll(Stop& stop, int* signal) {
@@ -166,6 +200,15 @@ Result<RseqConfiguration> SeizedThread::rseq() const {
   if (trace(PTRACE_GET_RSEQ_CONFIGURATION, tid_, sizeof configuration, &configuration) < 0)
     return fail_errno("reading the rseq registration");
   return configuration;
+}
+
+Result<bool> SeizedThread::dispatches_calls() const {
+  DispatchConfiguration configuration;
+  if (trace(kGetDispatch, tid_, sizeof configuration, &configuration)) {
+    if (errno == EIO) return false;
+    return fail_errno("reading the system call dispatch");
+  }
+  return configuration.mode != 0;
 }
 
 Result<uint64_t> SeizedThread::peek_word(uint64_t address) const {

@@ -38,7 +38,8 @@ class SeizedThread {
   pid_t tid() const { return tid_; }
 
   Result<> interrupt();
-  // Waits for the next stop. `signal` is what is about to be delivered at a Stop::signal.
+  // Waits for the next stop or the end, of a leader also when its other threads live on. `signal` is what is about to
+  // be delivered at a Stop::signal.
   Result<Stop> wait(int* signal = nullptr);
   // As wait(), or nothing yet (Stop::gone is a stop too).
   Result<bool> poll(Stop& stop, int* signal = nullptr);
@@ -61,6 +62,8 @@ class SeizedThread {
   // Queued signals, not consumed: the thread's own or those of its process.
   Result<std::vector<siginfo_t>> peek_signals(bool shared) const;
   Result<RseqConfiguration> rseq() const;
+  // PR_SET_SYSCALL_USER_DISPATCH is on. Kernels before 6.4 do not tell, and then it is false.
+  Result<bool> dispatches_calls() const;
   // One aligned word, whatever its page's protection; the page becomes private to the process.
   Result<uint64_t> peek_word(uint64_t address) const;
   Result<> poke_word(uint64_t address, uint64_t word);
@@ -70,6 +73,9 @@ class SeizedThread {
   Result<Stop> decode(int status, int* signal);
   pid_t tid_ = 0;
 };
+
+// Dead, reaped or not.
+Result<bool> has_ended(pid_t tid);
 
 // All but SIGTRAP, which ptrace needs. (SIGKILL and SIGSTOP cannot be blocked.)
 inline constexpr uint64_t kAllSignals = ~(uint64_t{1} << (SIGTRAP - 1));

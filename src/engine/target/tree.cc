@@ -76,13 +76,6 @@ Result<std::vector<pid_t>> list_threads(pid_t pid) {
   return tids;
 }
 
-Result<bool> is_dead(pid_t pid, pid_t tid) {
-  auto text = read_file(proc_path(pid, fmt::format("task/{}/stat", tid)));
-  if (!text) return true;
-  char state = TRY(parse_stat(*text)).state;
-  return state == 'Z' || state == 'X';
-}
-
 // How long to wait for a dead process to be reaped: init always does, sooner or later; another parent may never.
 std::chrono::milliseconds reaping_limit(pid_t pid) {
   auto text = read_file(proc_path(pid, "stat"));
@@ -166,7 +159,7 @@ Result<bool> seize_more(const std::vector<pid_t>& pids, std::vector<StoppedProce
       if (known->zombie || std::ranges::find(known->threads, tid, &StoppedThread::tid) != known->threads.end())
         continue;
       auto thread = SeizedThread::seize(tid);
-      if (!thread && !TRY(is_dead(pid, tid)))
+      if (!thread && !TRY(has_ended(tid)))
         thread = TRY(in(fmt::format("pid {}: thread {}", pid, tid), reconsider(pid, tid, std::move(thread).error())));
       if (!thread) {
         if (tid == pid && !known->zombie) known->zombie = found = true;
@@ -270,7 +263,7 @@ Result<> FrozenTree::kill() {
   auto now = Clock::now();
   for (auto& process : processes_)
     while (::access(process.proc("stat").c_str(), F_OK) == 0) {
-      bool dead = TRY(is_dead(process.pid, process.pid));
+      bool dead = TRY(has_ended(process.pid));
       if (Clock::now() > now + (dead ? reaping_limit(process.pid) : kFreezeLimit)) {
         if (dead) break;
         return fail(fmt::format("pid {} does not die", process.pid));

@@ -27,6 +27,12 @@ Result<bool> check_confinement(Dumping& dumping, const StoppedProcess& process) 
                      "has a seccomp filter, which is not supported yet");
       callable = false;
     }
+    if (TRY(thread.hold.dispatches_calls())) {
+      dumping.refuse(
+          process.pid, fmt::format("thread {}", thread.tid()),
+          "has its system calls dispatched to itself (PR_SET_SYSCALL_USER_DISPATCH), which is not supported yet");
+      callable = false;
+    }
     if (status.thread_features.find("shstk") != std::string::npos) {
       dumping.refuse(process.pid, fmt::format("thread {}", thread.tid()),
                      "has a shadow stack, which is not supported yet");
@@ -73,7 +79,9 @@ Result<std::string> namespace_of(pid_t pid, const char* name) {
 Result<bool> check_process(Dumping& dumping, StoppedProcess& process) {
   auto refuse = [&](const char* object, std::string text) { dumping.refuse(process.pid, object, std::move(text)); };
   if (process.zombie) {
-    refuse("process", "is a zombie, which is not supported yet");
+    bool alone = TRY(list_directory(process.proc("task"))).size() <= 1;
+    refuse("process", alone ? "is a zombie, which is not supported yet"
+                            : "its main thread has ended while others run on, which no restore can repeat");
     return false;
   }
   if (process.stat.tty_nr) refuse("terminal", "has a controlling terminal, which is not supported yet");
@@ -123,9 +131,12 @@ Result<> check_namespaces(Dumping& dumping) {
     }
     if (TRY(namespace_of(process.pid, "time")) != TRY(namespace_of(first->pid, "time")))
       dumping.refuse(process.pid, "time namespace", "differs from that of the unit's other processes");
-    for (auto [now, children] : {std::pair("pid", "pid_for_children"), std::pair("time", "time_for_children")})
-      if (auto later = namespace_of(process.pid, children); later && *later != TRY(namespace_of(process.pid, now)))
+    for (auto [now, children] : {std::pair("pid", "pid_for_children"), std::pair("time", "time_for_children")}) {
+      // One that has no process yet cannot even be named.
+      auto later = namespace_of(process.pid, children);
+      if (!later || *later != TRY(namespace_of(process.pid, now)))
         dumping.refuse(process.pid, fmt::format("{} namespace", now), "is to be another for its children");
+    }
   }
   return {};
 }
