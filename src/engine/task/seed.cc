@@ -66,8 +66,7 @@ Result<ParkedVdso> find_vdso(const std::vector<Vma>& areas, const RemoteMemory& 
 }
 
 // Everything goes but the scratch area and the vDSO, which move to the parking.
-Result<> empty(RestoredThread& thread, const Parking& parking, ParkedVdso& vdso,
-               const std::vector<Vma>& areas) {
+Result<> empty(RestoredThread& thread, const Parking& parking, ParkedVdso& vdso, const std::vector<Vma>& areas) {
   RemoteCalls& calls = thread.calls;
   auto rseq = TRY(thread.hold.rseq());
   if (rseq.address)  // the kernel would kill the task for its missing memory
@@ -105,8 +104,8 @@ Result<> reset_handlers(Seed& seed, RemoteAddress scratch) {
 
 }  // namespace
 
-Result<Seed> Seed::plant(Restoring& restoring, std::span<const Fd> namespaces,
-                         const std::string& time_offsets, const std::set<pid_t>& taken) {
+Result<Seed> Seed::plant(Restoring& restoring, std::span<const Fd> namespaces, const std::string& time_offsets,
+                         const std::set<pid_t>& taken) {
   Seed seed;
   seed.pid_ = TRY(fork_seed(taken));
   SeizedThread thread = TRY(SeizedThread::seize(seed.pid_));

@@ -25,9 +25,7 @@ constexpr size_t kSignalSetSize = 8;
 struct KernelInterval {
   int64_t interval_seconds, interval_microseconds, seconds, microseconds;
   uint64_t remaining() const { return static_cast<uint64_t>(seconds * 1'000'000 + microseconds); }
-  uint64_t interval() const {
-    return static_cast<uint64_t>(interval_seconds * 1'000'000 + interval_microseconds);
-  }
+  uint64_t interval() const { return static_cast<uint64_t>(interval_seconds * 1'000'000 + interval_microseconds); }
 };
 constexpr std::array kTimers = {ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF};
 
@@ -61,11 +59,9 @@ Result<std::array<KernelInterval, 3>> read_timers(DumpedProcess& process) {
 
 // A timer goes on while its process is stopped, so its expiry may fall between reading it and reading the
 // queue. It did if the time to the next one has grown. (To stop it for the reading would lose it with us.)
-bool expired_between(const std::array<KernelInterval, 3>& before,
-                     const std::array<KernelInterval, 3>& after) {
+bool expired_between(const std::array<KernelInterval, 3>& before, const std::array<KernelInterval, 3>& after) {
   for (size_t i = 0; i < before.size(); ++i)
-    if (before[i].remaining() && (!after[i].remaining() || after[i].remaining() > before[i].remaining()))
-      return true;
+    if (before[i].remaining() && (!after[i].remaining() || after[i].remaining() > before[i].remaining())) return true;
   return false;
 }
 
@@ -116,11 +112,10 @@ Result<> restore(Restoring&, RestoredProcess& process, const TaskRoom& room) {
     };
     auto [seconds, microseconds] = split(timer.remaining());
     auto [interval_seconds, interval_microseconds] = split(timer.interval());
-    TRY(process.memory->write_value(process.scratch,
-                                    KernelInterval{.interval_seconds = interval_seconds,
-                                                   .interval_microseconds = interval_microseconds,
-                                                   .seconds = seconds,
-                                                   .microseconds = microseconds}));
+    TRY(process.memory->write_value(process.scratch, KernelInterval{.interval_seconds = interval_seconds,
+                                                                    .interval_microseconds = interval_microseconds,
+                                                                    .seconds = seconds,
+                                                                    .microseconds = microseconds}));
     TRY(in("setitimer", process.leader()(SYS_setitimer, kTimers[i], process.scratch, 0)));
   }
   return {};
