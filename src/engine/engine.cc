@@ -127,6 +127,8 @@ Result<ImageSummary> Engine::inspect(const std::string& directory) {
   TRY(parse_body(TRY(open_envelope(TRY(image.read(kTreeFile)), kTreeKind, kTreeVersion)), tree));
   image::MappedFileList mapped;
   TRY(parse_body(TRY(open_envelope(TRY(image.read("mapped-files.ks")), "mapped-files", 1)), mapped));
+  for (const auto& file : mapped.files())
+    summary.mapped_files.push_back({.path = file.path(), .build_id = file.build_id(), .bytes = file.bytes()});
   for (const auto& process : tree.processes())
     summary.processes.push_back(TRY(in(process_file(process.pid()), summarize(image, process, mapped))));
   std::map<std::pair<std::string, uint32_t>, uint64_t> kinds;

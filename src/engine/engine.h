@@ -88,6 +88,10 @@ struct ImageSummary {
     uint64_t bytes = 0;
     std::string digest;
   };
+  struct MappedFile {
+    std::string path, build_id;  // empty where it has none
+    uint64_t bytes = 0;
+  };
   struct OpenFile {
     std::string kind;
     uint32_t version = 0;
@@ -97,6 +101,7 @@ struct ImageSummary {
   std::string architecture, kernel, unit;
   int64_t created = 0;  // seconds since 1970
   std::vector<Process> processes;
+  std::vector<MappedFile> mapped_files;
   std::vector<OpenFile> open_files;
   std::vector<File> files;
 };

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -138,6 +139,30 @@ TEST_F(Restore, OfAnExecutableThatWasReplacedAndNotPinned) {
   std::filesystem::copy_file(std::string(TEST_PROGRAMS) + "/tree", copy);
   expect_failure("/copy");
   std::filesystem::rename(place_.file("away"), copy);
+  ASSERT_NO_FATAL_FAILURE(restore());
+  verify();
+}
+
+// Inode, size and time stay what they were; the build id does not.
+TEST_F(Restore, FailsWhileAnExecutableIsWrittenOver) {
+  std::string copy = place_.file("copy");
+  std::filesystem::copy_file(std::string(TEST_PROGRAMS) + "/threads", copy);
+  ASSERT_NO_FATAL_FAILURE(start(copy));
+  ASSERT_NO_FATAL_FAILURE(dump());
+  std::string content = read_file(copy).value();
+  size_t at = content.find(std::string_view("\3\0\0\0GNU\0", 8));  // NT_GNU_BUILD_ID and the name
+  if (at == std::string::npos) GTEST_SKIP() << "the program was built without a build id";
+  auto change = [&](char byte) {
+    Fd fd = open_file(copy, O_WRONLY).value();
+    struct stat facts{};
+    ::fstat(fd.get(), &facts);
+    EXPECT_EQ(::pwrite(fd.get(), &byte, 1, static_cast<off_t>(at + 8)), 1);
+    timespec times[] = {facts.st_atim, facts.st_mtim};
+    ::futimens(fd.get(), times);
+  };
+  change(static_cast<char>(~content[at + 8]));
+  expect_failure("/copy: not the file that was mapped");
+  change(content[at + 8]);
   ASSERT_NO_FATAL_FAILURE(restore());
   verify();
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "engine/kernel/elf.h"
 #include "engine/mapped_files.pb.h"
 #include "engine/target/process.h"
 
@@ -30,22 +31,25 @@ bool is_same_file(const MappedFile& file, const struct stat& found) {
 }
 
 // A shared writable mapping changes its file, so size and time may have moved on.
-bool is_acceptable(const MappedFile& file, const struct stat& found) {
-  return file.writable ? found.st_ino == file.inode && found.st_mode == file.mode : is_same_file(file, found);
+Result<bool> is_acceptable(const MappedFile& file, int fd) {
+  struct stat found{};
+  if (::fstat(fd, &found)) return fail_errno(file.path);
+  if (file.writable) return found.st_ino == file.inode && found.st_mode == file.mode;
+  return is_same_file(file, found) && (file.build_id.empty() || read_build_id(fd) == file.build_id);
+}
+
+// To open it could break a lease (fcntl(2)), for which O_NONBLOCK does not wait.
+std::string build_id_of(const std::string& link) {
+  auto opened = open_file(link, O_RDONLY | O_NONBLOCK);
+  return opened ? read_build_id(opened->get()) : "";
 }
 
 Result<Fd> open_mapped(const MappedFile& file, const ImageReader& image, int root) {
   int flags = file.writable ? O_RDWR : O_RDONLY;
-  struct stat found{};
   auto named = open_in_root(root, file.path, flags | O_NOCTTY | O_NONBLOCK);
-  if (named) {
-    if (::fstat(named->get(), &found)) return fail_errno(file.path);
-    if (is_acceptable(file, found)) return named;
-  }
-  if (auto pinned = image.pin(pin_name(file.id), flags)) {
-    if (::fstat(pinned->get(), &found)) return fail_errno(file.path);
-    if (is_acceptable(file, found)) return pinned;
-  }
+  if (named && TRY(is_acceptable(file, named->get()))) return named;
+  auto pinned = image.pin(pin_name(file.id), flags);
+  if (pinned && TRY(is_acceptable(file, pinned->get()))) return pinned;
   if (!named) return named;
   return fail(file.path + ": not the file that was mapped; it has been replaced or changed");
 }
@@ -82,7 +86,8 @@ Result<uint32_t> MappedFiles::add(int root, const std::string& link, const std::
                      .modified_seconds = mapped.st_mtim.tv_sec,
                      .modified_nanoseconds = mapped.st_mtim.tv_nsec,
                      .mode = mapped.st_mode,
-                     .writable = writable},
+                     .writable = writable,
+                     .build_id = writable ? "" : build_id_of(link)},
                     link});
   by_inode_.emplace(key, id);
   return id;
@@ -100,6 +105,7 @@ Result<> MappedFiles::dump(ImageWriter& image) const {
     out->set_modified_nanoseconds(file.modified_nanoseconds);
     out->set_mode(file.mode);
     out->set_writable(file.writable);
+    out->set_build_id(file.build_id);
     // Another file system, or one without hard links: then only an unchanged file can be restored from.
     if (!file.writable) (void)image.pin(pin_name(file.id), link);
   }
@@ -119,7 +125,8 @@ Result<std::map<uint32_t, Fd>> open_mapped_files(const ImageReader& image, int r
                     .modified_seconds = entry.modified_seconds(),
                     .modified_nanoseconds = entry.modified_nanoseconds(),
                     .mode = entry.mode(),
-                    .writable = entry.writable()};
+                    .writable = entry.writable(),
+                    .build_id = entry.build_id()};
     opened.emplace(file.id, TRY(open_mapped(file, image, root)));
   }
   return opened;

@@ -24,6 +24,7 @@ struct MappedFile {
   int64_t modified_seconds = 0, modified_nanoseconds = 0;
   uint32_t mode = 0;
   bool writable = false;  // a shared mapping that can be written
+  std::string build_id;   // of an executable or a library that has one
 };
 
 class MappedFiles {

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string_view>
 
+#include "engine/kernel/elf.h"
 #include "engine/kernel/x86_64/vdso_code.h"
 
 namespace ks::engine {
@@ -18,15 +19,10 @@ namespace {
 
 using Image = std::span<const std::byte>;
 
-std::optional<Image> part(Image image, uint64_t offset, uint64_t size) {
-  if (offset > image.size() || size > image.size() - offset) return std::nullopt;
-  return image.subspan(offset, size);
-}
-
 // Copied out, since nothing says that it is aligned.
 template <class T>
 Result<T> load(Image image, uint64_t offset) {
-  auto bytes = part(image, offset, sizeof(T));
+  auto bytes = part_of(image, offset, sizeof(T));
   if (!bytes) return fail(fmt::format("vDSO: nothing at {:#x}", offset));
   T value;
   std::memcpy(&value, bytes->data(), sizeof value);
@@ -66,25 +62,11 @@ Result<Segments> find_segments(Image image) {
   return segments;
 }
 
-uint64_t note_padded(uint64_t size) { return (size + 3) & ~uint64_t{3}; }
-
 Result<std::string> find_build_id(Image image, const Segments& segments) {
   for (const Elf64_Phdr& segment : segments.notes) {
-    auto notes = part(image, segments.offset(segment.p_vaddr), segment.p_memsz);
+    auto notes = part_of(image, segments.offset(segment.p_vaddr), segment.p_memsz);
     if (!notes) return fail("vDSO: notes lie outside");
-    while (notes->size() >= sizeof(Elf64_Nhdr)) {
-      auto note = TRY(load<Elf64_Nhdr>(*notes, 0));
-      uint64_t name_at = sizeof note, text_at = name_at + note_padded(note.n_namesz);
-      auto name = part(*notes, name_at, note.n_namesz);
-      auto text = part(*notes, text_at, note.n_descsz);
-      if (!name || !text) return fail("vDSO: a note has no end");
-      if (note.n_type == NT_GNU_BUILD_ID && name->size() == 4 && std::memcmp(name->data(), "GNU", 4) == 0) {
-        std::string id;
-        for (std::byte byte : *text) id += fmt::format("{:02x}", static_cast<unsigned>(byte));
-        return id;
-      }
-      *notes = notes->subspan(std::min<uint64_t>(notes->size(), text_at + note_padded(note.n_descsz)));
-    }
+    if (std::string id = TRY(in("vDSO", engine::find_build_id(*notes))); !id.empty()) return id;
   }
   return fail("vDSO: has no build id");
 }
@@ -164,7 +146,7 @@ Result<Vdso> parse_vdso(std::span<const std::byte> image) {
     VdsoSymbol function{.name = TRY(load_text(image, tables.strings + symbol.st_name)),
                         .offset = segments.offset(symbol.st_value),
                         .size = symbol.st_size};
-    if (!part(image, function.offset, function.size))
+    if (!part_of(image, function.offset, function.size))
       return fail(fmt::format("vDSO: {} lies outside", function.name));
     vdso.functions.push_back(std::move(function));
   }

@@ -26,7 +26,7 @@ Json to_json(const std::vector<pid_t>& pids) {
 }
 
 Json to_json(const engine::ImageSummary& image) {
-  Json processes = Json::array(), files = Json::array(), open_files = Json::array();
+  Json processes = Json::array(), mapped_files = Json::array(), files = Json::array(), open_files = Json::array();
   for (const auto& process : image.processes) {
     Json entry = Json::object();
     entry.set("pid", process.pid)
@@ -40,6 +40,11 @@ Json to_json(const engine::ImageSummary& image) {
         .set("descriptors", process.descriptors)
         .set("memory_bytes", process.memory_bytes);
     processes.add(std::move(entry));
+  }
+  for (const auto& file : image.mapped_files) {
+    Json entry = Json::object();
+    entry.set("path", file.path).set("bytes", file.bytes).set("build_id", file.build_id);
+    mapped_files.add(std::move(entry));
   }
   for (const auto& kind : image.open_files) {
     Json entry = Json::object();
@@ -58,6 +63,7 @@ Json to_json(const engine::ImageSummary& image) {
       .set("unit", image.unit)
       .set("created", image.created)
       .set("processes", std::move(processes))
+      .set("mapped_files", std::move(mapped_files))
       .set("open_files", std::move(open_files))
       .set("files", std::move(files));
   return json;
@@ -71,6 +77,9 @@ void print(const engine::ImageSummary& image) {
     fmt::print("pid {} ({}) parent {} group {} session {}: {}, {} threads, {} areas, {} descriptors, {} bytes\n",
                process.pid, process.comm, process.ppid, process.pgid, process.sid, process.executable,
                process.threads, process.areas, process.descriptors, process.memory_bytes);
+  for (const auto& file : image.mapped_files)
+    fmt::print("mapped {}: {} bytes, {}\n", file.path, file.bytes,
+               file.build_id.empty() ? "no build id" : "build id " + file.build_id);
   for (const auto& kind : image.open_files) fmt::print("open {}: {}\n", kind.kind, kind.count);
   for (const auto& file : image.files) fmt::print("file {}: {} bytes, {}\n", file.name, file.bytes, file.digest);
 }
