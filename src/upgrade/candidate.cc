@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "upgrade/candidate.h"
 
-#include <fmt/core.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -56,6 +55,7 @@ engine::Target target_of(const UnitState& unit) { return {.cgroup = kCgroupRoot 
 
 engine::DumpOptions dump_options(const UnitState& unit) {
   return {.foreign_namespaces = true,
+          .refilled = volatile_places(unit),
           .journal = {.unit = unit.name,
                       .identifier = syslog_identifier(unit),
                       .priority = unit.syslog_priority,
@@ -67,8 +67,7 @@ std::vector<engine::Reason> group_reasons(const UnitState& unit) {
   if (!pids) return {{0, "control group", pids.error().what}};
   if (pids->empty()) return {{0, "control group", "no process is left in it"}};
   auto reasons = pid_reasons(std::ranges::min(*pids), ::access(kPidFloorFlag, F_OK) == 0);
-  for (auto& reason : volatile_reasons(unit, fmt::format("/proc/{}/root", unit.main_pid)))
-    reasons.push_back(std::move(reason));
+  for (engine::Reason& reason : place_reasons(unit, *pids)) reasons.push_back(std::move(reason));
   auto subgroups = inhabited_subgroups(unit.control_group);
   if (!subgroups)
     reasons.push_back({0, "control group", subgroups.error().what});

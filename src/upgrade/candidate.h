@@ -35,7 +35,7 @@ engine::DumpOptions dump_options(const UnitState& unit);
 // Freezes the unit for as long as it takes to go through the dump without its memory.
 std::vector<engine::Reason> examine(const engine::Engine& engine, const UnitState& unit);
 
-// Reasons that lie in the unit's control group as it is now: best asked for while it is frozen.
+// Reasons that lie in what the unit's control group holds now: best asked for while it is frozen.
 std::vector<engine::Reason> group_reasons(const UnitState& unit);
 
 // "UNIT: pid N: OBJECT: cause"

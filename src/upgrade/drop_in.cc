@@ -7,7 +7,9 @@ namespace ks::upgrade {
 
 uint64_t restore_limit_seconds(const CarriedUnit& unit) {
   constexpr uint64_t kSlowDisk = 20 << 20;  // bytes a second
-  return 60 + unit.memory_bytes / kSlowDisk;
+  uint64_t bytes = unit.memory_bytes;
+  for (const SavedPlace& place : unit.places) bytes += place.bytes;
+  return 60 + bytes / kSlowDisk;
 }
 
 Result<std::string> restore_drop_in(const CarriedUnit& unit, std::string_view libexec) {

@@ -20,6 +20,12 @@ Json to_json(const CarriedUnit& unit) {
     entry.set("pid", process.pid).set("start", process.start);
     processes.add(std::move(entry));
   }
+  Json places = Json::array();
+  for (const SavedPlace& place : unit.places) {
+    Json entry = Json::object();
+    entry.set("path", place.path).set("name", place.name).set("digest", place.digest).set("bytes", place.bytes);
+    places.add(std::move(entry));
+  }
   Json ids = Json::array();
   for (pid_t id : unit.ids) ids.add(id);
   Json command = Json::object();
@@ -39,6 +45,7 @@ Json to_json(const CarriedUnit& unit) {
       .set("start_timeout_seconds", unit.start_timeout_seconds)
       .set("has_start_commands", unit.has_start_commands)
       .set("placeholder_not_executable", unit.placeholder_not_executable)
+      .set("places", std::move(places))
       .set("image_digest", unit.image_digest)
       .set("memory_bytes", unit.memory_bytes)
       .set("frozen_seconds", unit.frozen_seconds)
@@ -72,6 +79,11 @@ Result<CarriedUnit> parse_unit(const Json& json) {
   unit.start_timeout_seconds = static_cast<uint64_t>(TRY(json.integer("start_timeout_seconds")));
   unit.has_start_commands = TRY(json.boolean("has_start_commands"));
   unit.placeholder_not_executable = TRY(json.boolean("placeholder_not_executable"));
+  TRY(json.objects("places", [&](const Json& entry) -> Result<> {
+    unit.places.push_back({TRY(entry.string("path")), TRY(entry.string("name")), TRY(entry.string("digest")),
+                           static_cast<uint64_t>(TRY(entry.integer("bytes")))});
+    return {};
+  }));
   unit.image_digest = TRY(json.string("image_digest"));
   unit.memory_bytes = static_cast<uint64_t>(TRY(json.integer("memory_bytes")));
   unit.frozen_seconds = TRY(json.number("frozen_seconds"));

@@ -24,6 +24,14 @@ struct ProcessId {
   uint64_t start = 0;
 };
 
+// What lay in a directory that systemd makes anew at each start.
+struct SavedPlace {
+  std::string path;  // as the unit sees it
+  std::string name;  // of the copy, a directory
+  std::string digest;
+  uint64_t bytes = 0;
+};
+
 struct CarriedUnit {
   std::string name;
   std::string control_group;  // below /sys/fs/cgroup
@@ -38,6 +46,7 @@ struct CarriedUnit {
   uint64_t start_timeout_seconds = 0;       // 0: none
   bool has_start_commands = false;          // ExecStartPre=, ExecStartPost= or ExecCondition=
   bool placeholder_not_executable = false;  // the unit's ExecPaths= leave it out
+  std::vector<SavedPlace> places;
   // The image.
   std::string image_digest;  // of the image's own manifest
   uint64_t memory_bytes = 0;

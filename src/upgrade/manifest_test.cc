@@ -20,6 +20,7 @@ Manifest example() {
                             .start_timeout_seconds = 90,
                             .has_start_commands = true,
                             .placeholder_not_executable = true,
+                            .places = {{"/run/a", "0", "4567", 89}},
                             .image_digest = "0123",
                             .memory_bytes = 1ull << 40,
                             .frozen_seconds = 0.25,

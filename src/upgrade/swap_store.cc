@@ -81,8 +81,14 @@ Result<> Swap::begin_attempt(std::string_view unit) const {
 }
 
 Result<> Swap::withdraw(std::string_view unit) const {
+  auto taken = take(unit);
+  if (!taken && taken.error().code == ENOENT) return sync_directory(directory_ + "/pending");
+  return taken;
+}
+
+Result<> Swap::take(std::string_view unit) const {
   std::string path = directory_ + "/pending/" + std::string(unit);
-  if (::unlink(path.c_str()) && errno != ENOENT) return fail_errno(path);
+  if (::unlink(path.c_str())) return fail_errno(path);
   return sync_directory(directory_ + "/pending");
 }
 
@@ -114,7 +120,10 @@ Result<> Swap::close() const {
   return sync_directory(directory_);
 }
 
-Result<> Swap::remove_image(std::string_view unit) const { return remove_tree(image(unit)); }
+Result<> Swap::remove_image(std::string_view unit) const {
+  TRY(remove_tree(places(unit)));
+  return remove_tree(image(unit));
+}
 
 Result<> Swap::remove() const {
   // Without its manifest it is no swap any more, however far we get with the rest.

@@ -7,6 +7,7 @@
 //                              /pending/UNIT      this image has not been used; holds the number of attempts
 //                              /outcome/UNIT      what became of the unit
 //                              /UNIT/             the image
+//                              /UNIT.places/      what lay in the unit's RuntimeDirectory= and private /tmp
 //
 // Everything is root's alone: whoever can write an image can become root.
 #pragma once
@@ -41,6 +42,7 @@ class Swap {
   std::string id() const;
   const std::string& directory() const { return directory_; }
   std::string image(std::string_view unit) const { return directory_ + "/" + std::string(unit); }
+  std::string places(std::string_view unit) const { return image(unit) + ".places"; }
 
   // The commit: pending marks first, then the manifest by rename, each synced. After it the swap exists.
   Result<> commit(const Manifest& manifest) const;
@@ -51,6 +53,7 @@ class Swap {
   std::optional<int> pending(std::string_view unit) const;
   Result<> begin_attempt(std::string_view unit) const;  // synced
   Result<> withdraw(std::string_view unit) const;       // synced; an image withdrawn before is no error
+  Result<> take(std::string_view unit) const;           // the same for its only use: there it is one
 
   Result<> record(std::string_view unit, const Outcome& outcome) const;
   std::optional<Outcome> outcome(std::string_view unit) const;

@@ -62,6 +62,14 @@ TEST_F(SwapStoreTest, AnImageIsPendingUntilWithdrawn) {
   EXPECT_FALSE(swap.begin_attempt("a.service"));
 }
 
+TEST_F(SwapStoreTest, AnImageIsTakenOnce) {
+  Swap swap = *SwapStore(root_).create();
+  ASSERT_TRUE(swap.commit(manifest()));
+  EXPECT_TRUE(swap.take("a.service"));
+  EXPECT_FALSE(swap.take("a.service"));
+  EXPECT_TRUE(swap.withdraw("a.service"));
+}
+
 TEST_F(SwapStoreTest, OutcomesRoundTrip) {
   Swap swap = *SwapStore(root_).create();
   EXPECT_FALSE(swap.outcome("a.service"));

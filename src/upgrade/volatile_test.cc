@@ -3,32 +3,119 @@
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 
+#include "base/file.h"
+
 namespace ks::upgrade {
 namespace {
 
-TEST(Volatile, NamesWhatWouldBeLost) {
-  char path[] = "/tmp/ks-volatile-XXXXXX";
-  ASSERT_TRUE(mkdtemp(path));
-  std::string root = path;
-  for (const char* directory : {"/run/a", "/run/empty", "/tmp"})
-    std::filesystem::create_directories(root + directory);
-  std::ofstream(root + "/run/a/socket") << "";
+class VolatileTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    char path[] = "/run/ks-places-XXXXXX";
+    ASSERT_TRUE(mkdtemp(path));
+    place_ = path;
+    char other[] = "/var/tmp/ks-store-XXXXXX";
+    ASSERT_TRUE(mkdtemp(other));
+    store_ = other;
+    std::filesystem::create_directories(place_ + "/empty");
+    std::ofstream(place_ + "/pid") << "42\n";
+    unit_.main_pid = getpid();
+    unit_.runtime_directories = {place_.substr(5)};
+  }
+  void TearDown() override {
+    std::filesystem::remove_all(place_);
+    std::filesystem::remove_all(store_);
+  }
+  std::vector<SavedPlace> save() {
+    auto saved = save_places(volatile_places(unit_), getpid(), store_ + "/a.service.places");
+    EXPECT_TRUE(saved) << saved.error().what;
+    return saved ? *saved : std::vector<SavedPlace>{};
+  }
+  Result<std::vector<std::string>> load(const std::vector<SavedPlace>& saved) {
+    return load_places(saved, getpid(), store_ + "/a.service.places");
+  }
+  void make_anew() {
+    std::filesystem::remove_all(place_);
+    std::filesystem::create_directory(place_);
+  }
+  std::string place_, store_;
+  UnitState unit_;
+};
 
-  UnitState unit{.runtime_directories = {"a", "empty", "missing"}};
-  auto reasons = volatile_reasons(unit, root);
-  ASSERT_EQ(reasons.size(), 1u);
-  EXPECT_EQ(engine::to_string(reasons[0]),
-            "RuntimeDirectory=: /run/a/socket would be lost; what lies there is not carried yet");
-
-  std::ofstream(root + "/tmp/x") << "";
-  EXPECT_EQ(volatile_reasons(unit, root).size(), 1u);  // the system's /tmp is not the unit's own
+TEST_F(VolatileTest, OfTheUnit) {
+  UnitState unit;
+  EXPECT_TRUE(volatile_places(unit).empty());
+  unit.runtime_directories = {"a", "b/c", "a/inner", "ab"};
   unit.private_tmp = true;
-  EXPECT_EQ(volatile_reasons(unit, root).size(), 2u);
-  std::filesystem::remove_all(root);
+  EXPECT_EQ(volatile_places(unit), (std::vector<std::string>{"/run/a", "/run/b/c", "/run/ab", "/tmp", "/var/tmp"}));
+}
+
+TEST_F(VolatileTest, WhatIsMappedIsAReason) {
+  std::vector<pid_t> pids = {getpid()};
+  auto open = open_file(place_ + "/pid", O_RDONLY);
+  EXPECT_TRUE(place_reasons(unit_, pids).empty());
+  void* mapped = mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE, open->get(), 0);
+  auto reasons = place_reasons(unit_, pids);
+  munmap(mapped, 4096);
+  ASSERT_EQ(reasons.size(), 1u);
+  EXPECT_TRUE(reasons[0].object.ends_with(" (" + place_ + "/pid)")) << reasons[0].object;
+  unit_.runtime_directories = {place_.substr(5) + "x"};
+  EXPECT_TRUE(place_reasons(unit_, pids).empty());
+}
+
+TEST_F(VolatileTest, WithoutThemContentsWouldBeLost) {
+  EXPECT_EQ(loss_reasons(unit_).size(), 1u);
+  make_anew();
+  EXPECT_TRUE(loss_reasons(unit_).empty());
+}
+
+TEST_F(VolatileTest, ContentsComeBack) {
+  unit_.runtime_directories.push_back("ks-none");
+  auto saved = save();
+  ASSERT_EQ(saved.size(), 1u);
+  EXPECT_GT(saved[0].bytes, 0u);
+  make_anew();
+  auto kept = load(saved);
+  ASSERT_TRUE(kept) << kept.error().what;
+  EXPECT_TRUE(kept->empty());
+  EXPECT_EQ(*read_file(place_ + "/pid"), "42\n");
+  EXPECT_TRUE(std::filesystem::is_directory(place_ + "/empty"));
+}
+
+TEST_F(VolatileTest, AnothersFileStays) {
+  auto saved = save();
+  make_anew();
+  std::ofstream(place_ + "/pid") << "43\n";
+  auto kept = load(saved);
+  ASSERT_TRUE(kept) << kept.error().what;
+  EXPECT_EQ(*kept, std::vector{place_ + "/pid"});
+  EXPECT_EQ(*read_file(place_ + "/pid"), "43\n");
+}
+
+TEST_F(VolatileTest, DamageIsFoundBeforeAnythingIsWritten) {
+  auto saved = save();
+  std::ofstream(store_ + "/a.service.places/0/pid", std::ios::app) << "x";
+  make_anew();
+  auto loaded = load(saved);
+  ASSERT_FALSE(loaded);
+  EXPECT_EQ(loaded.error().what, place_ + ": damaged: the checksum of what is to lie there differs");
+  EXPECT_TRUE(std::filesystem::is_empty(place_));
+  std::filesystem::remove_all(store_ + "/a.service.places/0");
+  EXPECT_FALSE(load(saved));
+}
+
+TEST_F(VolatileTest, APlaceThatIsGoneIsAnError) {
+  auto saved = save();
+  std::filesystem::remove_all(place_);
+  auto loaded = load(saved);
+  ASSERT_FALSE(loaded);
+  EXPECT_EQ(loaded.error().what, place_ + ": No such file or directory");
 }
 
 }  // namespace

@@ -36,6 +36,9 @@ struct DumpOptions {
   // The mount, UTS, IPC, network and cgroup namespaces are made anew by whoever restores (systemd, for a
   // unit); without this, a process in other namespaces than the caller's is refused.
   bool foreign_namespaces = false;
+  // Directories, as the processes see them, whose contents whoever restores puts there first, by name: files in
+  // them may lie in memory, and come back as other inodes.
+  std::vector<std::string> refilled;
   JournalIdentity journal;
 };
 

@@ -14,6 +14,7 @@
 #include "upgrade/json.h"
 #include "upgrade/readiness.h"
 #include "upgrade/unit_name.h"
+#include "upgrade/volatile.h"
 
 namespace ks::upgrade {
 
@@ -100,14 +101,21 @@ Result<int> run(const Checkpoint& checkpoint) {
   std::string who = checkpoint.unit.empty() ? fmt::format("pid {}", checkpoint.pid) : checkpoint.unit;
   engine::Target target{.cgroup = "", .root = checkpoint.pid};
   engine::DumpOptions options;
+  std::vector<engine::Reason> losses;
   if (!checkpoint.unit.empty()) {
     UnitState unit = TRY(state_of(checkpoint.unit));
     who = unit.name;
     target = target_of(unit);
+    losses = loss_reasons(unit);
     options = dump_options(unit);
     options.foreign_namespaces = false;  // `restore` has none to put the processes into
+    options.refilled.clear();            // nor does it fill any directory
   }
   options.leave_running = checkpoint.leave_running;
+  if (!losses.empty() && !checkpoint.leave_running) {
+    for (const engine::Reason& reason : losses) fmt::print(stderr, "{}\n", reason_line(who, reason));
+    return kRefused;
+  }
 
   auto engine = TRY(engine::Engine::open());
   engine::Frozen frozen = TRY(in(who, engine.freeze(target)));

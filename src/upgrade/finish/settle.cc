@@ -71,6 +71,7 @@ Result<> settle_open(const Swap& swap, const Manifest& manifest) {
   TRY(swap.close());
   // With the swap closed our generator makes no drop-in, and the units are again what their files say.
   TRY(bus.reload());
+  TRY(remove_tree(kRestoring));
   for (const CarriedUnit& unit : manifest.units) {
     if (auto started = start_what_is_down(bus, swap, unit); !started)
       swap.note("finish", unit.name, started.error().what);

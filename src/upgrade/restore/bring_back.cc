@@ -14,6 +14,7 @@
 #include "upgrade/restore/placeholder_control.h"
 #include "upgrade/restore/supervised.h"
 #include "upgrade/systemd/bus.h"
+#include "upgrade/volatile.h"
 
 namespace ks::upgrade {
 
@@ -65,14 +66,19 @@ Result<> bring_back(const Swap& swap, const CarriedUnit& unit, pid_t placeholder
     TRY(require_image_of(unit, swap.image(unit.name)));
     TRY(swap.begin_attempt(unit.name));
     int64_t thawed_at = 0;
-    TRY(run_supervised(
-        {.work = [&](const auto& commit) { return restore(swap.image(unit.name), placeholder, commit); },
-         .commit =
-             [&] {
-               thawed_at = realtime_microseconds();
-               return swap.withdraw(unit.name);
-             },
-         .limit_seconds = restore_limit_seconds(unit)}));
+    TRY(run_supervised({.work = [&](const auto& commit) -> Result<> {
+                          // Before the processes: what they have open by a name must be there.
+                          for (const std::string& path :
+                               TRY(load_places(unit.places, placeholder, swap.places(unit.name))))
+                            swap.note("kept", unit.name, path + " was there already");
+                          return restore(swap.image(unit.name), placeholder, commit);
+                        },
+                        .commit =
+                            [&] {
+                              thawed_at = realtime_microseconds();
+                              return swap.take(unit.name);
+                            },
+                        .limit_seconds = restore_limit_seconds(unit)}));
     TRY(hand_over(unit));
     double pause = static_cast<double>(thawed_at - unit.frozen_at) / 1e6;
     // From here on the unit lives; what cannot be written is only missing from the report.

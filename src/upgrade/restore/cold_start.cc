@@ -41,7 +41,8 @@ Result<> run_job_anew(const std::string& unit) {
 }  // namespace
 
 bool starts_by_its_command_alone(const CarriedUnit& unit) {
-  return !unit.has_start_commands && (unit.type == "simple" || unit.type == "exec" || unit.type == "idle");
+  return !unit.has_start_commands && unit.places.empty() &&
+         (unit.type == "simple" || unit.type == "exec" || unit.type == "idle");
 }
 
 Result<> clear_control_group(pid_t placeholder) {

@@ -8,6 +8,7 @@
 #include "upgrade/config.h"
 #include "upgrade/machine.h"
 #include "upgrade/readiness.h"
+#include "upgrade/volatile.h"
 
 namespace ks::upgrade {
 
@@ -44,13 +45,22 @@ std::expected<Passenger, Reasons> Passenger::freeze(const engine::Engine& engine
   return Passenger(unit, std::move(*frozen), now);
 }
 
-std::expected<CarriedUnit, Reasons> Passenger::dump(const std::string& directory) {
-  auto report = frozen_.dump(directory, dump_options(unit_));
+std::expected<CarriedUnit, Reasons> Passenger::dump(const std::string& image, const std::string& places) {
+  auto report = frozen_.dump(image, dump_options(unit_));
   if (!report)
     return frozen_.verdict().ready() ? because("dump: " + report.error().what)
                                      : std::unexpected(lines(frozen_.verdict().reasons));
-  auto carried = describe(*report, directory);
-  if (!carried) (void)remove_tree(directory);
+  auto carried = describe(*report, image);
+  if (carried) {
+    auto saved = save_places(volatile_places(unit_), unit_.main_pid, places);
+    if (saved)
+      carried->places = std::move(*saved);
+    else
+      carried = because("RuntimeDirectory= or PrivateTmp=: " + saved.error().what);
+  }
+  if (carried) return carried;
+  (void)remove_tree(image);
+  (void)remove_tree(places);
   return carried;
 }
 

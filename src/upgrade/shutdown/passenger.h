@@ -19,8 +19,9 @@ class Passenger {
   static std::expected<Passenger, Reasons> freeze(const engine::Engine& engine, const UnitState& unit);
 
   const std::string& name() const { return unit_.name; }
-  // Writes the image and tells what the manifest is to say of it.
-  std::expected<CarriedUnit, Reasons> dump(const std::string& directory);
+  // Writes the image, and beside it what lies in the unit's volatile places, and tells what the manifest is
+  // to say of them. On an error neither is left.
+  std::expected<CarriedUnit, Reasons> dump(const std::string& image, const std::string& places);
   Result<> kill() { return frozen_.kill(); }
 
  private:

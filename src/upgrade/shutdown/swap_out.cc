@@ -59,7 +59,7 @@ std::vector<Passenger> freeze_all(const engine::Engine& engine, const std::vecto
 
 void dump_all(std::vector<Passenger>& passengers, const Swap& swap, Manifest& manifest) {
   std::erase_if(passengers, [&](Passenger& passenger) {
-    auto dumped = passenger.dump(swap.image(passenger.name()));
+    auto dumped = passenger.dump(swap.image(passenger.name()), swap.places(passenger.name()));
     if (!dumped) {
       leave_out(manifest, swap, passenger.name(), std::move(dumped.error()));
       return true;  // which thaws it

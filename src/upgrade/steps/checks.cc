@@ -10,6 +10,7 @@
 #include "upgrade/readiness.h"
 #include "upgrade/steps/upgrade.h"
 #include "upgrade/store_check.h"
+#include "upgrade/volatile.h"
 
 namespace ks::upgrade {
 
@@ -35,17 +36,19 @@ Result<> examine_units(Upgrade& upgrade) {
   MarkedUnits marked = TRY(marked_units(*upgrade.bus));
   if (!marked.errors.empty()) return fail(marked.errors.front());
   auto engine = TRY(engine::Engine::open());
-  uint64_t memory = 0;
+  uint64_t bytes = 0;
   for (const Candidate& one : marked.units) {
     UnitVerdict verdict{.unit = one.unit.name,
                         .running = one.unit.active_state != "inactive" && one.unit.active_state != "failed",
                         .reasons = {}};
     if (verdict.running) verdict.reasons = examine(engine, one.unit);
-    if (verdict.running && verdict.reasons.empty())
-      for (pid_t pid : TRY(cgroup_processes(one.unit.control_group))) memory += own_memory(pid);
+    if (verdict.running && verdict.reasons.empty()) {
+      for (pid_t pid : TRY(cgroup_processes(one.unit.control_group))) bytes += own_memory(pid);
+      bytes += measure_places(one.unit).value_or(0);
+    }
     upgrade.verdicts.push_back(std::move(verdict));
   }
-  return require_space(upgrade.store.root(), memory);
+  return require_space(upgrade.store.root(), bytes);
 }
 
 Result<> heed_verdicts(Upgrade& upgrade) {

@@ -6,6 +6,7 @@ Each second it prints a line of KEY=VALUE; a line that begins with FAIL says wha
 import hashlib
 import os
 import random
+import stat
 import threading
 import time
 
@@ -59,7 +60,49 @@ class Book:
                 self.audits += 1
 
 
+class Scraps:
+    """Files in a directory that systemd makes anew, and empty, for each start of the service."""
+
+    def __init__(self, directory):
+        self.directory, self.line = directory, 0
+        if os.listdir(directory):
+            fail(f"{directory} is not empty at the start: {os.listdir(directory)}")
+        os.symlink("line", self.path("link"))
+        os.mkdir(self.path("a\nb"), 0o750)
+        os.mkfifo(self.path("a\nb/fifo"), 0o600)
+        os.utime(self.path("a\nb/fifo"), (1, 2))
+        self.kept = open(self.path("kept"), "w+", buffering=1)
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def check(self, line):
+        """That all is as the last call left it; then the next line."""
+        try:
+            if self.line:
+                with open(self.path("link")) as file:
+                    text = file.read()
+                if text != f"{self.line}\n":
+                    fail(f"{self.directory} has line {text!r} instead of {self.line}")
+                fifo = os.stat(self.path("a\nb/fifo"))
+                if (stat.S_IFMT(fifo.st_mode), fifo.st_mtime, fifo.st_uid) != (stat.S_IFIFO, 2, os.getuid()):
+                    fail(f"{self.directory}: the fifo is {fifo}")
+            if os.fstat(self.kept.fileno()).st_ino != os.stat(self.path("kept")).st_ino:
+                fail(f"{self.directory}: the open file is not the one in the directory")
+            self.kept.write(f"{line}\n")
+            with open(self.path("kept")) as file:
+                if file.read().split() != [str(one) for one in range(1, line + 1)]:
+                    fail(f"{self.directory}: the open file lacks a line")
+            with open(self.path("new"), "w") as file:
+                file.write(f"{line}\n")
+            os.rename(self.path("new"), self.path("line"))
+            self.line = line
+        except OSError as error:
+            fail(f"{self.directory}: {error}")
+
+
 def main():
+    scraps = [Scraps(os.environ["RUNTIME_DIRECTORY"]), Scraps("/tmp")]
     path = os.path.join(os.environ["STATE_DIRECTORY"], "log")
     threading.Thread(target=book.keep, daemon=True).start()
     threading.Thread(target=book.audit, daemon=True).start()
@@ -73,6 +116,8 @@ def main():
             if not deadline <= up < deadline + TOO_LATE:
                 fail(f"woke at {up} instead of {deadline}")
             line += 1
+            for one in scraps:
+                one.check(line)
             text = (f"ledger line={line} at={time.time():.3f} up={up:.3f} entries={book.last} "
                     f"audits={book.audits} failures={book.failures}")
             length += log.write(text.encode() + b"\n")

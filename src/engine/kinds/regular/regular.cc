@@ -3,8 +3,12 @@
 // system that outlives the kernel.
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+
+#include <algorithm>
+#include <optional>
 
 #include "base/file.h"
 #include "engine/context/mapped_files.h"
@@ -22,6 +26,22 @@ bool owns(const OpenFile& file) {
   return (S_ISREG(file.stat.st_mode) || S_ISDIR(file.stat.st_mode)) && file.link.starts_with('/');
 }
 
+// Nothing where the path leads nowhere.
+std::optional<uint64_t> mount_of(const Dumping& dumping, const std::string& path) {
+  auto file = open_in_root(dumping.mounts.root.get(), path, O_PATH | O_NOFOLLOW);
+  struct statx status{};
+  if (!file || ::statx(file->get(), "", AT_EMPTY_PATH, STATX_MNT_ID, &status)) return std::nullopt;
+  return status.stx_mnt_id;
+}
+
+// What is mounted below such a directory is not part of it.
+bool is_refilled(const Dumping& dumping, const std::string& path) {
+  return std::ranges::any_of(dumping.options.refilled, [&](const std::string& directory) {
+    bool below = path.starts_with(directory) && (path.size() == directory.size() || path[directory.size()] == '/');
+    return below && mount_of(dumping, path) == mount_of(dumping, directory);
+  });
+}
+
 // Why the file cannot be found again after a swap, or nothing.
 Result<std::string> obstacle(const Dumping& dumping, const OpenFile& file) {
   if (file.link.starts_with("/memfd:")) return "a memfd, which is not supported yet";
@@ -35,6 +55,7 @@ Result<std::string> obstacle(const Dumping& dumping, const OpenFile& file) {
   switch (system.f_type) {
     case TMPFS_MAGIC:
     case RAMFS_MAGIC:
+      if (is_refilled(dumping, file.link)) break;
       return "lies in memory (tmpfs), which is not supported yet";
     case PROC_SUPER_MAGIC:
     case SYSFS_MAGIC:
@@ -63,6 +84,8 @@ Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
     out.set_position(file.info.position);
     out.set_inode(file.stat.st_ino);
     out.set_mode(file.stat.st_mode);
+    out.set_refilled(is_refilled(dumping, file.link));
+    out.set_bytes(static_cast<uint64_t>(file.stat.st_size));
     dumping.put_file(kName, kVersion, out);
   }
   return {};
@@ -75,8 +98,10 @@ Result<Fd> make_one(Restoring& restoring, const image::RegularFile& file) {
   Fd fd = TRY(open_in_root(restoring.root.get(), file.path(), open_flags));
   struct stat found{};
   if (::fstat(fd.get(), &found)) return fail_errno(file.path());
-  if (found.st_ino != file.inode() || (found.st_mode & S_IFMT) != (file.mode() & S_IFMT))
-    return fail(file.path() + ": not the file that was open; it has been replaced");
+  bool same = file.refilled() ? found.st_mode == file.mode() &&
+                                    (!S_ISREG(found.st_mode) || static_cast<uint64_t>(found.st_size) == file.bytes())
+                              : found.st_ino == file.inode() && (found.st_mode & S_IFMT) == (file.mode() & S_IFMT);
+  if (!same) return fail(file.path() + ": not the file that was open; it has been replaced");
   if (!(flags & O_PATH) && file.position() && ::lseek(fd.get(), static_cast<off_t>(file.position()), SEEK_SET) < 0)
     return fail_errno(file.path());
   return fd;
