@@ -67,6 +67,7 @@ def wrong_words(bad):
 def wrong_units(bad):
     bad("kernel-swap check nothing.service", FAILED, "nothing.service: no such unit")
     bad("kernel-swap enable nothing.service", FAILED, "nothing.service: no such unit")
+    bad("kernel-swap disable nothing.service", FAILED, "nothing.service: no such unit")
     bad("kernel-swap check dbus.socket", FAILED, "dbus.socket")
     bad("kernel-swap check redis-server.service", FAILED, "redis-server.service: not running")
     bad("kernel-swap checkpoint --unit=redis-server.service /var/tmp/x", FAILED, "redis-server.service: not running")

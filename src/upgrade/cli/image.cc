@@ -95,6 +95,8 @@ Result<UnitState> state_of(const std::string& word) {
   return unit;
 }
 
+Result<> stop(const std::string& unit) { return TRY(Bus::open()).stop(unit); }
+
 }  // namespace
 
 Result<int> run(const Checkpoint& checkpoint) {
@@ -128,7 +130,10 @@ Result<int> run(const Checkpoint& checkpoint) {
   if (!report) return in(who, Result<int>(std::unexpected(report.error())));
   if (!checkpoint.leave_running) {
     // With its stop job pending, systemd does not start the unit again when its processes are gone.
-    if (!checkpoint.unit.empty()) TRY(TRY(Bus::open()).stop(who));
+    if (auto stopping = checkpoint.unit.empty() ? Result<>{} : stop(who); !stopping) {
+      (void)remove_tree(checkpoint.directory);  // the unit runs on, and must not be brought back beside itself
+      return std::unexpected(stopping.error());
+    }
     TRY(in(who, frozen.kill()));
   }
   if (checkpoint.json) {
@@ -150,7 +155,9 @@ Result<int> run(const Restore& restore) {
   auto engine = TRY(engine::Engine::open());
   auto report = TRY(in(restore.directory, engine.restore(restore.directory, {})));
   if (!restore.pidfile.empty() && !report.roots.empty())
-    TRY(replace_file(std::filesystem::absolute(restore.pidfile), fmt::format("{}\n", report.roots.front()), 0644));
+    TRY(in(
+        "the processes run, but their PID could not be written",
+        replace_file(std::filesystem::absolute(restore.pidfile), fmt::format("{}\n", report.roots.front()), 0644)));
   if (restore.json) {
     Json json = Json::object();
     json.set("pids", to_json(report.pids))

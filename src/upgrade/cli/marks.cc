@@ -82,7 +82,13 @@ Result<int> run(const Enable& enable) {
 Result<int> run(const Disable& disable) {
   Bus bus = TRY(Bus::open());
   std::vector<std::string> names;
-  for (const std::string& word : disable.units) names.push_back(TRY(bus.unit(TRY(parse_service_name(word)))).name);
+  for (const std::string& word : disable.units) {
+    UnitState unit = TRY(bus.unit(TRY(parse_service_name(word))));
+    // The mark of a unit that is no longer installed can be taken away all the same.
+    if (unit.load_state == "not-found" && ::access(drop_in_of(unit.name).c_str(), F_OK))
+      return fail(unit.name + ": no such unit");
+    names.push_back(unit.name);
+  }
   for (const std::string& name : names) {
     std::string path = drop_in_of(name);
     if (::unlink(path.c_str()) && errno != ENOENT) return fail_errno(path);
