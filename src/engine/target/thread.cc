@@ -4,14 +4,11 @@
 #include <elf.h>
 #include <fmt/format.h>
 #include <linux/ptrace.h>
-#include <sched.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
-
-#include <algorithm>
-#include <thread>
 
 #include "base/file.h"
 #include "engine/kernel/proc.h"
@@ -37,10 +34,26 @@ struct DispatchConfiguration {
 };
 constexpr unsigned long kGetDispatch = 0x4211;
 
-constexpr int kLooks = 200;  // while a short system call takes its time
-constexpr std::chrono::microseconds kShortestPause{20}, kLongestPause{1000};
+constexpr timespec kLookAgain{.tv_sec = 0, .tv_nsec = 2'000'000};
 
 static_assert(sizeof(RseqConfiguration) == sizeof(ptrace_rseq_configuration));
+
+// One signal held back from this thread, so that it can be waited for.
+class SignalBlock {
+ public:
+  explicit SignalBlock(int signal) {
+    sigemptyset(&set_);
+    sigaddset(&set_, signal);
+    ::pthread_sigmask(SIG_BLOCK, &set_, &before_);
+  }
+  ~SignalBlock() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalBlock(const SignalBlock&) = delete;
+
+  bool await(const timespec& limit) const { return ::sigtimedwait(&set_, nullptr, &limit) > 0; }
+
+ private:
+  sigset_t set_, before_;
+};
 
 }  // namespace
 
@@ -84,22 +97,21 @@ Result<SeizedThread::Stop> SeizedThread::decode(int status, int* signal) {
   return Stop::signal;
 }
 
-// Never blocks in the kernel: of a leader that has ended the kernel tells nothing before its other threads
-// are reaped, which may be ours to do later. Yielding is also what wakes soonest, on one CPU as on two.
+// Of a leader that has ended the kernel tells nothing before its other threads are reaped, which may be ours to do
+// later, so wait(2) alone could wait for ever. Every stop also sends us SIGCHLD, for which one can wait with a limit;
+// where another thread takes it, or it is ignored, the limit is what ends the wait. (To look again and again instead,
+// yielding, is 50 times as slow as soon as others want the CPU.)
 Result<SeizedThread::Stop> SeizedThread::wait(int* signal) {
   Stop stop;
-  for (int look = 0; look < kLooks; ++look) {
+  if (TRY(poll(stop, signal))) return stop;
+  SignalBlock block(SIGCHLD);
+  for (;;) {
+    bool waited = block.await(kLookAgain);
+    bool ended = !waited && TRY(has_ended(tid_));
     if (TRY(poll(stop, signal))) return stop;
-    ::sched_yield();
-  }
-  for (auto pause = kShortestPause;; pause = std::min(pause * 2, kLongestPause)) {
-    bool ended = TRY(has_ended(tid_));
-    if (TRY(poll(stop, signal))) return stop;
-    if (ended) {
-      tid_ = 0;
-      return Stop::gone;
-    }
-    std::this_thread::sleep_for(pause);
+    if (!ended) continue;
+    tid_ = 0;
+    return Stop::gone;
   }
 }
 
