@@ -48,9 +48,11 @@ Result<> collect_descriptors(Dumping& dumping, OpenFileTable& table, StoppedProc
     if (auto number = parse_number<int>(name)) descriptors.push_back({.number = *number});
   std::ranges::sort(descriptors, {}, &DumpedDescriptor::number);
   for (auto& descriptor : descriptors) {
-    descriptor.file = TRY(table.add(process, descriptor.number));
-    auto info = TRY(parse_fdinfo(TRY(read_file(process.proc(fmt::format("fdinfo/{}", descriptor.number))))));
+    FdInfo info;
+    descriptor.file = TRY(table.add(process, descriptor.number, info));
     descriptor.close_on_exec = info.flags & O_CLOEXEC;
+    for (const auto& line : info.rest)
+      if (line.starts_with("lock:")) dumping.locks.push_back({process.pid, descriptor.number, descriptor.file, line});
   }
   return {};
 }

@@ -113,6 +113,13 @@ Result<int> descriptor_floor(const LoadedImage& loaded) {
   return static_cast<int>(floor);
 }
 
+Result<Fd> open_self(int floor) {
+  Fd low(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
+  Fd high(low ? ::fcntl(low.get(), F_DUPFD_CLOEXEC, floor) : -1);
+  if (!high) return fail_errno("pidfd_open");
+  return high;
+}
+
 // As many descriptors as we may have; given back at the end.
 class DescriptorLimit {
  public:
@@ -222,8 +229,10 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   // Everything that can fail for want of a file or of memory comes before the first process.
   restoring.mapped_files = TRY(open_mapped_files(image, restoring.root.get()));
   restoring.shared_memory = TRY(make_shared_memory(image));
-  restoring.open_files =
-      TRY(make_open_files(restoring, TRY(image.read(kOpenFilesFile)), TRY(descriptor_floor(loaded))));
+  ImageFiles files = TRY(ImageFiles::open(TRY(image.read(kOpenFilesFile))));
+  int floor = TRY(descriptor_floor(loaded));
+  TRY(files.make(restoring, floor, false));
+  restoring.self = TRY(open_self(floor));
   restoring.parking = TRY(find_parking(loaded));
 
   std::set<pid_t> taken;
@@ -238,10 +247,16 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
     Seed seed = TRY(Seed::plant(restoring, namespaces, TRY(continuing_offsets(before)), taken));
     TRY(clone_family(nursery, seed, loaded, restoring));
   }
-  // The last rooms start timers and spread threads over CPUs, so they wait until all memory is filled.
-  auto rooms = all_task_rooms();
-  for (auto& process : nursery.processes) TRY(furnish(restoring, process, rooms.first(rooms.size() - kLateRooms)));
-  for (auto& process : nursery.processes) TRY(furnish(restoring, process, rooms.last(kLateRooms)));
+  for (auto& process : nursery.processes) restoring.processes[process.pid] = &process;
+  // Files can lead to threads; and the last rooms start timers and spread threads over CPUs, so they wait until all
+  // memory is filled.
+  auto early = all_task_rooms().first(kEarlyRooms), late = all_task_rooms().last(kLateRooms);
+  auto middle = all_task_rooms().subspan(early.size(), all_task_rooms().size() - early.size() - late.size());
+  for (auto& process : nursery.processes) TRY(furnish(restoring, process, early));
+  TRY(files.make(restoring, floor, true));
+  for (auto& process : nursery.processes) TRY(furnish(restoring, process, middle));
+  TRY(files.connect(restoring));
+  for (auto& process : nursery.processes) TRY(furnish(restoring, process, late));
   for (auto& process : nursery.processes)
     TRY(in(fmt::format("pid {}", process.pid), prepare_thaw(restoring, process)));
 
@@ -253,6 +268,7 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
     if (!pids.contains(process.parent())) report.roots.push_back(process.pid());
   }
   if (options.before_thaw) TRY(options.before_thaw());
+  TRY(files.release(restoring));
   for (auto& process : nursery.processes) TRY(in(fmt::format("pid {}", process.pid), thaw(process)));
   return report;
 }

@@ -100,10 +100,16 @@ class Numbers {
 };
 
 std::string stable_fdinfo(std::string_view text) {
+  std::vector<std::string> entries;  // of an epoll, in the order of addresses in the kernel
   std::string stable;
-  for (auto line : split(text, '\n'))
-    if (!line.starts_with("ino:") && !line.starts_with("mnt_id:") && !line.starts_with("eventfd-id:"))
+  for (auto line : split(text, '\n')) {
+    if (line.starts_with("tfd:"))
+      entries.emplace_back(line.substr(0, line.find(" pos:")));
+    else if (!line.starts_with("ino:") && !line.starts_with("mnt_id:") && !line.starts_with("eventfd-id:"))
       stable += std::string(line) + "\n";
+  }
+  std::ranges::sort(entries);
+  for (const auto& entry : entries) stable += entry + "\n";
   return stable;
 }
 

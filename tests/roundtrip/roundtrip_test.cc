@@ -39,6 +39,7 @@ const std::vector<Program> kPrograms = {
     {"directories"},
     {"directories", {"chroot"}},
     {"directories", {"outside"}},
+    {"epolls"},
     {"eventfds"},
     {"files"},
     {"floating_point"},

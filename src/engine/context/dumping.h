@@ -3,11 +3,13 @@
 #pragma once
 
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "engine/context/mapped_files.h"
 #include "engine/context/mounts.h"
+#include "engine/context/open_file.h"
 #include "engine/context/outside.h"
 #include "engine/context/shared_memory.h"
 #include "engine/context/verdict.h"
@@ -39,6 +41,15 @@ struct DumpedDescriptor {
   bool close_on_exec = false;
 };
 
+// A line "lock:" of /proc/PID/fdinfo. Record locks are told to the process that holds them, others to all that have
+// the file.
+struct DumpedLock {
+  pid_t pid = 0;
+  int fd = -1;
+  uint32_t file = 0;
+  std::string line;
+};
+
 struct Dumping {
   const Kernel& kernel;
   const DumpOptions& options;
@@ -50,8 +61,15 @@ struct Dumping {
   MappedFiles mapped_files;
   SharedMemory shared_memory;
   std::map<pid_t, std::vector<DumpedDescriptor>> descriptors;  // by number
-  std::string file_envelopes;                                  // of the open files, all rooms
+  std::vector<DumpedLock> locks;
+  std::span<const OpenFile> open_files;  // by id
+  std::string file_envelopes;            // of the open files, all rooms
   uint64_t memory_bytes = 0;
+
+  // Number under which a process has an open file, -1 where it has not.
+  int number_of(pid_t pid, uint32_t file) const;
+  // The open file under a number, null where there is none.
+  const OpenFile* file_at(pid_t pid, int number) const;
 
   // One open file's record.
   template <class Message>

@@ -13,4 +13,10 @@ Result<int> Restoring::find(const Fds& fds, std::string_view what, uint32_t id) 
   return found->second.get();
 }
 
+Result<RestoredProcess*> Restoring::process(pid_t pid) const {
+  auto found = processes.find(pid);
+  if (found == processes.end()) return fail(fmt::format("the image has no pid {}", pid));
+  return found->second;
+}
+
 }  // namespace ks::engine

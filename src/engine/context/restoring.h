@@ -8,6 +8,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -88,11 +89,15 @@ class Restoring {
   Parking parking;
   ParkedVdso vdso;
   Fds open_files, mapped_files, shared_memory;
+  std::set<uint32_t> late_files;  // made when the processes were there: they have not inherited them
+  Fd self;                        // a pidfd of the engine, through which they get those
+  std::map<pid_t, RestoredProcess*> processes;
   uint64_t memory_bytes = 0;
 
   Result<int> mapped_file(uint32_t id) const { return find(mapped_files, "mapped file", id); }
   Result<int> shared_segment(uint32_t id) const { return find(shared_memory, "shared memory", id); }
   Result<int> open_file(uint32_t id) const { return find(open_files, "open file", id); }
+  Result<RestoredProcess*> process(pid_t pid) const;
 
  private:
   static Result<int> find(const Fds& fds, std::string_view what, uint32_t id);

@@ -5,11 +5,11 @@
 
 namespace ks::engine {
 
-extern const Kind kRegular, kDevice, kPipe, kEventfd, kJournal;
+extern const Kind kRegular, kDevice, kPipe, kEventfd, kJournal, kEpoll;
 
 std::span<const Kind* const> all_kinds() {
   // Explicit, because order matters and nothing may be dropped silently.
-  static constexpr std::array kinds = {&kRegular, &kDevice, &kPipe, &kEventfd, &kJournal};
+  static constexpr std::array kinds = {&kRegular, &kDevice, &kPipe, &kEventfd, &kJournal, &kEpoll};
   return kinds;
 }
 

@@ -3,47 +3,33 @@
 // test, and one entry in all.cc.
 #pragma once
 
-#include <fmt/format.h>
-#include <sys/stat.h>
-
-#include <map>
 #include <span>
-#include <string>
-#include <vector>
+#include <string_view>
 
 #include "base/fd.h"
 #include "base/result.h"
 #include "engine/context/dumping.h"
+#include "engine/context/open_file.h"
 #include "engine/context/restoring.h"
 #include "engine/image/envelope.h"
-#include "engine/kernel/proc.h"
 
 namespace ks::engine {
-
-// One open file description; any number of descriptors may lead to it.
-struct OpenFile {
-  uint32_t id = 0;
-  pid_t pid = 0;     // a process that has it,
-  int fd = -1;       // and under which number
-  std::string link;  // where /proc/PID/fd/N leads
-  struct stat stat{};
-  FdInfo info;
-
-  // A duplicate of our own. It shares position and flags with the service's: change neither.
-  Result<Fd> fetch() const;
-  std::string object() const { return fmt::format("fd {} ({})", fd, link); }
-  // Flags for open(2) or F_SETFL, without those that only mattered at opening.
-  int flags() const;
-};
 
 struct Kind {
   std::string_view name;
   uint32_t version;
-  bool (*owns)(const OpenFile&);
+  // Null: not a kind, but something that files of every kind may have. Its dump gets all of them.
+  bool (*owns)(const OpenFile&) = nullptr;
   // Puts one envelope per file, or refuses it. Must not consume anything.
   Result<> (*dump)(Dumping&, std::span<const OpenFile>);
   // The files again, by id.
-  Result<Fds> (*make)(Restoring&, std::span<const Envelope>);
+  Result<Fds> (*make)(Restoring&, std::span<const Envelope>) = nullptr;
+  // What leads from one file to another, or to a process: all files are made, and processes have their descriptors.
+  Result<> (*connect)(Restoring&, std::span<const Envelope>) = nullptr;
+  // The last act before processes run. Nothing can be taken back any more.
+  Result<> (*release)(Restoring&, std::span<const Envelope>) = nullptr;
+  // Its files lead to processes and threads, which must exist when they are made.
+  bool of_processes = false;
 };
 
 // In the order in which they are asked and made.

@@ -7,6 +7,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "base/file.h"
 
 namespace ks::engine {
@@ -37,13 +39,13 @@ Result<> refuse_extras(Dumping& dumping, const OpenFile& file) {
 
 }  // namespace
 
-Result<uint32_t> OpenFileTable::add(StoppedProcess& process, int fd) {
+Result<uint32_t> OpenFileTable::add(StoppedProcess& process, int fd, FdInfo& info) {
   OpenFile file{.pid = process.pid, .fd = fd};
   std::string name = process.proc(fmt::format("fd/{}", fd));
   file.link = TRY(read_link(name));
   if (::stat(name.c_str(), &file.stat)) return fail_errno(name);
-  file.info =
-      TRY(in(fmt::format("fd {}", fd), parse_fdinfo(TRY(read_file(process.proc(fmt::format("fdinfo/{}", fd)))))));
+  info = TRY(in(fmt::format("fd {}", fd), parse_fdinfo(TRY(read_file(process.proc(fmt::format("fdinfo/{}", fd)))))));
+  file.info = info;
 
   // The kernel's order lets us find it by halving: 10,000 eventfds have one inode.
   auto& known = by_inode_[{file.stat.st_dev, file.stat.st_ino, file.flags()}];
@@ -64,45 +66,61 @@ Result<uint32_t> OpenFileTable::add(StoppedProcess& process, int fd) {
 }
 
 Result<> dump_open_files(Dumping& dumping, const OpenFileTable& table) {
+  dumping.open_files = table.files();
   std::map<const Kind*, std::vector<OpenFile>> owned;
+  std::vector<OpenFile> all;
   for (const OpenFile& file : table.files()) {
-    const Kind* owner = nullptr;
-    for (const Kind* kind : all_kinds())
-      if (kind->owns(file)) {
-        owner = kind;
-        break;
-      }
-    if (!owner) {
+    auto owner = std::ranges::find_if(all_kinds(), [&](const Kind* kind) { return kind->owns && kind->owns(file); });
+    if (owner == all_kinds().end()) {
       dumping.refuse(file.pid, file.object(), "of a kind that is not supported yet");
       continue;
     }
     TRY(refuse_extras(dumping, file));
-    owned[owner].push_back(file);
+    owned[*owner].push_back(file);
+    all.push_back(file);
   }
   for (const Kind* kind : all_kinds())
-    if (auto files = owned.find(kind); files != owned.end()) TRY(in(kind->name, kind->dump(dumping, files->second)));
+    if (!kind->owns)
+      TRY(in(kind->name, kind->dump(dumping, all)));
+    else if (auto files = owned.find(kind); files != owned.end())
+      TRY(in(kind->name, kind->dump(dumping, files->second)));
   return {};
 }
 
-Result<Fds> make_open_files(Restoring& restoring, std::string_view envelopes, int floor) {
-  std::map<std::string, std::vector<Envelope>> by_kind;
-  for (auto& envelope : TRY(open_envelopes(envelopes))) by_kind[envelope.kind].push_back(std::move(envelope));
-  Fds made;
+Result<ImageFiles> ImageFiles::open(std::string_view envelopes) {
+  ImageFiles files;
+  for (auto& envelope : TRY(open_envelopes(envelopes))) {
+    auto kind = std::ranges::find(all_kinds(), envelope.kind, [](const Kind* known) { return known->name; });
+    if (kind == all_kinds().end()) return fail("the image holds files of an unknown kind: " + envelope.kind);
+    if (envelope.version > (*kind)->version)
+      return fail(envelope.kind + ": of a newer version than this kernel-swap knows");
+    files.by_kind_[*kind].push_back(std::move(envelope));
+  }
+  return files;
+}
+
+Result<> ImageFiles::make(Restoring& restoring, int floor, bool of_processes) const {
   for (const Kind* kind : all_kinds()) {
-    auto found = by_kind.extract(std::string(kind->name));
-    if (!found) continue;
-    for (const Envelope& envelope : found.mapped())
-      if (envelope.version > kind->version)
-        return fail(envelope.kind + ": of a newer version than this kernel-swap knows");
-    Fds of_kind = TRY(in(kind->name, kind->make(restoring, found.mapped())));
-    for (auto& [id, fd] : of_kind) {
+    auto found = by_kind_.find(kind);
+    if (found == by_kind_.end() || !kind->make || kind->of_processes != of_processes) continue;
+    for (auto& [id, fd] : TRY(in(kind->name, kind->make(restoring, found->second)))) {
       int high = ::fcntl(fd.get(), F_DUPFD_CLOEXEC, floor);
       if (high < 0) return fail_errno("descriptor above " + std::to_string(floor));
-      made[id] = Fd(high);
+      restoring.open_files[id] = Fd(high);
+      if (of_processes) restoring.late_files.insert(id);
     }
   }
-  if (!by_kind.empty()) return fail("the image holds files of an unknown kind: " + by_kind.begin()->first);
-  return made;
+  return {};
 }
+
+Result<> ImageFiles::each(Restoring& restoring, Step step) const {
+  for (const Kind* kind : all_kinds())
+    if (auto found = by_kind_.find(kind); found != by_kind_.end() && kind->*step)
+      TRY(in(kind->name, (kind->*step)(restoring, found->second)));
+  return {};
+}
+
+Result<> ImageFiles::connect(Restoring& restoring) const { return each(restoring, &Kind::connect); }
+Result<> ImageFiles::release(Restoring& restoring) const { return each(restoring, &Kind::release); }
 
 }  // namespace ks::engine

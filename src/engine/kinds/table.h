@@ -14,8 +14,8 @@ namespace ks::engine {
 
 class OpenFileTable {
  public:
-  // The id of the open file behind a descriptor.
-  Result<uint32_t> add(StoppedProcess& process, int fd);
+  // The id of the open file behind a descriptor, and what its own process is told of it.
+  Result<uint32_t> add(StoppedProcess& process, int fd, FdInfo& info);
   std::span<const OpenFile> files() const { return files_; }
 
  private:
@@ -27,7 +27,21 @@ class OpenFileTable {
 
 // Each kind dumps its own; what none owns is refused.
 Result<> dump_open_files(Dumping& dumping, const OpenFileTable& table);
-// Every file of the image, by id, under descriptors of at least `floor`.
-Result<Fds> make_open_files(Restoring& restoring, std::string_view envelopes, int floor);
+
+// The files of an image on their way back.
+class ImageFiles {
+ public:
+  // An envelope of a kind or version that is not known is an error.
+  static Result<ImageFiles> open(std::string_view envelopes);
+  // Into restoring.open_files, under descriptors of at least `floor`; those that lead to processes, or all others.
+  Result<> make(Restoring& restoring, int floor, bool of_processes) const;
+  Result<> connect(Restoring& restoring) const;
+  Result<> release(Restoring& restoring) const;
+
+ private:
+  using Step = Result<> (*Kind::*)(Restoring&, std::span<const Envelope>);
+  Result<> each(Restoring& restoring, Step step) const;
+  std::map<const Kind*, std::vector<Envelope>> by_kind_;
+};
 
 }  // namespace ks::engine

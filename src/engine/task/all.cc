@@ -13,10 +13,9 @@ std::span<const TaskRoom* const> all_task_rooms() {
       &kMemory,       // first: it must be mapped before anything can point into it
       &kVdso,         // while its place is known to be free
       &kLayout,       // the executable, found among the mapped files
+      &kThreads,      // early: files can lead to them
       &kDescriptors,  // from here on the engine's own descriptors are gone from the process
-      &kDirectories,
-      &kThreads,  // share all of the above
-      &kSettings,
+      &kDirectories, &kSettings,
       &kCredentials,  // after all that needs privilege
       &kSignals,      // late: timers begin to run
       &kScheduling,   // late: until here all share the engine's CPU

@@ -24,6 +24,11 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   return {};
 }
 
+// Made after the process, which has not inherited it.
+Result<int> fetch_from_engine(Restoring& restoring, RestoredProcess& process, int source) {
+  return static_cast<int>(TRY(in("pidfd_getfd", process.leader()(SYS_pidfd_getfd, restoring.self.get(), source, 0))));
+}
+
 Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom& room) {
   auto table = TRY(process.read<image::Descriptors>(room.name, room.version));
   // The process has the engine's descriptors, which all lie above the highest number here. What is not replaced
@@ -35,8 +40,15 @@ Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom&
       TRY(in("close_range", process.leader()(SYS_close_range, next, descriptor.number() - 1, 0)));
     int source = TRY(in(label, restoring.open_file(descriptor.file())));
     if (source <= static_cast<int>(descriptor.number())) return fail(label + ": overlaps the engine's own");
-    TRY(in(label,
-           process.leader()(SYS_dup3, source, descriptor.number(), descriptor.close_on_exec() ? O_CLOEXEC : 0)));
+    bool late = restoring.late_files.contains(descriptor.file());
+    if (late) source = TRY(in(label, fetch_from_engine(restoring, process, source)));
+    if (source != static_cast<int>(descriptor.number())) {
+      TRY(in(label,
+             process.leader()(SYS_dup3, source, descriptor.number(), descriptor.close_on_exec() ? O_CLOEXEC : 0)));
+      if (late) TRY(in(label, process.leader()(SYS_close, source)));
+    } else if (!descriptor.close_on_exec()) {
+      TRY(in(label, process.leader()(SYS_fcntl, source, F_SETFD, 0)));
+    }
     next = descriptor.number() + 1;
   }
   TRY(in("close_range", process.leader()(SYS_close_range, next, ~0u, 0)));

@@ -23,7 +23,9 @@ struct TaskRoom {
   Result<> (*restore)(Restoring&, RestoredProcess&, const TaskRoom&);
 };
 
-// In the order of restoring; dumping takes it too. The last ones are restored when all processes have the others.
+// In the order of restoring; dumping takes it too. The first ones, and all but the last ones, are restored in every
+// process before the others are in any.
+inline constexpr size_t kEarlyRooms = 4;
 inline constexpr size_t kLateRooms = 2;
 std::span<const TaskRoom* const> all_task_rooms();
 

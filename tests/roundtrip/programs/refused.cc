@@ -183,7 +183,40 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        };
      }},
     {"fanotify", [] { return keeps(fanotify_init(FAN_CLASS_NOTIF, O_RDONLY)); }},
-    {"epoll", [] { return keeps(epoll_create1(0)); }},
+    {"epoll_of_a_file_gone",
+     [] {
+       int fds[2], epoll = epoll_create1(0);
+       epoll_event event{EPOLLIN, {.u64 = 9}};
+       CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, fds[1], &event) == 0);
+       // It lives on, in a message that nobody has received.
+       char control[CMSG_SPACE(sizeof(int))] = {}, byte = 'x';
+       iovec data{&byte, 1};
+       msghdr message{.msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+       int carrier[2];
+       CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, carrier) == 0);
+       auto* header = CMSG_FIRSTHDR(&message);
+       *header = {.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+       memcpy(CMSG_DATA(header), &fds[1], sizeof(int));
+       CHECK(sendmsg(carrier[0], &message, 0) == 1 && close(fds[1]) == 0);
+       return [=] {
+         epoll_event got;
+         CHECK(write(fds[0], "x", 1) == 1 && epoll_wait(epoll, &got, 1, 0) == 1 && got.data.u64 == 9);
+       };
+     }},
+    {"epoll_of_a_timer_fired",
+     [] {
+       int epoll = epoll_create1(0), fd = timerfd_create(CLOCK_MONOTONIC, 0);
+       epoll_event event{EPOLLIN | EPOLLONESHOT, {.u64 = 9}};
+       itimerspec soon{{}, {0, 1}};
+       CHECK(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0 && timerfd_settime(fd, 0, &soon, nullptr) == 0);
+       uint64_t count;
+       CHECK(epoll_wait(epoll, &event, 1, -1) == 1 && read(fd, &count, 8) == 8);
+       return [=] {
+         CHECK(timerfd_settime(fd, 0, &soon, nullptr) == 0);
+         epoll_event got;
+         CHECK(epoll_wait(epoll, &got, 1, 5) == 0);
+       };
+     }},
     {"pidfd", [] { return keeps(static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0))); }},
     {"userfaultfd", [] { return keeps(static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC))); }},
     {"userfaultfd_area",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "engine/kinds/kind.h"
+#include "engine/context/open_file.h"
 
 #include <fcntl.h>
 #include <sys/syscall.h>
@@ -15,6 +15,6 @@ Result<Fd> OpenFile::fetch() const {
   return mine;
 }
 
-int OpenFile::flags() const { return info.flags & ~(O_CLOEXEC | O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY); }
+int OpenFile::flags() const { return info.flags & ~(O_CLOEXEC | O_ASYNC | O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY); }
 
 }  // namespace ks::engine

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+
+#include "base/fd.h"
+#include "base/result.h"
+#include "engine/kernel/proc.h"
+
+namespace ks::engine {
+
+// One open file description; any number of descriptors may lead to it.
+struct OpenFile {
+  uint32_t id = 0;
+  pid_t pid = 0;     // a process that has it,
+  int fd = -1;       // and under which number
+  std::string link;  // where /proc/PID/fd/N leads
+  struct stat stat{};
+  FdInfo info;
+
+  // A duplicate of our own. It shares position and flags with the service's: change neither.
+  Result<Fd> fetch() const;
+  std::string object() const { return fmt::format("fd {} ({})", fd, link); }
+  // Flags for open(2) or F_SETFL, without those that only mattered at opening and without O_ASYNC, which
+  // is restored with the owner that it signals.
+  int flags() const;
+};
+
+}  // namespace ks::engine
