@@ -15,6 +15,7 @@
 #include "engine/kinds/table.h"
 #include "engine/target/family.h"
 #include "engine/target/settle.h"
+#include "engine/task/descent.h"
 #include "engine/task/obstacles.h"
 #include "engine/task/room.h"
 #include "engine/tree.pb.h"
@@ -73,19 +74,8 @@ Result<> dump_process(Dumping& dumping, StoppedProcess& process) {
 }
 
 Result<> dump_family(Dumping& dumping, const Clocks& clocks) {
-  std::vector<FamilyMember> members;
   image::Tree tree;
-  for (const auto& process : dumping.processes) {
-    const StatLine& stat = process.stat;
-    members.push_back({.pid = process.pid, .parent = stat.ppid, .group = stat.pgrp, .session = stat.session});
-    auto* out = tree.add_processes();
-    out->set_pid(process.pid);
-    out->set_parent(stat.ppid);
-    out->set_group(stat.pgrp);
-    out->set_session(stat.session);
-    out->set_exit_signal(stat.exit_signal);
-  }
-  if (auto plan = plan_family(members); !plan) dumping.refuse(0, "process tree", plan.error().what);
+  TRY(describe_family(dumping, tree));
   tree.set_monotonic(clocks.monotonic);
   tree.set_boottime(clocks.boottime);
   tree.set_realtime(clocks.realtime);
@@ -100,14 +90,17 @@ Result<> dump_family(Dumping& dumping, const Clocks& clocks) {
 
 DumpReport report_on(const Dumping& dumping) {
   DumpReport report{.memory_bytes = dumping.memory_bytes};
+  auto occupy = [&](pid_t pid) {
+    report.highest_pid = std::max(report.highest_pid, pid);
+    report.lowest_pid = report.lowest_pid ? std::min(report.lowest_pid, pid) : pid;
+  };
   for (const auto& process : dumping.processes) {
     report.pids.push_back(process.pid);
     report.threads += process.threads.size();
-    for (const auto& thread : process.threads) {
-      report.highest_pid = std::max(report.highest_pid, thread.tid());
-      report.lowest_pid = report.lowest_pid ? std::min(report.lowest_pid, thread.tid()) : thread.tid();
-    }
+    occupy(process.pid);
+    for (const auto& thread : process.threads) occupy(thread.tid());
   }
+  std::ranges::for_each(lost_leaders(family_of(dumping.processes)), occupy);
   return report;
 }
 
@@ -132,6 +125,7 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
   }
   TRY(check_namespaces(dumping));
   TRY(check_sharing(dumping));
+  TRY(check_children(dumping));
   OpenFileTable table;
   std::vector<StoppedProcess*> callable;
   for (auto& process : tree.processes()) {

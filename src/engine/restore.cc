@@ -23,9 +23,8 @@
 #include "engine/dump.h"
 #include "engine/kinds/table.h"
 #include "engine/memory.pb.h"
-#include "engine/target/family.h"
 #include "engine/target/process.h"
-#include "engine/task/clone.h"
+#include "engine/task/descent.h"
 #include "engine/task/room.h"
 #include "engine/task/seed.h"
 #include "engine/task/thaw.h"
@@ -135,8 +134,8 @@ class DescriptorLimit {
   rlimit before_{};
 };
 
-// While engine and restored threads take turns, one CPU for all of them is 6 to 9 times as fast as two: no interrupt
-// has to wake another. The threads get theirs back with the rest of their scheduling.
+// While engine and restored threads take turns, one CPU for all of them is 6 to 9 times as fast as two: no
+// interrupt has to wake another. The threads get theirs back with the rest of their scheduling.
 class OneCpu {
  public:
   OneCpu() {
@@ -168,44 +167,6 @@ Result<std::vector<Fd>> open_namespaces(pid_t into) {
   return fds;
 }
 
-Result<> clone_family(Nursery& nursery, Seed& seed, const LoadedImage& loaded, const Restoring& restoring) {
-  std::vector<FamilyMember> members;
-  for (const auto& process : loaded.tree.processes())
-    members.push_back(
-        {.pid = process.pid(), .parent = process.parent(), .group = process.group(), .session = process.session()});
-  nursery.processes.resize(members.size());
-  std::map<pid_t, RestoredProcess*> made;
-  for (const FamilyStep& step : TRY(plan_family(members))) {
-    const FamilyMember& member = members[step.member];
-    RestoredProcess& process = nursery.processes[step.member];
-    std::string label = fmt::format("pid {}", member.pid);
-    if (step.action == FamilyStep::Action::set_session) {
-      TRY(in(label, in("setsid", process.leader()(SYS_setsid))));
-      continue;
-    }
-    auto parent = made.find(member.parent);
-    RemoteCalls& caller = parent == made.end() ? seed.calls() : parent->second->leader();
-    const RemoteMemory& memory = parent == made.end() ? seed.memory() : *parent->second->memory;
-    SeizedThread thread =
-        TRY(in(label, remote_clone(caller, memory, restoring.parking.scratch(), 0,
-                                   loaded.tree.processes(static_cast<int>(step.member)).exit_signal(), member.pid)));
-    process.pid = member.pid;
-    process.rooms = loaded.rooms[step.member];
-    process.scratch = restoring.parking.scratch();
-    process.threads.emplace_back(std::move(thread), caller.base(), caller.instruction());
-    process.memory = TRY(in(label, RemoteMemory::open(member.pid)));
-    made[member.pid] = &process;
-  }
-  // Leaders found their groups before others join them.
-  for (bool leaders : {true, false})
-    for (const FamilyMember& member : members) {
-      if ((member.group == member.pid) != leaders || member.session == member.pid) continue;
-      TRY(in(fmt::format("pid {}", member.pid),
-             in("setpgid", made[member.pid]->leader()(SYS_setpgid, 0, member.group))));
-    }
-  return {};
-}
-
 Result<> furnish(Restoring& restoring, RestoredProcess& process, std::span<const TaskRoom* const> rooms) {
   for (const TaskRoom* room : rooms)
     TRY(in(fmt::format("pid {}", process.pid), in(room->name, room->restore(restoring, process, *room))));
@@ -235,7 +196,7 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   restoring.self = TRY(open_self(floor));
   restoring.parking = TRY(find_parking(loaded));
 
-  std::set<pid_t> taken;
+  std::set<pid_t> taken = pids_of(loaded.tree);
   for (const auto& rooms : loaded.rooms)
     for (pid_t tid : TRY(thread_ids(rooms))) taken.insert(tid);
   auto namespaces = TRY(open_namespaces(options.into));
@@ -245,8 +206,9 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   Nursery nursery;
   {
     Seed seed = TRY(Seed::plant(restoring, namespaces, TRY(continuing_offsets(before)), taken));
-    TRY(clone_family(nursery, seed, loaded, restoring));
+    TRY(clone_family(nursery.processes, loaded.tree, seed, restoring.parking, taken));
   }
+  for (size_t i = 0; i < nursery.processes.size(); ++i) nursery.processes[i].rooms = std::move(loaded.rooms[i]);
   for (auto& process : nursery.processes) restoring.processes[process.pid] = &process;
   // Files can lead to threads; and the last rooms start timers and spread threads over CPUs, so they wait until all
   // memory is filled.

@@ -81,6 +81,19 @@ std::string link_of(const std::string& path) {
   return target ? *target : "unreadable: " + target.error().what;
 }
 
+char parsed_state(const std::string& stat) {
+  auto parsed = engine::parse_stat(stat);
+  return parsed ? parsed->state : '?';
+}
+
+std::string lines_of(std::string_view text, std::initializer_list<std::string_view> names) {
+  std::string lines;
+  for (auto line : split(text, '\n'))
+    if (std::ranges::any_of(names, [&](auto name) { return line.starts_with(name); }))
+      lines += std::string(line) + "\n";
+  return lines;
+}
+
 std::vector<std::string> names_in(const std::string& directory) {
   auto names = list_directory(directory);
   return names ? *names : std::vector<std::string>{};
@@ -122,6 +135,10 @@ Portrait portray_once(pid_t root) {
   for (pid_t pid : pids) {
     std::string process = fmt::format("/proc/{}/", pid), name = fmt::format("{}/", pid);
     portrait[name + "stat"] = stable_stat(text_of(process + "stat"), root);
+    if (parsed_state(text_of(process + "stat")) == 'Z') {
+      portrait[name + "ids"] = lines_of(text_of(process + "status"), {"Uid:", "Gid:"});
+      continue;
+    }
     portrait[name + "smaps"] = stable_areas(text_of(process + "smaps"));
     for (const char* file : {"cmdline", "environ", "auxv", "limits", "oom_score_adj", "personality",
                              "coredump_filter", "loginuid", "cgroup"})

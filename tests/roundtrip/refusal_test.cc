@@ -40,8 +40,6 @@ const std::vector<Refusal> kRefusals = {
     {"ipc_namespace", {"ipc namespace"}},
     {"kernel_log", {"fd", "/dev/kmsg"}},
     {"lease", {"fd", "/leased", "lease"}},
-    {"lost_group", {"process group", "leader"}},
-    {"lost_session", {"session"}},
     {"mapped_deleted_file", {"area", "/deleted"}},
     {"mapped_file_in_memory", {"area", "/dev/shm/", "tmpfs"}},
     {"mapped_memfd", {"area", "memfd"}},
@@ -52,6 +50,7 @@ const std::vector<Refusal> kRefusals = {
     {"network_namespace", {"net namespace"}},
     {"no_main_stack", {"stack"}},
     {"owned_descriptor", {"fd", "F_SETOWN"}},
+    {"parent_death_of_a_thread", {"parent-death signal", "thread"}},
     {"packet_pipe", {"fd", "pipe", "packet"}},
     {"packet_socket", {"fd", "socket"}},
     {"perf_event", {"fd", "perf_event"}},
@@ -86,7 +85,7 @@ const std::vector<Refusal> kRefusals = {
     {"userfaultfd", {"fd", "userfaultfd"}},
     {"userfaultfd_area", {"area", "userfaultfd"}},
     {"uts_namespace", {"uts namespace"}},
-    {"zombie", {"zombie"}},
+    {"zombie_with_core", {"zombie", "core"}},
 };
 
 class Refused : public testing::TestWithParam<Refusal> {};

@@ -50,7 +50,11 @@ const std::vector<Program> kPrograms = {
     {"interval_timers"},
     {"many"},
     {"names", {"argument"}},
+    {"orphans", {"deep", "100"}, false},
+    {"orphans", {"orphans"}},
+    {"orphans", {"wide", "200"}, false},
     {"parent_death"},
+    {"parent_death", {"user"}},
     {"pending"},
     {"pipes"},
     {"private_file"},
@@ -74,6 +78,7 @@ const std::vector<Program> kPrograms = {
     {"vfork", {}, false},
     {"waits"},
     {"worker.py", {}, false},
+    {"zombies"},
 };
 
 class RoundTrip : public testing::TestWithParam<Program> {

@@ -61,6 +61,7 @@ struct Dumping {
   MappedFiles mapped_files;
   SharedMemory shared_memory;
   std::map<pid_t, std::vector<DumpedDescriptor>> descriptors;  // by number
+  std::map<pid_t, pid_t> forked_by;  // of processes that a thread other than the leader has forked
   std::vector<DumpedLock> locks;
   std::span<const OpenFile> open_files;  // by id
   std::string file_envelopes;            // of the open files, all rooms

@@ -28,7 +28,7 @@ struct StoppedThread {
 
 struct StoppedProcess {
   pid_t pid = 0;
-  bool zombie = false;
+  bool zombie = false;                 // the leader has ended; with threads left, it alone
   std::vector<StoppedThread> threads;  // the leader first
   StatLine stat;
   Status status;

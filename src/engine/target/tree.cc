@@ -9,8 +9,9 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
-#include <set>
 #include <thread>
+#include <unordered_map>
+#include <unordered_set>
 
 #include "base/file.h"
 #include "base/text.h"
@@ -52,17 +53,31 @@ Result<std::vector<pid_t>> list_cgroup(const std::string& directory) {
   return pids;
 }
 
+Result<std::vector<pid_t>> list_children(pid_t pid) {
+  std::vector<pid_t> children;
+  auto tids = list_directory(proc_path(pid, "task"));
+  if (!tids) return children;  // it has ended
+  for (const auto& tid : *tids)
+    if (auto text = read_file(proc_path(pid, "task/" + tid + "/children"))) TRY(add_pids(*text, children));
+  return children;
+}
+
 Result<std::vector<pid_t>> list_tree(pid_t root) {
   std::vector<pid_t> pids{root};
-  for (size_t at = 0; at < pids.size(); ++at) {
-    auto tids = list_directory(proc_path(pids[at], "task"));
-    if (!tids) {
-      if (at == 0) return fail(fmt::format("pid {}: no such process", root), ESRCH);
-      continue;
-    }
-    for (const auto& tid : *tids)
-      if (auto children = read_file(proc_path(pids[at], "task/" + tid + "/children"))) TRY(add_pids(*children, pids));
-  }
+  if (::access(proc_path(root, "task").c_str(), F_OK))
+    return fail(fmt::format("pid {}: no such process", root), ESRCH);
+  for (size_t at = 0; at < pids.size(); ++at)
+    for (pid_t child : TRY(list_children(pids[at]))) pids.push_back(child);
+  return pids;
+}
+
+// A zombie belongs to no group any more (Documentation/admin-guide/cgroup-v2.rst), but to its parent.
+Result<std::vector<pid_t>> list_cgroup_with_zombies(const std::string& directory) {
+  auto pids = TRY(list_cgroup(directory));
+  std::unordered_set<pid_t> known(pids.begin(), pids.end());
+  for (size_t at = 0, living = pids.size(); at < living; ++at)
+    for (pid_t child : TRY(list_children(pids[at])))
+      if (!known.contains(child) && TRY(has_ended(child))) pids.push_back(child);
   return pids;
 }
 
@@ -110,8 +125,8 @@ Result<bool> await_stop(StoppedThread& thread, Clock::time_point limit) {
   }
 }
 
-// Lets all go. A thread that has been told to stop and has not can be let go only once it has, for which it may
-// need the others.
+// Lets all go. A thread that has been told to stop and has not can be let go only once it has, for which it
+// may need the others.
 void release(std::vector<StoppedProcess>& processes) {
   std::vector<SeizedThread> late;
   for (auto& process : processes)
@@ -143,41 +158,65 @@ Result<SeizedThread> reconsider(pid_t pid, pid_t tid, Error error) {
   return std::unexpected(std::move(error));
 }
 
-// Seizes what is not seized yet; true if there was anything.
-Result<bool> seize_more(const std::vector<pid_t>& pids, std::vector<StoppedProcess>& processes,
-                        Clock::time_point limit) {
-  std::vector<std::pair<size_t, size_t>> fresh;
-  bool found = false;
-  for (pid_t pid : pids) {
-    if (pid == ::getpid()) return refuse("the target contains kernel-swap itself");
-    auto known = std::ranges::find(processes, pid, &StoppedProcess::pid);
-    if (known == processes.end()) {
-      known = processes.insert(processes.end(), StoppedProcess{.pid = pid});
-      found = true;
-    }
-    for (pid_t tid : TRY(list_threads(pid))) {
-      if (known->zombie || std::ranges::find(known->threads, tid, &StoppedThread::tid) != known->threads.end())
-        continue;
-      auto thread = SeizedThread::seize(tid);
-      if (!thread && !TRY(has_ended(tid)))
-        thread = TRY(in(fmt::format("pid {}: thread {}", pid, tid), reconsider(pid, tid, std::move(thread).error())));
-      if (!thread) {
-        if (tid == pid && !known->zombie) known->zombie = found = true;
-        continue;
+// What is in our hands so far.
+class Seizure {
+ public:
+  explicit Seizure(std::vector<StoppedProcess>& processes) : processes_(processes) {}
+
+  // Seizes what is not seized yet; true if there was anything.
+  Result<bool> seize_more(const std::vector<pid_t>& pids, Clock::time_point limit) {
+    std::vector<std::pair<size_t, size_t>> fresh;
+    bool found = false;
+    for (pid_t pid : pids) {
+      if (pid == ::getpid()) return refuse("the target contains kernel-swap itself");
+      auto [known, is_new] = processes_by_pid_.try_emplace(pid, processes_.size());
+      if (is_new) processes_.push_back(StoppedProcess{.pid = pid});
+      found |= is_new;
+      StoppedProcess& process = processes_[known->second];
+      for (pid_t tid : TRY(list_threads(pid))) {
+        if (tids_.contains(tid) || (tid == pid && process.zombie)) continue;
+        auto thread = SeizedThread::seize(tid);
+        if (!thread && !TRY(has_ended(tid)))
+          thread =
+              TRY(in(fmt::format("pid {}: thread {}", pid, tid), reconsider(pid, tid, std::move(thread).error())));
+        if (!thread) {
+          if (tid == pid) process.zombie = found = true;
+          continue;
+        }
+        TRY(thread->interrupt());
+        tids_.insert(tid);
+        process.threads.push_back({.hold = *std::move(thread)});
+        fresh.emplace_back(known->second, process.threads.size() - 1);
+        found = true;
       }
-      TRY(thread->interrupt());
-      known->threads.push_back({.hold = *std::move(thread)});
-      fresh.emplace_back(known - processes.begin(), known->threads.size() - 1);
-      found = true;
     }
+    for (auto [process, index] : fresh) {
+      StoppedThread& thread = processes_[process].threads[index];
+      pid_t tid = thread.tid();
+      if (!TRY(in(fmt::format("pid {}: thread {}", processes_[process].pid, tid), await_stop(thread, limit))))
+        tids_.erase(tid);
+    }
+    for (auto& process : processes_) std::erase_if(process.threads, [](auto& thread) { return thread.tid() == 0; });
+    return found;
   }
-  for (auto [process, index] : fresh) {
-    StoppedThread& thread = processes[process].threads[index];
-    pid_t tid = thread.tid();
-    TRY(in(fmt::format("pid {}: thread {}", processes[process].pid, tid), await_stop(thread, limit)));
-  }
-  for (auto& process : processes) std::erase_if(process.threads, [](auto& thread) { return thread.tid() == 0; });
-  return found;
+
+ private:
+  std::vector<StoppedProcess>& processes_;
+  std::unordered_map<pid_t, size_t> processes_by_pid_;
+  std::unordered_set<pid_t> tids_;
+};
+
+// Zombies that have been waited for meanwhile, or that somebody else is to wait for.
+void forget_reaped(std::vector<StoppedProcess>& processes) {
+  std::unordered_set<pid_t> living;
+  for (const auto& process : processes)
+    if (!process.threads.empty()) living.insert(process.pid);
+  std::erase_if(processes, [&](const StoppedProcess& process) {
+    if (!process.threads.empty()) return false;
+    auto text = read_file(process.proc("stat"));
+    auto stat = text ? parse_stat(*text) : Result<StatLine>(fail("gone"));
+    return !stat || stat->state != 'Z' || !living.contains(stat->ppid);
+  });
 }
 
 Result<> read_outside(StoppedProcess& process) {
@@ -196,20 +235,17 @@ Result<> read_outside(StoppedProcess& process) {
 }
 
 Result<> put_parents_first(std::vector<StoppedProcess>& processes) {
+  std::unordered_set<pid_t> all;
+  for (const auto& process : processes) all.insert(process.pid);
+  std::unordered_map<pid_t, std::vector<size_t>> children;  // those of 0 have their parent elsewhere
+  for (size_t i = 0; i < processes.size(); ++i)
+    children[all.contains(processes[i].stat.ppid) ? processes[i].stat.ppid : 0].push_back(i);
+  std::vector<size_t> order = children[0];
+  for (size_t at = 0; at < order.size(); ++at)
+    for (size_t child : children[processes[order[at]].pid]) order.push_back(child);
+  if (order.size() != processes.size()) return fail("the process tree has a cycle");
   std::vector<StoppedProcess> ordered;
-  std::set<pid_t> placed, all;
-  for (auto& process : processes) all.insert(process.pid);
-  while (ordered.size() < processes.size()) {
-    size_t before = ordered.size();
-    for (auto& process : processes)
-      if (!placed.contains(process.pid) && (!all.contains(process.stat.ppid) || placed.contains(process.stat.ppid))) {
-        placed.insert(process.pid);
-        ordered.push_back(std::move(process));
-        process.pid = 0;
-        placed.insert(0);
-      }
-    if (ordered.size() == before) return fail("the process tree has a cycle");
-  }
+  for (size_t index : order) ordered.push_back(std::move(processes[index]));
   processes = std::move(ordered);
   return {};
 }
@@ -222,10 +258,11 @@ Result<FrozenTree> FrozenTree::freeze(const std::string& cgroup, pid_t root) {
     FrozenTree tree;
     auto stopped = [&]() -> Result<> {
       // A thread that is not stopped yet may start others, so we look again until nothing is new.
-      while (TRY(seize_more(TRY(cgroup.empty() ? list_tree(root) : list_cgroup(cgroup)), tree.processes_,
-                            Clock::now() + kStopLimit))) {
+      Seizure seizure(tree.processes_);
+      while (TRY(seizure.seize_more(TRY(cgroup.empty() ? list_tree(root) : list_cgroup_with_zombies(cgroup)),
+                                    Clock::now() + kStopLimit))) {
       }
-      std::erase_if(tree.processes_, [](auto& process) { return process.threads.empty() && !process.zombie; });
+      forget_reaped(tree.processes_);
       return {};
     }();
     if (!stopped) {
@@ -258,8 +295,8 @@ Result<> FrozenTree::kill() {
       process.threads.pop_back();
     }
   }
-  // A PID is free once its parent, or init, has reaped the process. A parent that never does keeps a zombie, as
-  // with any death; nothing is won by waiting for that one.
+  // A PID is free once its parent, or init, has reaped the process. A parent that never does keeps a zombie,
+  // as with any death; nothing is won by waiting for that one.
   auto now = Clock::now();
   for (auto& process : processes_)
     while (::access(process.proc("stat").c_str(), F_OK) == 0) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// User, groups, capabilities, securebits, no_new_privs: the kernel keeps them per thread, so we do too.
+// User, groups, capabilities, securebits, no_new_privs: the kernel keeps them per thread, so we do too. With
+// them, what a change of user resets: dumpable, and the signal for the parent's death.
 #include <linux/capability.h>
 #include <linux/securebits.h>
 #include <sys/prctl.h>
@@ -16,7 +17,7 @@ namespace {
 
 constexpr int kSuidDumpable = 2;  // set by the kernel alone
 
-Result<> dump(Dumping&, DumpedProcess& process, const TaskRoom& room) {
+Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   StoppedProcess& stopped = process.stopped;
   image::Credentials out;
   for (StoppedThread& thread : stopped.threads) {
@@ -33,6 +34,13 @@ Result<> dump(Dumping&, DumpedProcess& process, const TaskRoom& room) {
     written->set_ambient(status.cap_ambient);
     written->set_no_new_privileges(status.no_new_privs);
     RemoteCalls& calls = *TRY(process.foothold.on(thread));
+    TRY(in("PR_GET_PDEATHSIG", calls(SYS_prctl, PR_GET_PDEATHSIG, process.foothold.scratch())));
+    written->set_parent_death_signal(TRY(stopped.memory->read<int>(process.foothold.scratch())));
+    if (auto forker = dumping.forked_by.find(stopped.pid);
+        written->parent_death_signal() && forker != dumping.forked_by.end())
+      dumping.refuse(
+          stopped.pid, "parent-death signal",
+          fmt::format("waits for the end of thread {} of its parent, which is not supported yet", forker->second));
     written->set_securebits(static_cast<uint32_t>(TRY(in("PR_GET_SECUREBITS", calls(SYS_prctl, PR_GET_SECUREBITS)))));
   }
   RemoteCalls& calls = *TRY(process.leader());
@@ -117,6 +125,8 @@ Result<> restore(Restoring&, RestoredProcess& process, const TaskRoom& room) {
     RestoredThread& thread = process.threads[static_cast<size_t>(i)];
     if (thread.tid() != credentials.threads(i).tid()) return fail("credentials: of another thread");
     TRY(in(fmt::format("thread {}", thread.tid()), Setter(process, thread, credentials.threads(i)).set()));
+    if (int signal = credentials.threads(i).parent_death_signal())
+      TRY(in("PR_SET_PDEATHSIG", thread.calls(SYS_prctl, PR_SET_PDEATHSIG, signal)));
   }
   // A change of user clears it; what the kernel made of it then can only be had the same way.
   int now = static_cast<int>(TRY(process.leader()(SYS_prctl, PR_GET_DUMPABLE)));

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include "base/file.h"
 #include "base/text.h"
@@ -79,9 +80,8 @@ Result<std::string> namespace_of(pid_t pid, const char* name) {
 Result<bool> check_process(Dumping& dumping, StoppedProcess& process) {
   auto refuse = [&](const char* object, std::string text) { dumping.refuse(process.pid, object, std::move(text)); };
   if (process.zombie) {
-    bool alone = TRY(list_directory(process.proc("task"))).size() <= 1;
-    refuse("process", alone ? "is a zombie, which is not supported yet"
-                            : "its main thread has ended while others run on, which no restore can repeat");
+    if (!process.threads.empty())
+      refuse("process", "its main thread has ended while others run on, which no restore can repeat");
     return false;
   }
   if (process.stat.tty_nr) refuse("terminal", "has a controlling terminal, which is not supported yet");
@@ -111,6 +111,25 @@ Result<> check_sharing(Dumping& dumping) {
         dumping.refuse(pids[i], "process",
                        fmt::format("shares {} with pid {}, which is not supported yet", what, pids[i - 1]));
   }
+  return {};
+}
+
+Result<> check_children(Dumping& dumping) {
+  std::set<pid_t> inside;
+  for (const auto& process : dumping.processes) inside.insert(process.pid);
+  for (const auto& process : dumping.processes)
+    for (const StoppedThread& thread : process.threads) {
+      // Without CONFIG_PROC_CHILDREN nobody tells, nor did the freezer find them.
+      auto text = TRY(read_file(process.proc(fmt::format("task/{}/children", thread.tid()))));
+      for (auto word : split_words(text)) {
+        auto child = parse_number<pid_t>(word);
+        if (!child) return fail("not a process list: " + text);
+        if (!inside.contains(*child))
+          dumping.refuse(process.pid, fmt::format("child {}", *child), "is in another control group");
+        else if (thread.tid() != process.pid)
+          dumping.forked_by[*child] = thread.tid();
+      }
+    }
   return {};
 }
 

@@ -11,6 +11,8 @@ namespace ks::engine {
 Result<bool> check_process(Dumping& dumping, StoppedProcess& process);
 // What processes share with each other that only threads should.
 Result<> check_sharing(Dumping& dumping);
+// Children that are left out. Fills in `dumping.forked_by`.
+Result<> check_children(Dumping& dumping);
 // Namespaces that nobody would make again.
 Result<> check_namespaces(Dumping& dumping);
 

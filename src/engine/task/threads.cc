@@ -75,8 +75,6 @@ Result<> dump_thread(DumpedProcess& process, StoppedThread& thread, image::Threa
   out.set_alternate_bytes(stack.ss_size);
   TRY(in("PR_GET_TID_ADDRESS", calls(SYS_prctl, kGetTidAddress, scratch)));
   out.set_clear_child_tid(TRY(stopped.memory->read<uint64_t>(scratch)));
-  TRY(in("PR_GET_PDEATHSIG", calls(SYS_prctl, PR_GET_PDEATHSIG, scratch)));
-  out.set_parent_death_signal(TRY(stopped.memory->read<int>(scratch)));
   for (const siginfo_t& info : TRY(thread.hold.peek_signals(false))) out.add_pending(encode_signal(info));
   return {};
 }
@@ -114,8 +112,6 @@ Result<> restore_thread(RestoredProcess& process, RestoredThread& thread, const 
   if (from.rseq()) TRY(in("rseq", calls(SYS_rseq, from.rseq(), from.rseq_bytes(), 0, from.rseq_signature())));
   TRY(process.memory->write(process.scratch, std::as_bytes(std::span(from.comm().c_str(), from.comm().size() + 1))));
   TRY(in("PR_SET_NAME", calls(SYS_prctl, PR_SET_NAME, process.scratch)));
-  if (from.parent_death_signal())
-    TRY(in("PR_SET_PDEATHSIG", calls(SYS_prctl, PR_SET_PDEATHSIG, from.parent_death_signal())));
   TRY(queue_signals(process, thread, from.pending(), false));
 
   auto xstate = fit_xstate(std::as_bytes(std::span(from.xstate())), TRY(thread.hold.xstate()));

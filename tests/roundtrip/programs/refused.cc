@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// One thing that a dump has to refuse, by argument. Prints the PID of the process to dump, and finds its thing as
-// good as before in the end.
+// One thing that a dump has to refuse, by argument. Prints the PID of the process to dump, and finds its
+// thing as good as before in the end.
 #include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <linux/audit.h>
@@ -21,6 +21,7 @@
 #include <sys/ipc.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/shm.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -421,12 +422,39 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
          ends_well(child)();
        };
      }},
-    {"zombie",
+    {"zombie_with_core",
      [] {
-       pid_t child = fork_child([] {});
+       rlimit any{RLIM_INFINITY, RLIM_INFINITY};
+       pid_t child = fork_child([&] {
+         setrlimit(RLIMIT_CORE, &any);
+         abort();
+       });
        siginfo_t info;
        CHECK(waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOWAIT) == 0);
-       return ends_well(child);
+       if (info.si_code != CLD_DUMPED) skip("no core dumps");
+       return [=] {
+         int status;
+         CHECK(waitpid(child, &status, 0) == child && WCOREDUMP(status));
+       };
+     }},
+    {"parent_death_of_a_thread",
+     [] {
+       static volatile pid_t child = 0;
+       static volatile bool finish = false;
+       auto* thread = new std::thread([] {
+         child = fork_child([] {
+           CHECK(prctl(PR_SET_PDEATHSIG, SIGUSR1) == 0);
+           wait_until_told();
+         });
+         while (!finish) usleep(1000);
+       });
+       while (!child) usleep(1000);
+       usleep(10'000);
+       return [=] {
+         ends_well(child)();
+         finish = true;
+         thread->join();
+       };
      }},
     {"dead_main_thread",
      [] {
@@ -516,31 +544,6 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        target = fork_child(wait_until_told);
        CHECK(ptrace(PTRACE_SEIZE, target, 0, 0) == 0);
        return ends_well(target);
-     }},
-    {"lost_session",
-     [] {
-       CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
-       auto* member = reinterpret_cast<pid_t*>(map_memory(kPage, MAP_SHARED));
-       pid_t leader = fork_child([=] {
-         CHECK(setsid() > 0);
-         *member = fork_child(wait_until_told);
-       });
-       ends_well(leader)();
-       return ends_well(*member);
-     }},
-    {"lost_group",
-     [] {
-       int fds[2];
-       CHECK(pipe(fds) == 0);
-       pid_t leader = fork_child([=] {
-         char byte;
-         CHECK(setpgid(0, 0) == 0 && read(fds[0], &byte, 1) == 1);
-       });
-       CHECK(setpgid(leader, leader) == 0);
-       pid_t member = fork_child(wait_until_told);
-       CHECK(setpgid(member, leader) == 0 && write(fds[1], "x", 1) == 1);
-       ends_well(leader)();
-       return ends_well(member);
      }},
     {"shared_memory_of_processes", [] { return shares(CLONE_VM); }},
     {"shared_descriptors", [] { return shares(CLONE_FILES); }},

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/task/descent.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "engine/task/clone.h"
+
+namespace ks::engine {
+
+namespace {
+
+constexpr int kDumpedCore = 0x80;  // of a status, as WCOREDUMP has it
+
+void describe(const StoppedProcess& process, image::Tree::Process& out) {
+  out.set_pid(process.pid);
+  out.set_parent(process.stat.ppid);
+  out.set_group(process.stat.pgrp);
+  out.set_session(process.stat.session);
+  out.set_exit_signal(process.stat.exit_signal);
+}
+
+void describe_zombie(Dumping& dumping, const StoppedProcess& process, image::Tree::Zombie& out) {
+  describe(process, *out.mutable_process());
+  out.set_exit_code(process.stat.exit_code);
+  out.set_comm(process.stat.comm);
+  for (size_t i = 0; i < 3; ++i) {
+    out.add_uids(process.status.uids[i]);
+    out.add_gids(process.status.gids[i]);
+  }
+  if (process.stat.exit_code & kDumpedCore)
+    dumping.refuse(process.pid, "zombie",
+                   "has left a core dump, which its parent has not heard of yet; that is not supported");
+}
+
+// A session or group keeps the PID of its leader from being given to another, so as long as somebody else
+// belongs to it, nobody can open it again.
+Result<> check_lost_leaders(Dumping& dumping, const std::vector<pid_t>& lost) {
+  if (lost.empty()) return {};
+  std::set<pid_t> inside;
+  for (const auto& process : dumping.processes) inside.insert(process.pid);
+  for (const auto& name : TRY(list_directory("/proc"))) {
+    auto pid = parse_number<pid_t>(name);
+    if (!pid || inside.contains(*pid)) continue;
+    auto text = read_file(proc_path(*pid, "stat"));
+    if (!text) continue;  // ended meanwhile
+    auto stat = TRY(parse_stat(*text));
+    for (auto [leader, what] : {std::pair(stat.session, "session"), std::pair(stat.pgrp, "process group")})
+      if (std::ranges::binary_search(lost, leader))
+        dumping.refuse(0, fmt::format("{} {}", what, leader), fmt::format("is shared with pid {}", *pid));
+  }
+  return {};
+}
+
+// A process that is there only to end, now or when all others are made.
+class Passing {
+ public:
+  Passing(SeizedThread thread, const RemoteCalls& parent, RemoteMemory memory)
+      : thread_(std::move(thread), parent.base(), parent.instruction()), memory_(std::move(memory)) {}
+  Passing(const Passing&) = delete;
+  ~Passing() {
+    if (thread_.tid()) (void)end_by(SIGKILL);
+  }
+
+  RemoteCalls& calls() { return thread_.calls; }
+  const RemoteMemory& memory() const { return memory_; }
+
+  Result<> exit(int status) {
+    SeizedThread& hold = thread_.hold;
+    TRY(hold.set_registers(
+        at_syscall(calls().base(), calls().instruction(), SYS_exit_group, {static_cast<uint64_t>(status)})));
+    TRY(hold.resume());
+    return await_end(0);
+  }
+  Result<> end_by(int signal) {
+    SeizedThread& hold = thread_.hold;
+    if (signal != SIGKILL) {
+      TRY(in("PR_SET_DUMPABLE", calls()(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0)));  // no core
+      TRY(hold.set_signal_mask(0));
+    }
+    if (::kill(hold.tid(), signal)) return fail_errno("kill");
+    if (signal != SIGKILL) TRY(hold.resume());
+    return await_end(signal);
+  }
+
+ private:
+  // The tracer hears of it first, then the parent may wait for it.
+  Result<> await_end(int signal) {
+    SeizedThread& hold = thread_.hold;
+    for (;;) {
+      int reported = 0;
+      auto stop = TRY(hold.wait(&reported));
+      if (stop == SeizedThread::Stop::gone) return {};
+      TRY(hold.resume(stop == SeizedThread::Stop::signal && reported == signal ? signal : 0));
+    }
+  }
+
+  RestoredThread thread_;
+  RemoteMemory memory_;
+};
+
+class Descent {
+ public:
+  Descent(std::deque<RestoredProcess>& processes, const image::Tree& tree, Seed& seed, const Parking& parking,
+          const std::set<pid_t>& taken)
+      : processes_(processes), tree_(tree), seed_(seed), parking_(parking), taken_(taken) {
+    for (int i = 0; i < tree.processes_size(); ++i) add(tree.processes(i), static_cast<size_t>(i));
+    for (const auto& zombie : tree.zombies()) add(zombie.process(), kNone);
+  }
+
+  Result<> carry_out() {
+    processes_.resize(static_cast<size_t>(tree_.processes_size()));
+    for (const FamilyStep& step : TRY(plan_family(members_))) TRY(in(label(step.who), step_by(step)));
+    for (const auto& zombie : tree_.zombies()) TRY(in(label(zombie.process().pid()), end_zombie(zombie)));
+    return forget_their_ends();
+  }
+
+ private:
+  static constexpr size_t kNone = static_cast<size_t>(-1);
+  struct Member {
+    size_t index = kNone;  // of a living one
+    int exit_signal = 0;
+  };
+
+  void add(const image::Tree::Process& process, size_t index) {
+    members_.push_back(
+        {.pid = process.pid(), .parent = process.parent(), .group = process.group(), .session = process.session()});
+    by_pid_[process.pid()] = {.index = index, .exit_signal = process.exit_signal()};
+  }
+
+  static std::string label(pid_t who) { return who > 0 ? fmt::format("pid {}", who) : "a process in passing"; }
+
+  Result<RemoteCalls*> calls_of(pid_t who) {
+    if (who == 0) return &seed_.calls();
+    if (auto passing = passing_.find(who); passing != passing_.end()) return &passing->second->calls();
+    auto member = by_pid_.find(who);
+    if (member == by_pid_.end() || member->second.index == kNone || processes_[member->second.index].threads.empty())
+      return fail(fmt::format("pid {} is not there", who));
+    return &processes_[member->second.index].leader();
+  }
+  const RemoteMemory& memory_of(pid_t who) {
+    if (who == 0) return seed_.memory();
+    if (auto passing = passing_.find(who); passing != passing_.end()) return passing->second->memory();
+    return *processes_[by_pid_.at(who).index].memory;
+  }
+
+  Result<> step_by(const FamilyStep& step) {
+    switch (step.action) {
+      case FamilyStep::Action::clone:
+        return clone(step.who, step.other);
+      case FamilyStep::Action::set_session:
+        TRY(in("setsid", (*TRY(calls_of(step.who)))(SYS_setsid)));
+        return {};
+      case FamilyStep::Action::set_group: {
+        auto real = passing_pids_.find(step.other);
+        pid_t group = real == passing_pids_.end() ? step.other : real->second;
+        TRY(in("setpgid", (*TRY(calls_of(step.who)))(SYS_setpgid, 0, group)));
+        return {};
+      }
+      case FamilyStep::Action::end:
+        return end(step.who, step.other);
+    }
+    return fail("unknown step");
+  }
+
+  Result<> clone(pid_t who, pid_t by) {
+    RemoteCalls& caller = *TRY(calls_of(by));
+    auto member = by_pid_.find(who);
+    bool passes = member == by_pid_.end();
+    pid_t pid = who;
+    auto thread = who > 0 ? remote_clone(caller, memory_of(by), parking_.scratch(), 0,
+                                         passes ? 0 : member->second.exit_signal, pid)
+                          : clone_anywhere(caller, memory_of(by), pid);
+    if (!thread) return std::unexpected(std::move(thread).error());
+    RemoteMemory memory = TRY(RemoteMemory::open(pid));
+    if (passes || member->second.index == kNone) {
+      passing_[who] = std::make_unique<Passing>(*std::move(thread), caller, std::move(memory));
+      passing_pids_[who] = pid;
+      makers_[who] = by;
+      return {};
+    }
+    RestoredProcess& process = processes_[member->second.index];
+    process.pid = pid;
+    process.scratch = parking_.scratch();
+    process.threads.emplace_back(*std::move(thread), caller.base(), caller.instruction());
+    process.memory = std::move(memory);
+    return {};
+  }
+
+  // Under a PID that nobody needs, from the top, where nobody counts.
+  Result<SeizedThread> clone_anywhere(RemoteCalls& caller, const RemoteMemory& memory, pid_t& pid) {
+    auto limit = parse_number<pid_t>(trim(TRY(read_file("/proc/sys/kernel/pid_max"))));
+    if (!limit) return fail("pid_max: not a number");
+    for (pid = *limit - 1; pid > *limit / 2; --pid) {
+      if (taken_.contains(pid)) continue;
+      auto thread = remote_clone(caller, memory, parking_.scratch(), 0, 0, pid);
+      if (thread || thread.error().code != EEXIST) return thread;
+    }
+    return fail("no PID is free");
+  }
+
+  Result<> end(pid_t who, pid_t heir) {
+    auto passing = passing_.extract(who);
+    if (passing.empty()) return fail("is not there");
+    if (heir)
+      TRY(in("PR_SET_CHILD_SUBREAPER", (*TRY(calls_of(heir)))(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)));
+    TRY(passing.mapped()->end_by(SIGKILL));
+    // It has no exit signal: only this finds it.
+    auto waited =
+        TRY(in("wait4", (*TRY(calls_of(makers_[who])))(SYS_wait4, passing_pids_[who], 0, WNOHANG | __WALL, 0)));
+    if (waited != static_cast<uint64_t>(passing_pids_[who])) return fail("does not end");
+    passing_pids_.erase(who);
+    if (heir)
+      TRY(in("PR_SET_CHILD_SUBREAPER", (*TRY(calls_of(heir)))(SYS_prctl, PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)));
+    return {};
+  }
+
+  Result<> end_zombie(const image::Tree::Zombie& zombie) {
+    auto passing = passing_.extract(zombie.process().pid());
+    if (passing.empty()) return fail("is not there");
+    if (zombie.uids_size() != 3 || zombie.gids_size() != 3) return fail("not three ids");
+    RemoteCalls& calls = passing.mapped()->calls();
+    const RemoteMemory& memory = passing.mapped()->memory();
+    TRY(memory.write(parking_.scratch(), std::as_bytes(std::span(zombie.comm().c_str(), zombie.comm().size() + 1))));
+    TRY(in("PR_SET_NAME", calls(SYS_prctl, PR_SET_NAME, parking_.scratch())));
+    TRY(in("setresgid", calls(SYS_setresgid, zombie.gids(0), zombie.gids(1), zombie.gids(2))));
+    TRY(in("setresuid", calls(SYS_setresuid, zombie.uids(0), zombie.uids(1), zombie.uids(2))));
+    int status = zombie.exit_code();
+    TRY(WIFSIGNALED(status) ? passing.mapped()->end_by(WTERMSIG(status))
+                            : passing.mapped()->exit(WEXITSTATUS(status)));
+    auto stat = TRY(parse_stat(TRY(read_file(proc_path(zombie.process().pid(), "stat")))));
+    if (stat.state != 'Z' || stat.exit_code != status)
+      return fail(fmt::format("has ended with {:#x} instead of {:#x}", stat.exit_code, status));
+    return {};
+  }
+
+  // Their parents have heard of them before: what has just been queued is discarded by ignoring it for a
+  // moment (sigaction(2)). What was still queued comes back with the other pending signals.
+  Result<> forget_their_ends() {
+    constexpr uint64_t kIgnore = 1, kSignalSetSize = 8;
+    struct {
+      uint64_t handler, flags, restorer, mask;
+    } action{};
+    std::set<std::pair<pid_t, int>> signals;
+    for (const auto& zombie : tree_.zombies())
+      if (zombie.process().exit_signal()) signals.emplace(zombie.process().parent(), zombie.process().exit_signal());
+    for (auto [parent, signal] : signals)
+      for (uint64_t handler : {kIgnore, uint64_t{0}}) {
+        action.handler = handler;
+        TRY(memory_of(parent).write_value(parking_.scratch(), action));
+        TRY(in("sigaction",
+               (*TRY(calls_of(parent)))(SYS_rt_sigaction, signal, parking_.scratch(), 0, kSignalSetSize)));
+      }
+    return {};
+  }
+
+  std::deque<RestoredProcess>& processes_;
+  const image::Tree& tree_;
+  Seed& seed_;
+  const Parking& parking_;
+  const std::set<pid_t>& taken_;
+  std::vector<FamilyMember> members_;
+  std::map<pid_t, Member> by_pid_;
+  std::map<pid_t, std::unique_ptr<Passing>> passing_;  // zombies too
+  std::map<pid_t, pid_t> passing_pids_, makers_;
+};
+
+}  // namespace
+
+std::vector<FamilyMember> family_of(const std::vector<StoppedProcess>& processes) {
+  std::vector<FamilyMember> members;
+  for (const auto& process : processes)
+    members.push_back({.pid = process.pid,
+                       .parent = process.stat.ppid,
+                       .group = process.stat.pgrp,
+                       .session = process.stat.session});
+  return members;
+}
+
+Result<> describe_family(Dumping& dumping, image::Tree& tree) {
+  for (const auto& process : dumping.processes) {
+    if (process.zombie)
+      describe_zombie(dumping, process, *tree.add_zombies());
+    else
+      describe(process, *tree.add_processes());
+  }
+  auto members = family_of(dumping.processes);
+  if (auto plan = plan_family(members); !plan) dumping.refuse(0, "process tree", plan.error().what);
+  auto lost = lost_leaders(members);
+  if (std::ranges::binary_search(lost, 0))
+    dumping.refuse(0, "process tree", "a session or process group lies outside this PID namespace");
+  return check_lost_leaders(dumping, lost);
+}
+
+std::set<pid_t> pids_of(const image::Tree& tree) {
+  std::set<pid_t> pids;
+  auto add = [&](const image::Tree::Process& process) {
+    pids.insert({process.pid(), process.group(), process.session()});
+  };
+  for (const auto& process : tree.processes()) add(process);
+  for (const auto& zombie : tree.zombies()) add(zombie.process());
+  return pids;
+}
+
+Result<> clone_family(std::deque<RestoredProcess>& processes, const image::Tree& tree, Seed& seed,
+                      const Parking& parking, const std::set<pid_t>& taken) {
+  return Descent(processes, tree, seed, parking, taken).carry_out();
+}
+
+}  // namespace ks::engine
