@@ -117,12 +117,8 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
                   .verdict = verdict,
                   .image = image,
                   .outside = OutsideHolders(pids_of(tree.processes()))};
-  Clocks clocks;
-  if (auto living = std::ranges::find(tree.processes(), false, &StoppedProcess::zombie);
-      living != tree.processes().end()) {
-    clocks = TRY(read_clocks(living->pid));
-    dumping.mounts = TRY(view_mounts(living->pid));
-  }
+  auto living = std::ranges::find(tree.processes(), false, &StoppedProcess::zombie);
+  if (living != tree.processes().end()) dumping.mounts = TRY(view_mounts(living->pid));
   TRY(check_namespaces(dumping));
   TRY(check_sharing(dumping));
   TRY(check_children(dumping));
@@ -137,7 +133,8 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
     if (can_call) callable.push_back(&process);
   }
   TRY(dump_open_files(dumping, table));
-  TRY(dump_family(dumping, clocks));
+  // Only now, since a thread may run on for a moment to be settled: no clock is to go back.
+  TRY(dump_family(dumping, living == tree.processes().end() ? Clocks{} : TRY(read_clocks(living->pid))));
   for (StoppedProcess* process : callable)
     TRY(in(fmt::format("pid {}", process->pid), dump_process(dumping, *process)));
   if (!verdict.ready()) return refuse(to_string(verdict.reasons.front()));

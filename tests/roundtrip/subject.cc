@@ -98,6 +98,11 @@ std::string Subject::await_ready() {
 
 void Subject::tell() { ::chmod(output_file_.c_str(), 0744); }
 
+std::string Subject::ending() {
+  auto status = await_end(pid_, std::chrono::milliseconds(10));
+  return status ? describe_end(*status) : "runs";
+}
+
 std::string Subject::await_success() {
   auto status = await_end(pid_, kEndLimit);
   if (!status) return "does not end: " + output();

@@ -41,6 +41,8 @@ class Subject {
   // Empty if it ends well.
   std::string await_success();
   std::string output() const;
+  // How it has ended, or "runs".
+  std::string ending();
 
  private:
   std::string output_file_;

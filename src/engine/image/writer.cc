@@ -39,8 +39,10 @@ Result<std::vector<std::string>> list_directory_at(int directory) {
 }
 
 // An image is flat, so what cannot be unlinked is not ours. The manifest goes first: what is left if we die
-// on the way is no image.
+// on the way is no image. The marker goes last, and is put back where it has gone: what is left can be told to be
+// ours.
 Result<> remove_image(int parent, const std::string& name, int directory) {
+  TRY(open_at(directory, kMarker, O_WRONLY | O_CREAT | O_NOFOLLOW));
   if (::unlinkat(directory, std::string(kManifestName).c_str(), 0) && errno != ENOENT) return fail_errno(name);
   auto files = TRY(list_directory_at(directory));
   for (const std::string& file : files)

@@ -18,9 +18,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr int kMostSteps = 10000;  // 95 were the most ever seen
-constexpr int kMostRuns = 1000;
-constexpr int kMostHandlerRuns = 50;
+constexpr auto kHandlerLimit = 1s, kVdsoLimit = 5s;  // for which the others wait
+constexpr int kMostFollows = 10;
 constexpr uint64_t kSearchBytes = 64 * 1024;
 
 // struct rseq_cs and the start of struct rseq (uapi linux/rseq.h)
@@ -65,6 +64,7 @@ Result<> await_stop(StoppedThread& thread) {
         TRY(thread.hold.resume(signal));
         break;
       case SeizedThread::Stop::syscall:
+        TRY(thread.hold.interrupt());  // any other stop fulfils the request for one
         TRY(thread.hold.resume());
         break;
       case SeizedThread::Stop::group:
@@ -86,32 +86,6 @@ Result<> stop_anew(StoppedThread& thread) {
   TRY(thread.hold.interrupt());
   TRY(thread.hold.resume());
   return await_stop(thread);
-}
-
-Result<> step_out(StoppedProcess& process, StoppedThread& thread, const Vma& vdso) {
-  auto inside = [&] { return thread.registers.rip >= vdso.start && thread.registers.rip < vdso.end; };
-  if (!inside()) return {};
-  // A step forces a SIGTRAP, which resets an ignored one and unblocks a blocked one; such a thread is run and stopped
-  // until it happens to be outside.
-  constexpr uint64_t trap = uint64_t{1} << (SIGTRAP - 1);
-  if ((process.status.ignored | thread.mask) & trap) {
-    for (int run = 0; inside(); ++run) {
-      if (run == kMostRuns) return fail("does not leave the vDSO", EAGAIN);
-      TRY(run_and_stop(thread, run % 16 * 10us));  // by itself a stop comes after the same few instructions
-    }
-    return {};
-  }
-  int signal = 0;
-  for (int step = 0; inside(); ++step) {
-    if (step == kMostSteps) return fail("does not leave the vDSO", EAGAIN);
-    TRY(thread.hold.step(signal));  // into the handler of a signal that came at the last one
-    auto stop = TRY(thread.hold.wait(&signal));
-    if (stop == SeizedThread::Stop::gone) return fail("died under our hands", ESRCH);
-    if (stop != SeizedThread::Stop::signal || signal == SIGTRAP) signal = 0;
-    thread.registers = TRY(thread.hold.registers());
-  }
-  // Out of the step's stop into one in which a signal that came meanwhile is still undecided.
-  return stop_anew(thread);
 }
 
 // Whether a signal handler that runs now has interrupted the vDSO. Its frame leads back into text that another kernel
@@ -147,18 +121,128 @@ Result<> abort_sequence(StoppedProcess& process, StoppedThread& thread) {
   return process.memory->write_value(pointer, uint64_t{0});
 }
 
+// A number of clock_gettime(2), which is negative for the clocks of processes and counts with 32 bits only.
+bool is_clock(uint64_t argument) {
+  return argument < kPageSize || ((argument >> 31 & 1) && (argument >> 32 == 0 || argument >> 32 == 0xffffffff));
+}
+
+// What a thread that waits in restart_syscall(2) waits for, told by where in the kernel it does. 0: it does not tell.
+// Only sleeps, poll(2) and futex(2) have a restart block (kernel: users of set_restart_fn), and only the sleeps'
+// function can be compiled to leave no trace of its own between the system call's entry and the scheduler.
+long restarted_call(std::string_view waits_in, const Registers& registers) {
+  auto within = [&](std::string_view function) { return waits_in.find(function) != waits_in.npos; };
+  if (within("poll")) return SYS_poll;
+  if (within("futex")) return SYS_futex;
+  if (within("nanosleep") || within("nsleep") || within("restart_syscall") || waits_in == "do_syscall_64")
+    // The two differ in where they keep the time: a clock's number is no address.
+    return is_clock(syscall_argument(registers, 0)) ? SYS_clock_nanosleep : SYS_nanosleep;
+  return 0;
+}
+
+bool restarts(const Registers& registers) {
+  return in_syscall(registers) && syscall_result(registers) == -kRestartBlock;
+}
+
+// Goes into the system call that it is about to make, and on to its end or to where it sleeps. Signals reach it.
+Result<std::string> follow_call(StoppedProcess& process, StoppedThread& thread) {
+  std::string task = process.proc(fmt::format("task/{}/", thread.tid()));
+  TRY(thread.hold.resume_to_syscall());
+  int signal = 0;
+  for (auto stop = TRY(thread.hold.wait(&signal)); stop != SeizedThread::Stop::syscall;
+       stop = TRY(thread.hold.wait(&signal))) {
+    if (stop == SeizedThread::Stop::gone) return fail("died under our hands", ESRCH);
+    TRY(thread.hold.resume_to_syscall(stop == SeizedThread::Stop::signal ? signal : 0));
+  }
+  TRY(thread.hold.resume_to_syscall());
+  for (auto pause = 20us;; pause = std::min(pause * 2, std::chrono::microseconds(1000))) {
+    SeizedThread::Stop stop;
+    if (TRY(thread.hold.poll(stop))) {
+      if (stop == SeizedThread::Stop::gone) return fail("died under our hands", ESRCH);
+      TRY(stop_anew(thread));
+      return "";
+    }
+    if (TRY(parse_stat(TRY(read_file(task + "stat")))).state == 'S') {
+      std::string waits_in = TRY(read_file(task + "wchan"));
+      if (waits_in != "0") {
+        TRY(thread.hold.interrupt());
+        TRY(await_stop(thread));
+        return waits_in;
+      }
+    }
+    std::this_thread::sleep_for(pause);
+  }
+}
+
+// A call that has been restarted before shows as restart_syscall(2) alone, whatever it was. The thread goes into it
+// again to show where it waits, and its registers then name the call: after rt_sigreturn(2), which forgets what was
+// to be restarted, only that one can be made again. True: it ran.
+Result<bool> name_restarted_call(StoppedProcess& process, StoppedThread& thread) {
+  bool moved = false;
+  for (int attempt = 0; restarts(thread.registers) && syscall_number(thread.registers) == SYS_restart_syscall;
+       ++attempt) {
+    std::string waits_in = TRY(follow_call(process, thread));
+    moved = true;
+    if (!restarts(thread.registers)) break;  // it has ended meanwhile
+    long number = restarted_call(waits_in, thread.registers);
+    if (number) {
+      thread.registers.orig_rax = static_cast<unsigned long long>(number);
+      break;
+    }
+    if (attempt == kMostFollows)
+      return refuse(fmt::format("waits in an interrupted system call that cannot be told ({})", waits_in));
+  }
+  return moved;
+}
+
+// Lets the thread run to where its signal handler returns. False: it does not.
+Result<bool> finish_handler(StoppedThread& thread) {
+  auto give_up = std::chrono::steady_clock::now() + kHandlerLimit;
+  bool returned = false;
+  TRY(thread.hold.resume_to_syscall());
+  for (auto pause = 20us; !returned && std::chrono::steady_clock::now() < give_up;) {
+    SeizedThread::Stop stop;
+    int signal = 0;
+    if (!TRY(thread.hold.poll(stop, &signal))) {
+      std::this_thread::sleep_for(pause);
+      pause = std::min(pause * 2, std::chrono::microseconds(1000));
+      continue;
+    }
+    if (stop == SeizedThread::Stop::gone) return fail("died under our hands", ESRCH);
+    returned =
+        stop == SeizedThread::Stop::syscall && syscall_number(TRY(thread.hold.registers())) == SYS_rt_sigreturn;
+    TRY(thread.hold.resume_to_syscall(stop == SeizedThread::Stop::signal ? signal : 0));
+    pause = 20us;
+  }
+  TRY(thread.hold.interrupt());
+  TRY(await_stop(thread));
+  return returned;
+}
+
+// Never by single steps: the kernel does not take them back from a thread whose tracer dies, and SIGTRAP ends it. So
+// it runs for a moment, until it happens to be stopped outside; even a program that does nothing but read clocks is
+// there often enough.
+Result<> leave_vdso(StoppedProcess& process, StoppedThread& thread) {
+  const Vma* vdso = process.area_named("[vdso]");
+  if (!vdso) return {};
+  auto give_up = std::chrono::steady_clock::now() + kVdsoLimit;
+  for (int run = 0; std::chrono::steady_clock::now() < give_up; ++run) {
+    if (thread.registers.rip >= vdso->start && thread.registers.rip < vdso->end)
+      TRY(run_and_stop(thread, run % 16 * 10us));  // by itself a stop comes after the same few instructions
+    else if (!TRY(interrupted_vdso(process, thread, *vdso)))
+      return {};
+    else if (!TRY(finish_handler(thread)))
+      break;
+  }
+  return refuse("is in the vDSO, or runs a signal handler that has interrupted it, and does not leave it; try again");
+}
+
 }  // namespace
 
 Result<> settle(StoppedProcess& process, StoppedThread& thread) {
   if (is_compat(thread.registers)) return refuse("runs 32-bit code, which is not supported");
-  if (const Vma* vdso = process.area_named("[vdso]")) {
-    TRY(step_out(process, thread, *vdso));
-    for (int run = 0; TRY(interrupted_vdso(process, thread, *vdso)); ++run) {
-      if (run == kMostHandlerRuns) return refuse("runs a signal handler that has interrupted the vDSO; try again");
-      TRY(run_and_stop(thread, 100us));
-      TRY(step_out(process, thread, *vdso));
-    }
-  }
+  do {
+    TRY(leave_vdso(process, thread));
+  } while (TRY(name_restarted_call(process, thread)));  // which may have let it run into the vDSO again
   TRY(abort_sequence(process, thread));
   if (in_syscall(thread.registers) && syscall_result(thread.registers) == -EINTR &&
       ends_on_stop(syscall_number(thread.registers))) {
@@ -167,35 +251,6 @@ Result<> settle(StoppedProcess& process, StoppedThread& thread) {
     TRY(thread.hold.set_registers(thread.registers));
   }
   return {};
-}
-
-Result<long> identify_restart(StoppedProcess& process, StoppedThread& thread) {
-  std::string task = process.proc(fmt::format("task/{}/", thread.tid()));
-  TRY(thread.hold.resume());
-  std::string waits_in;
-  for (auto limit = std::chrono::steady_clock::now() + 20ms; std::chrono::steady_clock::now() < limit;) {
-    char state = TRY(parse_stat(TRY(read_file(task + "stat")))).state;
-    if (state == 'S') {
-      waits_in = TRY(read_file(task + "wchan"));
-      break;
-    }
-    std::this_thread::sleep_for(50us);
-  }
-  TRY(thread.hold.interrupt());
-  int signal = 0;
-  auto stop = TRY(thread.hold.wait(&signal));
-  while (stop == SeizedThread::Stop::signal) {
-    TRY(thread.hold.resume(signal));
-    stop = TRY(thread.hold.wait(&signal));
-  }
-  if (stop == SeizedThread::Stop::gone) return fail("died under our hands", ESRCH);
-  TRY(reread(thread));
-  if (waits_in.find("nanosleep") != std::string::npos)
-    // The two differ in where they keep the time: a clock's number is no address.
-    return syscall_argument(thread.registers, 0) < kPageSize ? SYS_clock_nanosleep : SYS_nanosleep;
-  if (waits_in.find("poll") != std::string::npos) return SYS_poll;
-  if (waits_in.find("futex") != std::string::npos) return SYS_futex;
-  return 0;
 }
 
 }  // namespace ks::engine

@@ -8,13 +8,9 @@
 namespace ks::engine {
 
 // A thread inside the vDSO leaves it; one inside a restartable sequence is moved to its abort handler, as any
-// preemption would (rseq(2)); a call that a stop alone has ended with EINTR will be made again. The registers
-// in `thread` are then those that it goes on with, and nothing has been called in it yet.
+// preemption would (rseq(2)); a call that a stop alone has ended with EINTR will be made again; one that restarts
+// from a restart block is named by the registers. They are then those that it goes on with, and nothing has been
+// called in it yet.
 Result<> settle(StoppedProcess& process, StoppedThread& thread);
-
-// The number of the call that an interrupted thread will restart from its restart block, although it already has
-// once, so that the registers only say restart_syscall(2). Lets it go into the call again to see where it waits.
-// 0: it does not tell.
-Result<long> identify_restart(StoppedProcess& process, StoppedThread& thread);
 
 }  // namespace ks::engine

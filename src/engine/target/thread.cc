@@ -25,7 +25,7 @@ long trace(unsigned long request, pid_t tid, unsigned long address, const void* 
 const void* as_data(unsigned long value) { return reinterpret_cast<const void*>(value); }
 
 constexpr unsigned long kGetRegs = 12, kSetRegs = 13, kPeekText = 1, kPokeText = 4, kCont = 7, kDetach = 17,
-                        kSingleStep = 9, kSyscall = 24;
+                        kSyscall = 24;
 constexpr int kSyscallStop = SIGTRAP | 0x80;  // PTRACE_O_TRACESYSGOOD
 
 // struct ptrace_sud_config and its request, which headers before 6.4 lack
@@ -129,13 +129,8 @@ Result<> SeizedThread::resume(int signal) {
   return {};
 }
 
-Result<> SeizedThread::resume_to_syscall() {
-  if (trace(kSyscall, tid_, 0, nullptr)) return fail_errno("resume");
-  return {};
-}
-
-Result<> SeizedThread::step(int signal) {
-  if (trace(kSingleStep, tid_, 0, as_data(static_cast<unsigned long>(signal)))) return fail_errno("step");
+Result<> SeizedThread::resume_to_syscall(int signal) {
+  if (trace(kSyscall, tid_, 0, as_data(static_cast<unsigned long>(signal)))) return fail_errno("resume");
   return {};
 }
 

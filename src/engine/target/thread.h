@@ -45,8 +45,7 @@ class SeizedThread {
   Result<bool> poll(Stop& stop, int* signal = nullptr);
 
   Result<> resume(int signal = 0);
-  Result<> resume_to_syscall();
-  Result<> step(int signal = 0);
+  Result<> resume_to_syscall(int signal = 0);
   Result<> detach();
   // The kernel kills the thread should this program end.
   Result<> kill_with_us();

@@ -7,7 +7,6 @@
 
 #include "base/file.h"
 #include "base/text.h"
-#include "engine/target/settle.h"
 #include "engine/task/clone.h"
 #include "engine/task/queued_signals.h"
 #include "engine/task/room.h"
@@ -18,29 +17,20 @@ namespace ks::engine {
 namespace {
 
 constexpr int kGetTidAddress = 40;  // PR_GET_TID_ADDRESS
-constexpr long kRestartSyscall = SYS_restart_syscall;
 
 // The remaining time of an interrupted sleep is where the program asked for it. One that did not ask sleeps its
 // whole time again: nobody else knows.
 Result<> dump_sleep(StoppedProcess& process, StoppedThread& thread, image::Threads::Thread& out) {
   if (!in_syscall(thread.registers) || syscall_result(thread.registers) != -kRestartBlock) return {};
   long number = syscall_number(thread.registers);
-  if (number == kRestartSyscall) {
-    number = TRY(identify_restart(process, thread));
-    if (number == 0) return refuse("waits in an interrupted system call that cannot be told");
-  }
-  Registers registers = thread.registers;
-  registers.orig_rax = static_cast<unsigned long long>(number);
-  out.set_registers(&registers, sizeof registers);
-  if (syscall_result(thread.registers) != -kRestartBlock) return {};
   if (number != SYS_nanosleep && number != SYS_clock_nanosleep) return {};
   bool plain = number == SYS_nanosleep;
-  uint64_t remainder = syscall_argument(registers, plain ? 1 : 3);
+  uint64_t remainder = syscall_argument(thread.registers, plain ? 1 : 3);
   if (!remainder) return {};
   auto left = TRY(process.memory->read<timespec>({remainder}));
   auto* sleep = out.mutable_sleep();
   // nanosleep(2) counts the monotonic clock, whatever it says.
-  sleep->set_clock(plain ? CLOCK_MONOTONIC : static_cast<int>(syscall_argument(registers, 0)));
+  sleep->set_clock(plain ? CLOCK_MONOTONIC : static_cast<int>(syscall_argument(thread.registers, 0)));
   sleep->set_seconds(left.tv_sec);
   sleep->set_nanoseconds(left.tv_nsec);
   sleep->set_remainder(remainder);
