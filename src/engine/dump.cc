@@ -58,8 +58,9 @@ Result<> collect_descriptors(Dumping& dumping, OpenFileTable& table, StoppedProc
   return {};
 }
 
-// All that a process is, but for its pages, which wait until our foothold is gone from its memory.
-Result<> dump_process(Dumping& dumping, StoppedProcess& process) {
+// All that a process is, but for its pages: they wait until our foothold is gone from its memory, and until all
+// clocks have been read, which would count the time that they take.
+Result<> dump_process(Dumping& dumping, StoppedProcess& process, std::vector<PageRun>& pages) {
   auto foothold = Foothold::establish(process);
   if (!foothold && foothold.error().refusal) {
     dumping.refuse(process.pid, "process", foothold.error().what);
@@ -69,13 +70,15 @@ Result<> dump_process(Dumping& dumping, StoppedProcess& process) {
   for (const TaskRoom* room : all_task_rooms()) TRY(in(room->name, room->dump(dumping, dumped, *room)));
   TRY(dumped.foothold.abandon());
   if (!dumping.image || !dumping.verdict.ready()) return {};
-  TRY(dumping.image->put(process_file(process.pid), dumped.envelopes));
-  return write_pages(*dumping.image, pages_file(process.pid), dumped.page_runs, *process.memory);
+  pages = std::move(dumped.page_runs);
+  return dumping.image->put(process_file(process.pid), dumped.envelopes);
 }
 
-Result<> dump_family(Dumping& dumping, const Clocks& clocks) {
+Result<> dump_family(Dumping& dumping) {
   image::Tree tree;
   TRY(describe_family(dumping, tree));
+  // After all timers have been read: what has expired lies in the past of these.
+  Clocks clocks = TRY(read_clocks(dumping.clock_offsets));
   tree.set_monotonic(clocks.monotonic);
   tree.set_boottime(clocks.boottime);
   tree.set_realtime(clocks.realtime);
@@ -118,7 +121,10 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
                   .image = image,
                   .outside = OutsideHolders(pids_of(tree.processes()))};
   auto living = std::ranges::find(tree.processes(), false, &StoppedProcess::zombie);
-  if (living != tree.processes().end()) dumping.mounts = TRY(view_mounts(living->pid));
+  if (living != tree.processes().end()) {
+    dumping.clock_offsets = TRY(read_offsets(living->pid));
+    dumping.mounts = TRY(view_mounts(living->pid));
+  }
   TRY(check_namespaces(dumping));
   TRY(check_sharing(dumping));
   TRY(check_children(dumping));
@@ -133,12 +139,15 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
     if (can_call) callable.push_back(&process);
   }
   TRY(dump_open_files(dumping, table));
-  // Only now, since a thread may run on for a moment to be settled: no clock is to go back.
-  TRY(dump_family(dumping, living == tree.processes().end() ? Clocks{} : TRY(read_clocks(living->pid))));
-  for (StoppedProcess* process : callable)
-    TRY(in(fmt::format("pid {}", process->pid), dump_process(dumping, *process)));
+  std::vector<std::vector<PageRun>> pages(callable.size());
+  for (size_t i = 0; i < callable.size(); ++i)
+    TRY(in(fmt::format("pid {}", callable[i]->pid), dump_process(dumping, *callable[i], pages[i])));
+  TRY(dump_family(dumping));
   if (!verdict.ready()) return refuse(to_string(verdict.reasons.front()));
   if (image) {
+    for (size_t i = 0; i < callable.size(); ++i)
+      TRY(in(fmt::format("pid {}", callable[i]->pid),
+             write_pages(*image, pages_file(callable[i]->pid), pages[i], *callable[i]->memory)));
     TRY(image->put(kOpenFilesFile, dumping.file_envelopes));
     dumping.memory_bytes += TRY(dumping.shared_memory.dump(*image));
     TRY(dumping.mapped_files.dump(*image));

@@ -190,6 +190,9 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   // Everything that can fail for want of a file or of memory comes before the first process.
   restoring.mapped_files = TRY(open_mapped_files(image, restoring.root.get()));
   restoring.shared_memory = TRY(make_shared_memory(image));
+  // From here on the processes' clocks go on.
+  restoring.clock_offsets =
+      TRY(continuing_offsets({loaded.tree.monotonic(), loaded.tree.boottime(), loaded.tree.realtime()}));
   ImageFiles files = TRY(ImageFiles::open(TRY(image.read(kOpenFilesFile))));
   int floor = TRY(descriptor_floor(loaded));
   TRY(files.make(restoring, floor, false));
@@ -200,12 +203,11 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   for (const auto& rooms : loaded.rooms)
     for (pid_t tid : TRY(thread_ids(rooms))) taken.insert(tid);
   auto namespaces = TRY(open_namespaces(options.into));
-  Clocks before{loaded.tree.monotonic(), loaded.tree.boottime(), loaded.tree.realtime()};
 
   OneCpu one_cpu;
   Nursery nursery;
   {
-    Seed seed = TRY(Seed::plant(restoring, namespaces, TRY(continuing_offsets(before)), taken));
+    Seed seed = TRY(Seed::plant(restoring, namespaces, TRY(timens_offsets(restoring.clock_offsets)), taken));
     TRY(clone_family(nursery.processes, loaded.tree, seed, restoring.parking, taken));
   }
   for (size_t i = 0; i < nursery.processes.size(); ++i) nursery.processes[i].rooms = std::move(loaded.rooms[i]);

@@ -2,7 +2,6 @@
 #include "engine/context/clocks.h"
 
 #include <fmt/format.h>
-#include <time.h>
 
 #include <algorithm>
 
@@ -14,21 +13,22 @@ namespace ks::engine {
 
 namespace {
 
-constexpr int64_t kSecond = 1'000'000'000;
+constexpr int64_t kOneInstant = 2'000;
+constexpr int kMostReadings = 1000;
 
-Result<int64_t> read_clock(clockid_t clock) {
-  timespec now;
-  if (::clock_gettime(clock, &now)) return fail_errno("clock_gettime");
-  return now.tv_sec * kSecond + now.tv_nsec;
+// The kernel wants the nanoseconds positive.
+std::string offset_line(const char* clock, int64_t nanoseconds) {
+  int64_t seconds = nanoseconds / kSecond, rest = nanoseconds % kSecond;
+  if (rest < 0) {
+    --seconds;
+    rest += kSecond;
+  }
+  return fmt::format("{} {} {}\n", clock, seconds, rest);
 }
 
-struct Offsets {
-  int64_t monotonic = 0, boottime = 0;
-};
-
 // Relative to the initial namespace, also where namespaces are nested.
-Result<Offsets> read_offsets(const std::string& path) {
-  Offsets offsets;
+Result<ClockOffsets> parse_offsets(const std::string& path) {
+  ClockOffsets offsets;
   auto text = read_file(path);
   if (!text) return offsets;  // a kernel without time namespaces
   for (auto line : split(*text, '\n')) {
@@ -43,41 +43,55 @@ Result<Offsets> read_offsets(const std::string& path) {
   return offsets;
 }
 
-// As the initial namespace sees them.
-Result<Clocks> read_initial() {
-  Offsets own = TRY(read_offsets("/proc/self/timens_offsets"));
-  Clocks clocks;
-  clocks.monotonic = TRY(read_clock(CLOCK_MONOTONIC)) - own.monotonic;
-  clocks.boottime = TRY(read_clock(CLOCK_BOOTTIME)) - own.boottime;
-  clocks.realtime = TRY(read_clock(CLOCK_REALTIME));
-  return clocks;
-}
-
-// The kernel wants the nanoseconds positive.
-std::string offset_line(const char* clock, int64_t nanoseconds) {
-  int64_t seconds = nanoseconds / kSecond, rest = nanoseconds % kSecond;
-  if (rest < 0) {
-    --seconds;
-    rest += kSecond;
-  }
-  return fmt::format("{} {} {}\n", clock, seconds, rest);
-}
-
 }  // namespace
 
-Result<Clocks> read_clocks(pid_t pid) {
-  Clocks clocks = TRY(read_initial());
-  Offsets offsets = TRY(read_offsets(proc_path(pid, "timens_offsets")));
-  clocks.monotonic += offsets.monotonic;
-  clocks.boottime += offsets.boottime;
-  return clocks;
+int64_t ClockOffsets::of(clockid_t clock) const {
+  switch (clock) {
+    case CLOCK_MONOTONIC:
+    case CLOCK_MONOTONIC_RAW:
+    case CLOCK_MONOTONIC_COARSE:
+      return monotonic;
+    case CLOCK_BOOTTIME:
+    case CLOCK_BOOTTIME_ALARM:
+      return boottime;
+  }
+  return 0;
 }
 
-Result<std::string> continuing_offsets(const Clocks& before) {
-  Clocks now = TRY(read_initial());
+Result<ClockOffsets> read_offsets(pid_t pid) {
+  ClockOffsets its = TRY(parse_offsets(proc_path(pid, "timens_offsets")));
+  ClockOffsets own = TRY(parse_offsets("/proc/self/timens_offsets"));
+  return ClockOffsets{.monotonic = its.monotonic - own.monotonic, .boottime = its.boottime - own.boottime};
+}
+
+Result<int64_t> read_clock(clockid_t clock, const ClockOffsets& offsets) {
+  timespec now;
+  if (::clock_gettime(clock, &now)) return fail_errno("clock_gettime");
+  return from_timespec(now) + offsets.of(clock);
+}
+
+Result<Clocks> read_clocks(const ClockOffsets& offsets) {
+  // All at one instant, as far as we are let: what passes between them would be lost or won by one clock.
+  for (int reading = 0;; ++reading) {
+    Clocks clocks{.monotonic = TRY(read_clock(CLOCK_MONOTONIC, offsets)),
+                  .boottime = TRY(read_clock(CLOCK_BOOTTIME, offsets)),
+                  .realtime = TRY(read_clock(CLOCK_REALTIME, offsets))};
+    if (TRY(read_clock(CLOCK_MONOTONIC, offsets)) - clocks.monotonic < kOneInstant || reading == kMostReadings)
+      return clocks;
+  }
+}
+
+Result<ClockOffsets> continuing_offsets(const Clocks& before) {
+  Clocks now = TRY(read_clocks({}));
   int64_t away = std::max<int64_t>(now.realtime - before.realtime, 0);  // the wall clock may have been set back
-  return offset_line("monotonic", before.monotonic - now.monotonic) +
-         offset_line("boottime", before.boottime + away - now.boottime);
+  return ClockOffsets{.monotonic = before.monotonic - now.monotonic,
+                      .boottime = before.boottime + away - now.boottime};
+}
+
+Result<std::string> timens_offsets(const ClockOffsets& offsets) {
+  ClockOffsets own = TRY(parse_offsets("/proc/self/timens_offsets"));
+  return offset_line("monotonic", offsets.monotonic + own.monotonic) +
+         offset_line("boottime", offsets.boottime + own.boottime);
 }
 
 }  // namespace ks::engine

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/context/clocks.h"
 #include "engine/context/mapped_files.h"
 #include "engine/context/mounts.h"
 #include "engine/context/open_file.h"
@@ -57,6 +58,7 @@ struct Dumping {
   Verdict& verdict;
   ImageWriter* image;  // null while examining
   OutsideHolders outside;
+  ClockOffsets clock_offsets;  // of the target
   MountView mounts;
   MappedFiles mapped_files;
   SharedMemory shared_memory;

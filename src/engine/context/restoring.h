@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "engine/context/clocks.h"
 #include "engine/image/store.h"
 #include "engine/kernel/features.h"
 #include "engine/kernel/pagemap.h"
@@ -44,9 +45,9 @@ struct ParkedVdso {
 
 // An interrupted sleep, as clock_nanosleep(2) would take it up again.
 struct RestoredSleep {
-  int clock = 0;
-  timespec left{};
-  uint64_t remainder = 0;  // address, may be null
+  int clock = 0, due_clock = 0;
+  int64_t due = 0, left = 0;  // one of the two
+  uint64_t remainder = 0;     // address, may be null
 };
 
 struct RestoredThread {
@@ -85,7 +86,8 @@ class Restoring {
  public:
   const Kernel& kernel;
   const ImageReader& image;
-  Fd root;  // where the paths of the image start
+  Fd root;                     // where the paths of the image start
+  ClockOffsets clock_offsets;  // with which the processes see their clocks go on
   Parking parking;
   ParkedVdso vdso;
   Fds open_files, mapped_files, shared_memory;

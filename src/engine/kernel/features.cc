@@ -15,6 +15,7 @@ namespace ks::engine {
 
 namespace {
 
+constexpr int kTimerCreateRestoreIds = 77;           // its argument 2 asks
 constexpr int kMembarrierGetRegistrations = 1 << 9;  // not in every linux/membarrier.h
 
 bool probe_checkpoint_restore() {
@@ -34,6 +35,7 @@ Result<Kernel> probe_kernel() {
   Kernel kernel;
   kernel.release = names.release;
   kernel.membarrier_query = ::syscall(SYS_membarrier, kMembarrierGetRegistrations, 0, 0) >= 0;
+  kernel.timer_ids = ::prctl(kTimerCreateRestoreIds, 2, 0, 0, 0) >= 0;
   kernel.time_namespace = ::access("/proc/self/ns/time_for_children", F_OK) == 0;
   kernel.checkpoint_restore = probe_checkpoint_restore();
   TRY(in("/proc/self/pagemap", probe_pagemap(kernel)));

@@ -17,6 +17,7 @@ struct Kernel {
   // data. They hold as long as the process that probed lives.
   uint64_t zero_frame = 0, huge_zero_frame = 0;
   bool membarrier_query = false;    // MEMBARRIER_CMD_GET_REGISTRATIONS, since 6.3
+  bool timer_ids = false;           // PR_TIMER_CREATE_RESTORE_IDS, since 6.15
   bool time_namespace = false;      // time_namespaces(7)
   bool checkpoint_restore = false;  // CONFIG_CHECKPOINT_RESTORE: kcmp(2), PTRACE_PEEKSIGINFO, /proc/PID/map_files
 };

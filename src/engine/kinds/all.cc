@@ -5,11 +5,12 @@
 
 namespace ks::engine {
 
-extern const Kind kRegular, kDevice, kPipe, kEventfd, kJournal, kEpoll;
+extern const Kind kRegular, kDevice, kPipe, kEventfd, kTimerfd, kSignalfd, kJournal, kEpoll;
 
 std::span<const Kind* const> all_kinds() {
   // Explicit, because order matters and nothing may be dropped silently.
-  static constexpr std::array kinds = {&kRegular, &kDevice, &kPipe, &kEventfd, &kJournal, &kEpoll};
+  static constexpr std::array kinds = {&kRegular, &kDevice,   &kPipe,    &kEventfd,
+                                       &kTimerfd, &kSignalfd, &kJournal, &kEpoll};
   return kinds;
 }
 

@@ -20,6 +20,7 @@ struct StoppedThread {
   bool job_control_stop = false;
   Registers registers{};  // to go on with, as they must be set at a stop of the kernel's choosing
   uint64_t mask = 0;
+  int64_t stopped_at = 0;  // by our CLOCK_MONOTONIC
   std::vector<std::byte> xstate;
   RseqConfiguration rseq;
 

@@ -50,6 +50,7 @@ Result<> reread(StoppedThread& thread) {
   thread.registers = TRY(thread.hold.registers());
   thread.mask = TRY(thread.hold.signal_mask());
   thread.xstate = TRY(thread.hold.xstate());
+  thread.stopped_at = std::chrono::steady_clock::now().time_since_epoch() / 1ns;
   return {};
 }
 

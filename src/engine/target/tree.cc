@@ -118,8 +118,9 @@ Result<bool> await_stop(StoppedThread& thread, Clock::time_point limit) {
         break;
       case SeizedThread::Stop::group:
         thread.job_control_stop = true;
-        return true;
+        [[fallthrough]];
       case SeizedThread::Stop::event:
+        thread.stopped_at = Clock::now().time_since_epoch() / 1ns;
         return true;
     }
   }

@@ -6,7 +6,7 @@
 namespace ks::engine {
 
 extern const TaskRoom kMemory, kVdso, kLayout, kDescriptors, kDirectories, kThreads, kScheduling, kSettings,
-    kCredentials, kSignals;
+    kCredentials, kTimers, kSignals;
 
 std::span<const TaskRoom* const> all_task_rooms() {
   static constexpr std::array rooms = {
@@ -17,7 +17,8 @@ std::span<const TaskRoom* const> all_task_rooms() {
       &kDescriptors,  // from here on the engine's own descriptors are gone from the process
       &kDirectories, &kSettings,
       &kCredentials,  // after all that needs privilege
-      &kSignals,      // late: timers begin to run
+      &kTimers,       // late: they begin to run
+      &kSignals,      // late: so do interval timers
       &kScheduling,   // late: until here all share the engine's CPU
   };
   return rooms;

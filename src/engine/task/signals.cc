@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "engine/signals.pb.h"
+#include "engine/target/posix_timers.h"
 #include "engine/task/queued_signals.h"
 #include "engine/task/room.h"
 
@@ -65,12 +66,11 @@ bool expired_between(const std::array<KernelInterval, 3>& before, const std::arr
   return false;
 }
 
-Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
+Result<> dump(Dumping&, DumpedProcess& process, const TaskRoom& room) {
   StoppedProcess& stopped = process.stopped;
   image::Signals out;
   TRY(dump_handlers(process, out));
-  if (auto timers = TRY(read_file(stopped.proc("timers"))); !timers.empty())
-    dumping.refuse(stopped.pid, "timer_create", "POSIX timers are not supported yet");
+  auto posix_timers = TRY(read_posix_timers(stopped.pid));
 
   for (int attempt = 0;; ++attempt) {
     if (attempt == 100) return fail("an interval timer expires faster than it can be read");
@@ -78,7 +78,8 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
     auto queued = TRY(stopped.leader().hold.peek_signals(true));
     auto after = TRY(read_timers(process));
     if (expired_between(before, after)) continue;
-    for (const siginfo_t& info : queued) out.add_pending(encode_signal(info));
+    for (const siginfo_t& info : queued)
+      if (!queued_by_any(posix_timers, info)) out.add_pending(encode_signal(info));
     for (const KernelInterval& timer : after) {
       auto* written = out.add_timers();
       written->set_interval(timer.interval());

@@ -5,6 +5,8 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#include <algorithm>
+
 #include "engine/threads.pb.h"
 
 namespace ks::engine {
@@ -20,17 +22,23 @@ Result<> reach_event_stop(SeizedThread& thread) {
   return {};
 }
 
-// Begins the sleep and stops it at once, so that the kernel has a restart block with what is left of it.
-Result<> resume_sleep(RestoredProcess& process, RestoredThread& thread) {
+// Begins the sleep and stops it at once, so that the kernel has a restart block with what is left of it. It may be
+// over by then.
+Result<> resume_sleep(const Restoring& restoring, RestoredProcess& process, RestoredThread& thread) {
   const RestoredSleep& sleep = *thread.sleep;
-  TRY(process.memory->write_value(process.scratch, sleep.left));
+  int64_t left = sleep.due ? sleep.due - TRY(read_clock(sleep.due_clock, restoring.clock_offsets)) : sleep.left;
+  TRY(process.memory->write_value(process.scratch, to_timespec(std::max<int64_t>(left, 1))));
   SyscallArguments arguments{static_cast<uint64_t>(sleep.clock), 0, process.scratch.value, sleep.remainder};
   TRY(thread.hold.set_registers(
       at_syscall(thread.calls.base(), thread.calls.instruction(), SYS_clock_nanosleep, arguments)));
   TRY(thread.hold.resume_to_syscall());
   if (TRY(thread.hold.wait()) != SeizedThread::Stop::syscall) return fail("did not enter its sleep");
   TRY(reach_event_stop(thread.hold));
-  if (syscall_result(TRY(thread.hold.registers())) != -kRestartBlock) return fail("its sleep cannot be resumed");
+  long result = syscall_result(TRY(thread.hold.registers()));
+  if (result == 0)
+    thread.registers = returned(thread.registers, 0);
+  else if (result != -kRestartBlock)
+    thread.registers = rewound(thread.registers);  // this kernel has no such clock: the program is to be told
   return {};
 }
 
@@ -54,7 +62,7 @@ Result<std::vector<pid_t>> thread_ids(const std::map<std::string, Envelope>& roo
 
 Result<> prepare_thaw(Restoring& restoring, RestoredProcess& process) {
   for (auto& thread : process.threads)
-    if (thread.sleep) TRY(in(fmt::format("thread {}", thread.tid()), resume_sleep(process, thread)));
+    if (thread.sleep) TRY(in(fmt::format("thread {}", thread.tid()), resume_sleep(restoring, process, thread)));
   TRY(in("munmap", process.leader()(SYS_munmap, restoring.parking.base, Parking::kScratchSize)));
   for (auto& thread : process.threads) {
     bool leader = thread.tid() == process.pid;
@@ -67,7 +75,16 @@ Result<> prepare_thaw(Restoring& restoring, RestoredProcess& process) {
 
 Result<> thaw(RestoredProcess& process) {
   // From the last to the first, so that a failure leaves the leader, and with it the process, in our hands.
-  for (; !process.threads.empty(); process.threads.pop_back()) TRY(process.threads.back().hold.detach());
+  for (; !process.threads.empty(); process.threads.pop_back()) {
+    SeizedThread& thread = process.threads.back().hold;
+    auto detached = thread.detach();
+    // One of those that run already may have ended the process: that is its own affair.
+    if (!detached && detached.error().code == ESRCH) {
+      while (thread.tid() && TRY(thread.wait()) != SeizedThread::Stop::gone) continue;
+      continue;
+    }
+    TRY(std::move(detached));
+  }
   return {};
 }
 

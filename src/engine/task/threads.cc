@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "engine/target/posix_timers.h"
 #include "engine/task/clone.h"
 #include "engine/task/queued_signals.h"
 #include "engine/task/room.h"
@@ -20,28 +21,38 @@ constexpr int kGetTidAddress = 40;  // PR_GET_TID_ADDRESS
 
 // The remaining time of an interrupted sleep is where the program asked for it. One that did not ask sleeps its
 // whole time again: nobody else knows.
-Result<> dump_sleep(StoppedProcess& process, StoppedThread& thread, image::Threads::Thread& out) {
+Result<> dump_sleep(const Dumping& dumping, StoppedProcess& process, StoppedThread& thread,
+                    image::Threads::Thread& out) {
   if (!in_syscall(thread.registers) || syscall_result(thread.registers) != -kRestartBlock) return {};
   long number = syscall_number(thread.registers);
   if (number != SYS_nanosleep && number != SYS_clock_nanosleep) return {};
   bool plain = number == SYS_nanosleep;
   uint64_t remainder = syscall_argument(thread.registers, plain ? 1 : 3);
   if (!remainder) return {};
-  auto left = TRY(process.memory->read<timespec>({remainder}));
+  int64_t left = from_timespec(TRY(process.memory->read<timespec>({remainder})));
   auto* sleep = out.mutable_sleep();
   // nanosleep(2) counts the monotonic clock, whatever it says.
-  sleep->set_clock(plain ? CLOCK_MONOTONIC : static_cast<int>(syscall_argument(thread.registers, 0)));
-  sleep->set_seconds(left.tv_sec);
-  sleep->set_nanoseconds(left.tv_nsec);
+  int clock = plain ? CLOCK_MONOTONIC : static_cast<int>(syscall_argument(thread.registers, 0));
+  sleep->set_clock(clock);
   sleep->set_remainder(remainder);
+  if (clock < 0 || clock == CLOCK_PROCESS_CPUTIME_ID || clock == CLOCK_THREAD_CPUTIME_ID) {
+    sleep->set_left(left);
+    return {};
+  }
+  // A relative sleep is not touched by a change of the wall clock. The time was told when it was stopped.
+  int due_clock = clock == CLOCK_BOOTTIME || clock == CLOCK_BOOTTIME_ALARM ? CLOCK_BOOTTIME : CLOCK_MONOTONIC;
+  int64_t since = TRY(read_clock(CLOCK_MONOTONIC, {})) - thread.stopped_at;
+  sleep->set_due_clock(due_clock);
+  sleep->set_due(TRY(read_clock(due_clock, dumping.clock_offsets)) - since + left);
   return {};
 }
 
-Result<> dump_thread(DumpedProcess& process, StoppedThread& thread, image::Threads::Thread& out) {
+Result<> dump_thread(const Dumping& dumping, DumpedProcess& process, StoppedThread& thread,
+                     const std::vector<PosixTimer>& timers, image::Threads::Thread& out) {
   StoppedProcess& stopped = process.stopped;
   out.set_tid(thread.tid());
   out.set_registers(&thread.registers, sizeof thread.registers);
-  TRY(dump_sleep(stopped, thread, out));
+  TRY(dump_sleep(dumping, stopped, thread, out));
   out.set_xstate(thread.xstate.data(), thread.xstate.size());
   out.set_signal_mask(thread.mask);
   out.set_rseq(thread.rseq.address);
@@ -65,19 +76,21 @@ Result<> dump_thread(DumpedProcess& process, StoppedThread& thread, image::Threa
   out.set_alternate_bytes(stack.ss_size);
   TRY(in("PR_GET_TID_ADDRESS", calls(SYS_prctl, kGetTidAddress, scratch)));
   out.set_clear_child_tid(TRY(stopped.memory->read<uint64_t>(scratch)));
-  for (const siginfo_t& info : TRY(thread.hold.peek_signals(false))) out.add_pending(encode_signal(info));
+  for (const siginfo_t& info : TRY(thread.hold.peek_signals(false)))
+    if (!queued_by_any(timers, info)) out.add_pending(encode_signal(info));
   return {};
 }
 
 Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   image::Threads threads;
+  auto timers = TRY(read_posix_timers(process.stopped.pid));
   for (StoppedThread& thread : process.stopped.threads) {
     std::string label = fmt::format("thread {}", thread.tid());
     if (thread.job_control_stop) {
       dumping.refuse(process.stopped.pid, label, "is stopped (SIGSTOP), which is not supported yet");
       continue;
     }
-    auto dumped = dump_thread(process, thread, *threads.add_threads());
+    auto dumped = dump_thread(dumping, process, thread, timers, *threads.add_threads());
     if (!dumped && dumped.error().refusal)
       dumping.refuse(process.stopped.pid, label, dumped.error().what);
     else
@@ -112,7 +125,9 @@ Result<> restore_thread(RestoredProcess& process, RestoredThread& thread, const 
   thread.mask = from.signal_mask();
   if (from.has_sleep())
     thread.sleep = RestoredSleep{.clock = from.sleep().clock(),
-                                 .left = {from.sleep().seconds(), from.sleep().nanoseconds()},
+                                 .due_clock = from.sleep().due_clock(),
+                                 .due = from.sleep().due(),
+                                 .left = from.sleep().left(),
                                  .remainder = from.sleep().remainder()};
   return {};
 }

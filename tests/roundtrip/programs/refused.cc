@@ -23,7 +23,6 @@
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/shm.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <sys/un.h>
@@ -149,29 +148,6 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        sockaddr_un address{AF_UNIX, "socket"};
        CHECK(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 && listen(fd, 1) == 0);
        return keeps(fd);
-     }},
-    {"timerfd",
-     [] {
-       int fd = timerfd_create(CLOCK_MONOTONIC, 0);
-       itimerspec spec{{}, {1000, 0}};
-       CHECK(timerfd_settime(fd, 0, &spec, nullptr) == 0);
-       return [=] {
-         itimerspec left;
-         CHECK(timerfd_gettime(fd, &left) == 0 && left.it_value.tv_sec > 900);
-       };
-     }},
-    {"signalfd",
-     [] {
-       sigset_t set;
-       sigemptyset(&set);
-       sigaddset(&set, SIGUSR1);
-       CHECK(sigprocmask(SIG_BLOCK, &set, nullptr) == 0);
-       int fd = signalfd(-1, &set, 0);
-       CHECK(raise(SIGUSR1) == 0);
-       return [=] {
-         signalfd_siginfo info;
-         CHECK(read(fd, &info, sizeof info) == sizeof info && info.ssi_signo == SIGUSR1);
-       };
      }},
     {"inotify",
      [] {
@@ -399,16 +375,36 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
          ends_well(target)();
        };
      }},
-    {"posix_timer",
+    {"thread_time_timer",
      [] {
        timer_t timer;
        sigevent event{};
        event.sigev_notify = SIGEV_NONE;
-       itimerspec spec{{}, {1000, 0}};
-       CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0 && timer_settime(timer, 0, &spec, nullptr) == 0);
+       CHECK(timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &timer) == 0);
+       static volatile bool finish = false;
+       auto* thread = new std::thread([] {
+         while (!finish) usleep(1000);
+       });
        return [=] {
          itimerspec left;
-         CHECK(timer_gettime(timer, &left) == 0 && left.it_value.tv_sec > 900);
+         CHECK(timer_gettime(timer, &left) == 0);
+         finish = true;
+         thread->join();
+       };
+     }},
+    {"timer_of_a_dead_thread",
+     [] {
+       timer_t timer;
+       std::thread([&] {
+         sigevent event{};
+         event.sigev_notify = SIGEV_SIGNAL | SIGEV_THREAD_ID;
+         event.sigev_signo = SIGUSR1;
+         event._sigev_un._tid = static_cast<pid_t>(syscall(SYS_gettid));
+         CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
+       }).join();
+       return [=] {
+         itimerspec left;
+         CHECK(timer_gettime(timer, &left) == 0);
        };
      }},
     {"stopped",

@@ -81,6 +81,13 @@ Registers rewound(const Registers& registers) {
   return again;
 }
 
+Registers returned(const Registers& registers, long result) {
+  Registers after = registers;
+  after.rax = static_cast<unsigned long long>(result);
+  after.orig_rax = ~0ull;
+  return after;
+}
+
 Registers restarted(const Registers& registers) {
   if (!in_syscall(registers)) return registers;
   switch (-syscall_result(registers)) {

@@ -44,6 +44,8 @@ inline uint64_t syscall_argument(const Registers& registers, int index) {
 
 // The same state with an interrupted system call turned back into one that is about to be made again.
 Registers rewound(const Registers& registers);
+// The same state after an interrupted system call that has ended with `result`.
+Registers returned(const Registers& registers, long result);
 // As rewound(), but only for a call that the kernel meant to restart; anything else is returned as it is.
 Registers restarted(const Registers& registers);
 
