@@ -84,6 +84,7 @@ const std::vector<Refusal> kRefusals = {
     {"userfaultfd", {"fd", "userfaultfd"}},
     {"userfaultfd_area", {"area", "userfaultfd"}},
     {"uts_namespace", {"uts namespace"}},
+    {"waiting_receiver", {"fd", "socket"}},
     {"zombie_with_core", {"zombie", "core"}},
 };
 

@@ -41,6 +41,25 @@ bool ends_on_stop(long number) {
     case SYS_semtimedop:
     case SYS_io_getevents:
     case SYS_io_pgetevents:
+    case SYS_io_uring_enter:
+    // Where their time-out cannot be written back.
+    case SYS_select:
+    case SYS_pselect6:
+    case SYS_ppoll:
+    // On a socket with SO_RCVTIMEO or SO_SNDTIMEO. What has ended with EINTR has moved nothing.
+    case SYS_read:
+    case SYS_readv:
+    case SYS_recvfrom:
+    case SYS_recvmsg:
+    case SYS_recvmmsg:
+    case SYS_write:
+    case SYS_writev:
+    case SYS_sendto:
+    case SYS_sendmsg:
+    case SYS_sendmmsg:
+    case SYS_accept:
+    case SYS_accept4:
+    case SYS_connect:
       return true;
   }
   return false;

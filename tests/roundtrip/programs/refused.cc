@@ -142,6 +142,27 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
        return exchanges(fds[0], fds[1]);
      }},
+    {"waiting_receiver",
+     [] {
+       auto* fds = new int[2];
+       timeval limit{1000, 0};
+       CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
+       CHECK(setsockopt(fds[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0);
+       auto* by_recv = new std::thread([=] {
+         char byte;
+         CHECK(recv(fds[0], &byte, 1, 0) == 1);
+       });
+       auto* by_read = new std::thread([=] {
+         char byte;
+         CHECK(read(fds[0], &byte, 1) == 1);
+       });
+       usleep(20'000);
+       return [=] {
+         CHECK(write(fds[1], "xy", 2) == 2);
+         by_recv->join();
+         by_read->join();
+       };
+     }},
     {"unix_listener",
      [] {
        int fd = socket(AF_UNIX, SOCK_STREAM, 0);
