@@ -5,12 +5,14 @@
 
 namespace ks::engine {
 
-extern const Kind kRegular, kDevice, kPipe, kEventfd, kTimerfd, kSignalfd, kJournal, kEpoll;
+extern const Kind kRegular, kDevice, kPipe, kEventfd, kTimerfd, kSignalfd, kJournal, kPidFd, kEpoll, kLocks, kOwner;
 
 std::span<const Kind* const> all_kinds() {
   // Explicit, because order matters and nothing may be dropped silently.
-  static constexpr std::array kinds = {&kRegular, &kDevice,   &kPipe,    &kEventfd,
-                                       &kTimerfd, &kSignalfd, &kJournal, &kEpoll};
+  static constexpr std::array kinds = {&kRegular, &kDevice, &kPipe, &kEventfd, &kTimerfd, &kSignalfd, &kJournal,
+                                       &kPidFd, &kEpoll,
+                                       // of files of every kind; a lease makes an owner
+                                       &kLocks, &kOwner};
   return kinds;
 }
 

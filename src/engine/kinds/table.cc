@@ -22,21 +22,6 @@ Result<int> compare(const OpenFile& file, pid_t pid, int fd) {
   return static_cast<int>(order);
 }
 
-// What an open file may have beyond its kind's state.
-Result<> refuse_extras(Dumping& dumping, const OpenFile& file) {
-  if (file.info.value("lock"))
-    dumping.refuse(file.pid, file.object(), "holds a file lock, which is not supported yet");
-  if (file.info.flags & O_ASYNC)
-    dumping.refuse(file.pid, file.object(), "sends signals (O_ASYNC), which is not supported yet");
-  if (file.info.flags & O_PATH) return {};
-  Fd mine = TRY(in(file.object(), file.fetch()));
-  if (::fcntl(mine.get(), F_GETOWN) || ::fcntl(mine.get(), F_GETSIG) > 0)
-    dumping.refuse(file.pid, file.object(), "has an owner to signal (F_SETOWN), which is not supported yet");
-  if (::fcntl(mine.get(), F_GETLEASE) > 0 && ::fcntl(mine.get(), F_GETLEASE) != F_UNLCK)
-    dumping.refuse(file.pid, file.object(), "holds a lease, which is not supported yet");
-  return {};
-}
-
 }  // namespace
 
 Result<uint32_t> OpenFileTable::add(StoppedProcess& process, int fd, FdInfo& info) {
@@ -75,7 +60,6 @@ Result<> dump_open_files(Dumping& dumping, const OpenFileTable& table) {
       dumping.refuse(file.pid, file.object(), "of a kind that is not supported yet");
       continue;
     }
-    TRY(refuse_extras(dumping, file));
     owned[*owner].push_back(file);
     all.push_back(file);
   }

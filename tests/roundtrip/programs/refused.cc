@@ -215,7 +215,33 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
          CHECK(epoll_wait(epoll, &got, 1, 5) == 0);
        };
      }},
-    {"pidfd", [] { return keeps(static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0))); }},
+    {"pidfd_from_outside", [] { return keeps(static_cast<int>(syscall(SYS_pidfd_open, getppid(), 0))); }},
+    {"owner_outside",
+     [] {
+       int fds[2];
+       CHECK(pipe(fds) == 0 && fcntl(fds[0], F_SETOWN, getppid()) == 0);
+       return [=] { CHECK(fcntl(fds[0], F_GETOWN) == getppid()); };
+     }},
+    {"fifo_in_memory",
+     [] {
+       CHECK(mkfifo("/dev/shm/kernel-swap-fifo", 0600) == 0);
+       int fd = open("/dev/shm/kernel-swap-fifo", O_RDWR);
+       CHECK(unlink("/dev/shm/kernel-swap-fifo") == 0);
+       return exchanges(fd, fd);
+     }},
+    {"fifo_from_outside",
+     [] {
+       CHECK(mkfifo("fifo", 0600) == 0);
+       int fd = open("fifo", O_RDWR);
+       target = fork_child([=] {
+         char byte;
+         CHECK(read(fd, &byte, 1) == 1);
+       });
+       return [=] {
+         CHECK(write(fd, "x", 1) == 1);
+         ends_well(target)();
+       };
+     }},
     {"userfaultfd", [] { return keeps(static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC))); }},
     {"userfaultfd_area",
      [] {
@@ -323,12 +349,6 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        };
      }},
     {"proc_file", [] { return keeps(open("/proc/self/maps", O_RDONLY)); }},
-    {"fifo",
-     [] {
-       CHECK(mkfifo("fifo", 0600) == 0);
-       int fd = open("fifo", O_RDWR);
-       return exchanges(fd, fd);
-     }},
     {"kernel_log", [] { return keeps(open("/dev/kmsg", O_RDONLY | O_NONBLOCK)); }},
     {"terminal", [] { return keeps(posix_openpt(O_RDWR | O_NOCTTY)); }},
     {"controlling_terminal",
@@ -347,41 +367,6 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        char entries[256];
        CHECK(syscall(SYS_getdents64, fd, entries, sizeof entries) > 0);
        return keeps(fd);
-     }},
-    {"flock",
-     [] {
-       int fd = new_file("locked");
-       CHECK(flock(fd, LOCK_EX) == 0);
-       return [] { CHECK(flock(open("locked", O_RDONLY), LOCK_SH | LOCK_NB) == -1 && errno == EWOULDBLOCK); };
-     }},
-    {"record_lock",
-     [] {
-       struct flock lock{.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 2, .l_len = 3};
-       CHECK(fcntl(new_file("locked"), F_SETLK, &lock) == 0);
-       return ends_well(fork_child([] {
-         wait_until_told();
-         struct flock other{.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 3, .l_len = 1};
-         CHECK(fcntl(open("locked", O_RDONLY), F_GETLK, &other) == 0 && other.l_pid == getppid());
-       }));
-     }},
-    {"lease",
-     [] {
-       close(new_file("leased"));
-       int fd = open("leased", O_RDONLY);
-       CHECK(fcntl(fd, F_SETLEASE, F_RDLCK) == 0);
-       return [=] { CHECK(fcntl(fd, F_GETLEASE) == F_RDLCK); };
-     }},
-    {"owned_descriptor",
-     [] {
-       int fds[2];
-       CHECK(pipe(fds) == 0 && fcntl(fds[0], F_SETOWN, getpid()) == 0);
-       return [=] { CHECK(fcntl(fds[0], F_GETOWN) == getpid()); };
-     }},
-    {"packet_pipe",
-     [] {
-       int fds[2];
-       CHECK(pipe2(fds, O_DIRECT) == 0);
-       return exchanges(fds[0], fds[1]);
      }},
     {"pipe_from_outside",
      [] {

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// pipe(7). The content is read by tee(2), which leaves it where it is.
+// pipe(7) and fifo(7). The content is read by tee(2), which leaves it where it is.
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/ioctl.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <map>
+#include <optional>
 #include <set>
 
 #include "base/file.h"
+#include "base/text.h"
+#include "engine/context/mapped_files.h"
 #include "engine/kinds/kind.h"
 #include "engine/pipe.pb.h"
 
@@ -17,6 +22,7 @@ namespace {
 
 constexpr std::string_view kName = "pipe";
 constexpr uint32_t kVersion = 1;
+constexpr int kSlot = 4096;          // a pipe has a buffer for each page of its size
 constexpr int kLargeFile = 0100000;  // O_LARGEFILE of the kernel, which libc defines as nothing
 
 struct Ends {
@@ -29,11 +35,53 @@ Result<Ends> make_pipe() {
   return Ends{Fd(fds[0]), Fd(fds[1])};
 }
 
-bool owns(const OpenFile& file) { return file.link.starts_with("pipe:["); }
+bool owns(const OpenFile& file) { return S_ISFIFO(file.stat.st_mode); }
 
-Result<> dump_content(const OpenFile& end, image::PipeEnd& out) {
-  // A description that can only write leads to the pipe all the same: open its other side through /proc.
-  Fd reader = TRY(open_file(fmt::format("/proc/{}/fd/{}", end.pid, end.fd), O_RDONLY | O_NONBLOCK));
+bool is_fifo(const OpenFile& file) { return file.link.starts_with('/'); }
+
+// An end that is there already is looked through: to open another one would wake those who wait for one.
+Result<Fd> open_reader(std::span<const OpenFile* const> ends) {
+  for (const OpenFile* end : ends)
+    if ((end->flags() & O_ACCMODE) != O_WRONLY) return end->fetch();
+  Fd writer = TRY(ends.front()->fetch());
+  int queued = 0;
+  if (::ioctl(writer.get(), FIONREAD, &queued)) return fail_errno("FIONREAD");
+  if (queued == 0) return writer;
+  return open_file(fmt::format("/proc/{}/fd/{}", ends.front()->pid, ends.front()->fd), O_RDONLY | O_NONBLOCK);
+}
+
+// One buffer of `from` after another. What was written as a packet ends the read that meets it; what was not does
+// not.
+Result<> read_pieces(const Ends& from, image::PipeEnd& out) {
+  Ends one = TRY(make_pipe()), probe = TRY(make_pipe());
+  if (::fcntl(one.write.get(), F_SETPIPE_SZ, kSlot) != kSlot) return fail_errno("F_SETPIPE_SZ");
+  for (;;) {
+    ssize_t moved = ::splice(from.read.get(), nullptr, one.write.get(), nullptr, 1 << 30, SPLICE_F_NONBLOCK);
+    if (moved < 0 && errno == EAGAIN) return {};
+    if (moved <= 0) return fail_errno("splice");
+    auto bytes = static_cast<size_t>(moved);
+    if (::splice(one.read.get(), nullptr, probe.write.get(), nullptr, bytes, SPLICE_F_NONBLOCK) != moved)
+      return fail_errno("splice");
+    TRY(write_all(probe.write.get(), "y", "pipe"));
+    std::string content(bytes + 1, '\0');
+    ssize_t got = ::read(probe.read.get(), content.data(), content.size());
+    if (got != moved && got != moved + 1) return fail_errno("pipe");
+    bool packet = got == moved;
+    char rest;
+    if (packet && ::read(probe.read.get(), &rest, 1) != 1) return fail_errno("pipe");
+    content.resize(bytes);
+    if (packet || out.pieces().empty() || out.pieces().rbegin()->packet()) {
+      auto* piece = out.add_pieces();
+      piece->set_packet(packet);
+      piece->set_content(std::move(content));
+    } else {
+      out.mutable_pieces()->rbegin()->mutable_content()->append(content);
+    }
+  }
+}
+
+Result<> dump_content(std::span<const OpenFile* const> ends, image::PipeEnd& out) {
+  Fd reader = TRY(open_reader(ends));
   int capacity = ::fcntl(reader.get(), F_GETPIPE_SZ);
   if (capacity < 0) return fail_errno("F_GETPIPE_SZ");
   out.set_capacity(static_cast<uint64_t>(capacity));
@@ -46,55 +94,145 @@ Result<> dump_content(const OpenFile& end, image::PipeEnd& out) {
   ssize_t got = ::tee(reader.get(), copy.write.get(), static_cast<size_t>(queued), SPLICE_F_NONBLOCK);
   if (got < 0) return fail_errno("tee");
   if (got != queued) return fail(fmt::format("tee gave {} of {} bytes", got, queued));
-  std::string content(static_cast<size_t>(queued), '\0');
-  TRY(read_exactly(copy.read.get(), std::as_writable_bytes(std::span(content)), "pipe"));
-  out.set_content(std::move(content));
+  TRY(read_pieces(copy, out));
+  size_t slots = 0;
+  for (const auto& piece : out.pieces()) slots += (piece.content().size() + kSlot - 1) / kSlot;
+  if (slots > static_cast<size_t>(capacity) / kSlot)
+    return refuse("holds more than fits it, by splice(2); try again when it has been read");
+  return {};
+}
+
+// The path by which a FIFO is found again.
+Result<> check_fifo(const Dumping& dumping, const OpenFile& file) {
+  if (file.stat.st_nlink == 0) return refuse("deleted but open, which is not supported yet");
+  auto named = open_in_root(dumping.mounts.root.get(), file.link, O_PATH | O_NOFOLLOW);
+  struct stat found{};
+  if (!named || ::fstat(named->get(), &found) || found.st_dev != file.stat.st_dev || found.st_ino != file.stat.st_ino)
+    return refuse("its path leads elsewhere now (renamed, replaced or hidden by a mount)");
+  struct statfs system{};
+  if (::fstatfs(named->get(), &system)) return fail_errno(file.link);
+  if (system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC)
+    return refuse("lies in memory (tmpfs), which is not supported yet");
+  return {};
+}
+
+Result<std::optional<pid_t>> outside_user(const Dumping& dumping, const OpenFile& fifo) {
+  for (const auto& name : TRY(list_directory("/proc"))) {
+    auto pid = parse_number<pid_t>(name);
+    if (!pid || *pid == ::getpid() || dumping.descriptors.contains(*pid)) continue;
+    auto fds = list_directory(fmt::format("/proc/{}/fd", *pid));
+    if (!fds) continue;  // ended meanwhile
+    for (const auto& fd : *fds) {
+      struct stat stat{};
+      std::string path = fmt::format("/proc/{}/fd/{}", *pid, fd);
+      if (::stat(path.c_str(), &stat) == 0 && stat.st_dev == fifo.stat.st_dev && stat.st_ino == fifo.stat.st_ino)
+        return pid;
+    }
+  }
+  return std::nullopt;
+}
+
+// A pipe of notifications (Documentation/core-api/watch_queue.rst) takes no data, not even none.
+bool takes_data(std::span<const OpenFile* const> ends) {
+  for (const OpenFile* end : ends)
+    if ((end->flags() & O_ACCMODE) != O_RDONLY)
+      if (auto fd = end->fetch()) return ::write(fd->get(), "", 0) == 0 || errno != EXDEV;
+  return true;
+}
+
+Result<> check_pipe(Dumping& dumping, const OpenFile& file, std::span<const OpenFile* const> ends) {
+  if (is_fifo(file)) TRY(check_fifo(dumping, file));
+  auto user = is_fifo(file) ? TRY(outside_user(dumping, file)) : TRY(dumping.outside.holder(file.link));
+  if (user) return refuse(fmt::format("shared with pid {}, which is not part of it", *user));
+  if (!takes_data(ends)) return refuse("a pipe of notifications, which cannot be carried");
   return {};
 }
 
 Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
-  std::set<ino_t> told;
+  std::map<std::pair<dev_t, ino_t>, std::vector<const OpenFile*>> pipes;
   for (const OpenFile& file : files) {
-    if (file.flags() & O_DIRECT) {
-      dumping.refuse(file.pid, file.object(), "a pipe in packet mode, which is not supported yet");
-      continue;
-    }
+    auto& ends = pipes[{file.stat.st_dev, file.stat.st_ino}];
+    if (!(file.flags() & O_PATH)) ends.push_back(&file);
+  }
+  std::set<std::pair<dev_t, ino_t>> told;
+  for (const OpenFile& file : files) {
+    auto key = std::pair(file.stat.st_dev, file.stat.st_ino);
+    const auto& ends = pipes[key];
     image::PipeEnd out;
     out.set_id(file.id);
-    out.set_pipe(file.stat.st_ino);
+    out.set_pipe(static_cast<uint64_t>(std::distance(pipes.begin(), pipes.find(key))));
     out.set_flags(static_cast<uint32_t>(file.flags()));
-    if (told.insert(file.stat.st_ino).second) {
-      if (auto holder = TRY(dumping.outside.holder(file.link)))
-        dumping.refuse(file.pid, file.object(), fmt::format("shared with pid {}, which is not part of it", *holder));
-      TRY(in(file.object(), dump_content(file, out)));
+    if (is_fifo(file)) out.set_path(file.link);
+    out.set_inode(file.stat.st_ino);
+    if (told.insert(key).second) {
+      auto checked = check_pipe(dumping, file, ends);
+      if (checked && !ends.empty()) checked = dump_content(ends, out);
+      if (!checked && checked.error().refusal)
+        dumping.refuse(file.pid, file.object(), checked.error().what);
+      else
+        TRY(in(file.object(), std::move(checked)));
     }
     dumping.put_file(kName, kVersion, out);
   }
   return {};
 }
 
-Result<Fds> make(Restoring&, std::span<const Envelope> envelopes) {
+// A FIFO is open for both directions while its ends are made, so that none of them waits for another.
+Result<Ends> open_fifo(const Restoring& restoring, const image::PipeEnd& end) {
+  int flags = end.capacity() ? O_RDWR | O_NONBLOCK : O_PATH | O_NOFOLLOW;
+  Fd fd = TRY(open_in_root(restoring.root.get(), end.path(), flags));
+  struct stat found{};
+  if (::fstat(fd.get(), &found)) return fail_errno(end.path());
+  if (!S_ISFIFO(found.st_mode) || found.st_ino != end.inode())
+    return fail(end.path() + ": not the FIFO that was open; it has been replaced");
+  int queued = 0;
+  if (end.capacity() && ::ioctl(fd.get(), FIONREAD, &queued)) return fail_errno("FIONREAD");
+  if (queued) return fail(end.path() + ": somebody else has written to it");
+  Fd other(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
+  if (!other) return fail_errno(end.path());
+  return Ends{std::move(fd), std::move(other)};
+}
+
+Result<> fill(const Fd& writer, const image::PipeEnd& end) {
+  if (end.capacity() == 0) return {};
+  if (::fcntl(writer.get(), F_SETPIPE_SZ, static_cast<int>(end.capacity())) < 0)
+    return fail_errno(fmt::format("pipe of {} bytes", end.capacity()));
+  for (const auto& piece : end.pieces()) {
+    if (::fcntl(writer.get(), F_SETFL, O_NONBLOCK | (piece.packet() ? O_DIRECT : 0))) return fail_errno("pipe flags");
+    TRY(write_all(writer.get(), piece.content(), "pipe"));
+  }
+  return {};
+}
+
+// Only pipe2(2) makes descriptions without O_LARGEFILE, one for each end. All others were opened, each with its own
+// flags.
+Result<Fd> make_end(const Ends& pipe, int flags, bool fifo) {
+  const Fd& side = (flags & O_ACCMODE) == O_WRONLY ? pipe.write : pipe.read;
+  if (!fifo && !(flags & (kLargeFile | O_PATH))) {
+    Fd fd(::fcntl(side.get(), F_DUPFD_CLOEXEC, 0));
+    if (!fd) return fail_errno("pipe");
+    return fd;
+  }
+  int how = flags & O_PATH ? O_PATH : (flags & ~O_DIRECT) | O_NONBLOCK;
+  return open_file(fmt::format("/proc/self/fd/{}", side.get()), how);
+}
+
+Result<Fds> make(Restoring& restoring, std::span<const Envelope> envelopes) {
   Fds made;
   std::map<uint64_t, Ends> pipes;
   for (const Envelope& envelope : envelopes) {
     image::PipeEnd end;
     TRY(parse_body(envelope, end));
+    bool fifo = !end.path().empty();
     auto [at, fresh] = pipes.try_emplace(end.pipe());
     Ends& pipe = at->second;
     if (fresh) {
-      pipe = TRY(make_pipe());
-      if (::fcntl(pipe.write.get(), F_SETPIPE_SZ, static_cast<int>(end.capacity())) < 0)
-        return fail_errno(fmt::format("pipe of {} bytes", end.capacity()));
-      TRY(write_all(pipe.write.get(), end.content(), "pipe"));
+      pipe = fifo ? TRY(open_fifo(restoring, end)) : TRY(make_pipe());
+      TRY(in(end.path(), fill(pipe.write, end)));
     }
     int flags = static_cast<int>(end.flags());
-    const Fd& side = (flags & O_ACCMODE) == O_WRONLY ? pipe.write : pipe.read;
-    // Only pipe2(2) makes descriptions without O_LARGEFILE, one for each end. All others were opened, each with its
-    // own flags.
-    Fd fd = flags & kLargeFile ? TRY(open_file(fmt::format("/proc/self/fd/{}", side.get()), flags | O_NONBLOCK))
-                               : Fd(::fcntl(side.get(), F_DUPFD_CLOEXEC, 0));
-    if (!fd) return fail_errno("pipe");
-    if (::fcntl(fd.get(), F_SETFL, flags)) return fail_errno("pipe flags");
+    Fd fd = TRY(make_end(pipe, flags, fifo));
+    if (!(flags & O_PATH) && ::fcntl(fd.get(), F_SETFL, flags)) return fail_errno("pipe flags");
     made.emplace(end.id(), std::move(fd));
   }
   return made;
