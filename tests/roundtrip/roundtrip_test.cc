@@ -48,6 +48,7 @@ const std::vector<Program> kPrograms = {
     {"handlers"},
     {"heap"},
     {"huge_pages"},
+    {"inotify"},
     {"interval_timers"},
     {"locks"},
     {"many"},

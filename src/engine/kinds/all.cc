@@ -5,12 +5,13 @@
 
 namespace ks::engine {
 
-extern const Kind kRegular, kDevice, kPipe, kEventfd, kTimerfd, kSignalfd, kJournal, kPidFd, kEpoll, kLocks, kOwner;
+extern const Kind kRegular, kDevice, kPipe, kEventfd, kTimerfd, kSignalfd, kJournal, kInotify, kPidFd, kEpoll, kLocks,
+    kOwner;
 
 std::span<const Kind* const> all_kinds() {
   // Explicit, because order matters and nothing may be dropped silently.
   static constexpr std::array kinds = {&kRegular, &kDevice, &kPipe, &kEventfd, &kTimerfd, &kSignalfd, &kJournal,
-                                       &kPidFd, &kEpoll,
+                                       &kInotify, &kPidFd, &kEpoll,
                                        // of files of every kind; a lease makes an owner
                                        &kLocks, &kOwner};
   return kinds;

@@ -170,7 +170,13 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        CHECK(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 && listen(fd, 1) == 0);
        return keeps(fd);
      }},
-    {"inotify",
+    {"inotify_in_memory",
+     [] {
+       int fd = inotify_init1(0);
+       CHECK(inotify_add_watch(fd, "/dev/shm", IN_DELETE_SELF) >= 0);
+       return keeps(fd);
+     }},
+    {"inotify_unread",
      [] {
        int fd = inotify_init1(0);
        CHECK(inotify_add_watch(fd, ".", IN_CREATE) >= 0);

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// inotify(7). fdinfo tells each watch with a handle of what it watches; the handle leads to a path, and that is where
+// a restore looks. Watch descriptors are given out in ascending order, so that those which are gone are made and
+// removed.
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "engine/context/mapped_files.h"
+#include "engine/inotify.pb.h"
+#include "engine/kernel/fdinfo.h"
+#include "engine/kinds/kind.h"
+#include "engine/target/process.h"
+
+namespace ks::engine {
+
+namespace {
+
+constexpr std::string_view kName = "inotify";
+constexpr uint32_t kVersion = 1;
+// To count up to it takes about half a second.
+constexpr int kHighestWatch = 1 << 19;
+constexpr int kDrainEvery = 4096;  // below fs.inotify.max_queued_events
+
+bool owns(const OpenFile& file) { return file.link == "anon_inode:inotify" || file.link == "anon_inode:[inotify]"; }
+
+// Any directory on the file system will do to open a handle.
+Result<Fd> open_handle(const Dumping& dumping, pid_t pid, const InotifyLine& line) {
+  if (line.handle.empty()) return refuse("watches a file of a file system that does not tell which one");
+  std::vector<std::byte> buffer(sizeof(file_handle) + line.handle.size());
+  auto* handle = reinterpret_cast<file_handle*>(buffer.data());
+  handle->handle_bytes = static_cast<unsigned>(line.handle.size());
+  handle->handle_type = line.handle_type;
+  std::memcpy(handle->f_handle, line.handle.data(), line.handle.size());
+  for (auto& mount : TRY(parse_mountinfo(TRY(read_file(proc_path(pid, "mountinfo")))))) {
+    struct stat stat{};
+    auto root = open_in_root(dumping.mounts.root.get(), mount.where, O_PATH);
+    if (!root || ::fstat(root->get(), &stat) || stat.st_dev != line.device) continue;
+    auto opened =
+        open_in_root(dumping.mounts.root.get(), mount.where, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_DIRECTORY);
+    if (!opened) continue;
+    Fd fd(::open_by_handle_at(opened->get(), handle, O_PATH | O_CLOEXEC | O_NOFOLLOW));
+    if (fd) return fd;
+  }
+  return refuse("watches a file that cannot be found");
+}
+
+Result<> dump_watch(const Dumping& dumping, pid_t pid, const InotifyLine& line, image::Inotify::Watch& out) {
+  Fd watched = TRY(open_handle(dumping, pid, line));
+  std::string path = TRY(read_link(fmt::format("/proc/self/fd/{}", watched.get())));
+  struct stat stat{}, found{};
+  if (::fstat(watched.get(), &stat)) return fail_errno(path);
+  auto named = open_in_root(dumping.mounts.root.get(), path, O_PATH | O_NOFOLLOW);
+  if (!named || ::fstat(named->get(), &found) || found.st_dev != stat.st_dev || found.st_ino != stat.st_ino)
+    return refuse(fmt::format("watches {} (inode {}), to which no path leads", path, line.inode));
+  struct statfs system{};
+  if (::fstatfs(named->get(), &system)) return fail_errno(path);
+  if (system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC)
+    return refuse("watches " + path + ", which lies in memory (tmpfs)");
+  if (system.f_type == PROC_SUPER_MAGIC || system.f_type == SYSFS_MAGIC || system.f_type == CGROUP2_SUPER_MAGIC ||
+      system.f_type == CGROUP_SUPER_MAGIC)
+    return refuse("watches " + path + ", a file of the kernel");
+  out.set_number(line.watch);
+  out.set_mask(line.mask);
+  out.set_path(path);
+  out.set_inode(stat.st_ino);
+  out.set_mode(stat.st_mode & S_IFMT);
+  return {};
+}
+
+Result<> dump_one(Dumping& dumping, const OpenFile& file) {
+  Fd mine = TRY(file.fetch());
+  int queued = 0;
+  if (::ioctl(mine.get(), FIONREAD, &queued)) return fail_errno("FIONREAD");
+  if (queued) return refuse("has events that have not been read and cannot be put back; try again a little later");
+  std::vector<InotifyLine> lines;
+  for (const auto& text : file.info.rest)
+    if (text.starts_with("inotify ")) lines.push_back(TRY(parse_inotify_line(text)));
+  std::ranges::sort(lines, {}, &InotifyLine::watch);
+  if (!lines.empty() && lines.back().watch > kHighestWatch)
+    return refuse(fmt::format("has had more than {} watches, too many to count up to", kHighestWatch));
+  image::Inotify out;
+  out.set_id(file.id);
+  out.set_flags(static_cast<uint32_t>(file.flags()));
+  for (const auto& line : lines) TRY(dump_watch(dumping, file.pid, line, *out.add_watches()));
+  dumping.put_file(kName, kVersion, out);
+  return {};
+}
+
+Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
+  for (const OpenFile& file : files) {
+    auto dumped = dump_one(dumping, file);
+    if (!dumped && dumped.error().refusal)
+      dumping.refuse(file.pid, file.object(), dumped.error().what);
+    else
+      TRY(in(file.object(), std::move(dumped)));
+  }
+  return {};
+}
+
+Result<Fds> make(Restoring&, std::span<const Envelope> envelopes) {
+  Fds made;
+  for (const Envelope& envelope : envelopes) {
+    image::Inotify file;
+    TRY(parse_body(envelope, file));
+    Fd fd(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+    if (!fd) return fail_errno("inotify_init");
+    made.emplace(file.id(), std::move(fd));
+  }
+  return made;
+}
+
+void drain(int fd) {
+  char events[16384];
+  while (::read(fd, events, sizeof events) > 0) {
+  }
+}
+
+// Uses up the numbers below `number`.
+Result<> count_up(int fd, int& last, int number) {
+  while (last + 1 < number) {
+    int got = ::inotify_add_watch(fd, "/", IN_DELETE_SELF);
+    if (got < 0 || ::inotify_rm_watch(fd, got)) return fail_errno("inotify_add_watch");
+    if (got != last + 1) return fail(fmt::format("watch {} came out as {}", last + 1, got));
+    last = got;
+    if (last % kDrainEvery == 0) drain(fd);
+  }
+  return {};
+}
+
+Result<> add_watch(const Restoring& restoring, int fd, int& last, const image::Inotify::Watch& watch) {
+  TRY(count_up(fd, last, watch.number()));
+  Fd watched = TRY(open_in_root(restoring.root.get(), watch.path(), O_PATH | O_NOFOLLOW));
+  struct stat found{};
+  if (::fstat(watched.get(), &found)) return fail_errno(watch.path());
+  if (found.st_ino != watch.inode() || (found.st_mode & S_IFMT) != watch.mode())
+    return fail(watch.path() + ": not the file that was watched; it has been replaced");
+  int got = ::inotify_add_watch(fd, fmt::format("/proc/self/fd/{}", watched.get()).c_str(), watch.mask());
+  if (got < 0) return fail_errno(watch.path());
+  if (got != watch.number())
+    return fail(fmt::format("{}: watch {} came out as {}", watch.path(), watch.number(), got));
+  last = got;
+  return {};
+}
+
+// Late, lest watches see how the engine opens files.
+Result<> connect(Restoring& restoring, std::span<const Envelope> envelopes) {
+  for (const Envelope& envelope : envelopes) {
+    image::Inotify file;
+    TRY(parse_body(envelope, file));
+    int fd = TRY(restoring.open_file(file.id()));
+    int last = 0;
+    for (const auto& watch : file.watches()) TRY(add_watch(restoring, fd, last, watch));
+    drain(fd);
+    if (::fcntl(fd, F_SETFL, static_cast<int>(file.flags()))) return fail_errno("inotify flags");
+  }
+  return {};
+}
+
+}  // namespace
+
+extern const Kind kInotify;
+const Kind kInotify{.name = kName, .version = kVersion, .owns = owns, .dump = dump, .make = make, .connect = connect};
+
+}  // namespace ks::engine
