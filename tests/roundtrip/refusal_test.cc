@@ -26,7 +26,6 @@ const std::vector<Refusal> kRefusals = {
     {"deleted_file", {"fd", "/deleted", "deleted"}},
     {"deleted_working_directory", {"working directory", "gone", "deleted"}},
     {"descriptors_of_a_thread", {"thread", "descriptors of its own"}},
-    {"directory_being_read", {"fd", "/usr/bin", "directory that is being read"}},
     {"epoll_of_a_file_gone", {"fd", "eventpoll", "no process of it has open"}},
     {"epoll_of_a_timer_fired", {"fd", "eventpoll", "EPOLLONESHOT"}},
     {"execute_only_area", {"area", "protection key"}},

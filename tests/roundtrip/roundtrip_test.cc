@@ -39,6 +39,7 @@ const std::vector<Program> kPrograms = {
     {"directories"},
     {"directories", {"chroot"}},
     {"directories", {"outside"}},
+    {"directory_reading"},
     {"epolls"},
     {"eventfds"},
     {"fifos"},

@@ -366,14 +366,6 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        close(slave);
        return keeps(master);
      }},
-    {"directory_being_read",
-     [] {
-       for (auto name : {"one", "two", "three"}) close(new_file(name));
-       int fd = open("/usr/bin", O_RDONLY | O_DIRECTORY);
-       char entries[256];
-       CHECK(syscall(SYS_getdents64, fd, entries, sizeof entries) > 0);
-       return keeps(fd);
-     }},
     {"pipe_from_outside",
      [] {
        int fds[2];
