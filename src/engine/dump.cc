@@ -67,7 +67,13 @@ Result<> dump_process(Dumping& dumping, StoppedProcess& process, std::vector<Pag
     return {};
   }
   DumpedProcess dumped{.stopped = process, .foothold = TRY(std::move(foothold))};
-  for (const TaskRoom* room : all_task_rooms()) TRY(in(room->name, room->dump(dumping, dumped, *room)));
+  for (const TaskRoom* room : all_task_rooms()) {
+    auto done = room->dump(dumping, dumped, *room);
+    if (!done && done.error().refusal)
+      dumping.refuse(process.pid, std::string(room->name), done.error().what);
+    else
+      TRY(in(room->name, std::move(done)));
+  }
   TRY(dumped.foothold.abandon());
   if (!dumping.image || !dumping.verdict.ready()) return {};
   pages = std::move(dumped.page_runs);

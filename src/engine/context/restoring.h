@@ -95,6 +95,7 @@ class Restoring {
   Fd self;                        // a pidfd of the engine, through which they get those
   std::map<pid_t, RestoredProcess*> processes;
   uint64_t memory_bytes = 0;
+  std::set<pid_t> continued;  // run on after a stop, which their parent has not been told yet
 
   Result<int> mapped_file(uint32_t id) const { return find(mapped_files, "mapped file", id); }
   Result<int> shared_segment(uint32_t id) const { return find(shared_memory, "shared memory", id); }

@@ -2,6 +2,7 @@
 #include "engine/target/foothold.h"
 
 #include <elf.h>
+#include <sys/syscall.h>
 
 #include <algorithm>
 #include <cstring>
@@ -84,6 +85,9 @@ Result<RemoteCalls*> Foothold::on(StoppedThread& thread) {
 }
 
 Result<> Foothold::enter(StoppedThread& thread) {
+  // Let go, it returns from the frame by this call.
+  uint64_t last_call = code_ + kLandingCode.size() - kSyscallLength;
+  TRY(check_filters(thread.filters, last_call, SYS_rt_sigreturn, {}, true));
   uint64_t frame = base_ + kHeadroom;
   auto bytes = signal_frame(frame, restarted(thread.registers), thread.mask, thread.xstate);
   if (bytes.size() > kFrameRoom) return fail("signal frame larger than expected");
@@ -96,8 +100,9 @@ Result<> Foothold::enter(StoppedThread& thread) {
   // In this order a thread that is let go between has either its own state or a frame that leads there.
   TRY(thread.hold.set_registers(landing));
   current_ = &thread;
+  if (!thread.filters.empty()) TRY(thread.hold.suspend_seccomp(true));
   TRY(thread.hold.set_signal_mask(kAllSignals));
-  calls_.emplace(thread.hold, landing, code_);
+  calls_.emplace(thread.hold, landing, code_, thread.filters);
   return {};
 }
 
@@ -120,6 +125,8 @@ Result<> Foothold::leave() {
     }
     if (stop == SeizedThread::Stop::gone) return fail("died under our hands", ESRCH);
   }
+  // What it may do when it runs on is again for its filters to say.
+  if (!thread.filters.empty()) TRY(thread.hold.suspend_seccomp(false));
   TRY(thread.hold.set_signal_mask(thread.mask));
   return thread.hold.set_registers(thread.registers);
 }

@@ -17,12 +17,13 @@ namespace ks::engine {
 
 struct StoppedThread {
   SeizedThread hold;
-  bool job_control_stop = false;
+  int stop_signal = 0;    // of a stop by job control
   Registers registers{};  // to go on with, as they must be set at a stop of the kernel's choosing
   uint64_t mask = 0;
   int64_t stopped_at = 0;  // by our CLOCK_MONOTONIC
   std::vector<std::byte> xstate;
   RseqConfiguration rseq;
+  std::vector<SeccompFilter> filters;  // of seccomp(2)
 
   pid_t tid() const { return hold.tid(); }
 };

@@ -3,9 +3,26 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace ks::engine {
 
+Result<> check_filters(std::span<const SeccompFilter> filters, uint64_t instruction, long number,
+                       const SyscallArguments& arguments, bool must_be_made) {
+  if (filters.empty()) return {};
+  seccomp_data call{.nr = static_cast<int>(number),
+                    .arch = kAuditArchitecture,
+                    .instruction_pointer = instruction + kSyscallLength,
+                    .args = {}};
+  std::ranges::copy(arguments, call.args);
+  uint32_t action = TRY(filtered_action(filters, call));
+  if (must_be_made ? is_allowed(action) : is_harmless(action)) return {};
+  return refuse(
+      fmt::format("its seccomp filter would end it if the checkpoint were interrupted (in system call {})", number));
+}
+
 Result<uint64_t> RemoteCalls::call(long number, const SyscallArguments& arguments) {
+  TRY(check_filters(filters_, instruction_, number, arguments, false));
   used_ = true;
   TRY(thread_->set_registers(at_syscall(base_, instruction_, number, arguments)));
   // Stepping over the instruction would be quicker, but forces a SIGTRAP on the thread, which takes away an ignored

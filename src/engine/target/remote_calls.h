@@ -20,12 +20,19 @@ uint64_t as_argument(T value) {
     return static_cast<uint64_t>(static_cast<int64_t>(value));  // -1 stays all ones
 }
 
+// A refusal if a thread with these filters would not survive the call at `instruction`, or if it has to be made and
+// would not be.
+Result<> check_filters(std::span<const SeccompFilter> filters, uint64_t instruction, long number,
+                       const SyscallArguments& arguments, bool must_be_made);
+
 class RemoteCalls {
  public:
   // `instruction` is a system call instruction in the thread's memory; `base` are the registers for all that is
-  // not an argument, the stack pointer above all.
-  RemoteCalls(SeizedThread& thread, const Registers& base, uint64_t instruction)
-      : thread_(&thread), base_(base), instruction_(instruction) {}
+  // not an argument, the stack pointer above all. Under `filters`, which are suspended, only calls are made that
+  // would do no harm were they not: so it is for a thread that is let go in the middle.
+  RemoteCalls(SeizedThread& thread, const Registers& base, uint64_t instruction,
+              std::span<const SeccompFilter> filters = {})
+      : thread_(&thread), base_(base), instruction_(instruction), filters_(filters) {}
 
   // What the call returned; an error of the call itself comes with its errno.
   template <class... Arguments>
@@ -45,6 +52,7 @@ class RemoteCalls {
   SeizedThread* thread_;
   Registers base_;
   uint64_t instruction_;
+  std::span<const SeccompFilter> filters_;
   bool used_ = false;
 };
 

@@ -209,6 +209,34 @@ Result<RseqConfiguration> SeizedThread::rseq() const {
   return configuration;
 }
 
+Result<std::vector<SeccompFilter>> SeizedThread::seccomp_filters() const {
+  std::vector<SeccompFilter> filters;
+  for (;;) {
+    unsigned long index = filters.size();
+    long count = trace(PTRACE_SECCOMP_GET_FILTER, tid_, index, nullptr);
+    if (count < 0 && errno == ENOENT) return filters;
+    if (count < 0) return fail_errno("reading a seccomp filter");
+    SeccompFilter filter;
+    filter.code.resize(static_cast<size_t>(count));
+    if (trace(PTRACE_SECCOMP_GET_FILTER, tid_, index, filter.code.data()) != count)
+      return fail_errno("reading a seccomp filter");
+    seccomp_metadata metadata{.filter_off = index};
+    if (trace(PTRACE_SECCOMP_GET_METADATA, tid_, sizeof metadata, &metadata) < 0)
+      return fail_errno("reading the flags of a seccomp filter");
+    if (metadata.flags & ~uint64_t{SECCOMP_FILTER_FLAG_LOG}) return refuse("has a seccomp filter with unknown flags");
+    filter.log = metadata.flags & SECCOMP_FILTER_FLAG_LOG;
+    filters.push_back(std::move(filter));
+  }
+}
+
+Result<> SeizedThread::suspend_seccomp(bool suspended, bool kill_with_us) {
+  unsigned long options = PTRACE_O_TRACESYSGOOD;
+  if (suspended) options |= PTRACE_O_SUSPEND_SECCOMP;
+  if (kill_with_us) options |= PTRACE_O_EXITKILL;
+  if (trace(PTRACE_SETOPTIONS, tid_, 0, as_data(options))) return fail_errno("suspending seccomp");
+  return {};
+}
+
 Result<bool> SeizedThread::dispatches_calls() const {
   DispatchConfiguration configuration;
   if (trace(kGetDispatch, tid_, sizeof configuration, &configuration)) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "engine/kernel/seccomp.h"
 #include "engine/kernel/x86_64/registers.h"
 
 namespace ks::engine {
@@ -61,6 +62,10 @@ class SeizedThread {
   // Queued signals, not consumed: the thread's own or those of its process.
   Result<std::vector<siginfo_t>> peek_signals(bool shared) const;
   Result<RseqConfiguration> rseq() const;
+  // Oldest first. Needs CAP_SYS_ADMIN, and that this program has none itself.
+  Result<std::vector<SeccompFilter>> seccomp_filters() const;
+  // Filters do not count as long as this program is its tracer.
+  Result<> suspend_seccomp(bool suspended, bool kill_with_us = false);
   // PR_SET_SYSCALL_USER_DISPATCH is on. Kernels before 6.4 do not tell, and then it is false.
   Result<bool> dispatches_calls() const;
   // One aligned word, whatever its page's protection; the page becomes private to the process.

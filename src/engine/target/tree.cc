@@ -117,7 +117,7 @@ Result<bool> await_stop(StoppedThread& thread, Clock::time_point limit) {
         TRY(thread.hold.resume(stop == SeizedThread::Stop::signal ? signal : 0));
         break;
       case SeizedThread::Stop::group:
-        thread.job_control_stop = true;
+        thread.stop_signal = signal;
         [[fallthrough]];
       case SeizedThread::Stop::event:
         thread.stopped_at = Clock::now().time_since_epoch() / 1ns;
@@ -207,6 +207,15 @@ class Seizure {
   std::unordered_set<pid_t> tids_;
 };
 
+// A stop of job control is one of the whole process; one that has begun ends at once where it is let go on.
+Result<> check_stops(const std::vector<StoppedProcess>& processes) {
+  for (const auto& process : processes)
+    for (const auto& thread : process.threads)
+      if (thread.stop_signal != process.threads.front().stop_signal)
+        return fail(fmt::format("pid {}: is just being stopped", process.pid), EAGAIN);
+  return {};
+}
+
 // Zombies that have been waited for meanwhile, or that somebody else is to wait for.
 void forget_reaped(std::vector<StoppedProcess>& processes) {
   std::unordered_set<pid_t> living;
@@ -264,7 +273,7 @@ Result<FrozenTree> FrozenTree::freeze(const std::string& cgroup, pid_t root) {
                                     Clock::now() + kStopLimit))) {
       }
       forget_reaped(tree.processes_);
-      return {};
+      return check_stops(tree.processes_);
     }();
     if (!stopped) {
       if (stopped.error().code != EAGAIN || Clock::now() > give_up) return std::unexpected(stopped.error());

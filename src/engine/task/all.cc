@@ -6,7 +6,7 @@
 namespace ks::engine {
 
 extern const TaskRoom kMemory, kVdso, kLayout, kDescriptors, kDirectories, kThreads, kScheduling, kSettings,
-    kCredentials, kTimers, kSignals;
+    kCredentials, kJobControl, kSeccomp, kStopReports, kTimers, kSignals;
 
 std::span<const TaskRoom* const> all_task_rooms() {
   static constexpr std::array rooms = {
@@ -15,8 +15,12 @@ std::span<const TaskRoom* const> all_task_rooms() {
       &kLayout,       // the executable, found among the mapped files
       &kThreads,      // early: files can lead to them
       &kDescriptors,  // from here on the engine's own descriptors are gone from the process
-      &kDirectories, &kSettings,
+      &kDirectories,
+      &kJobControl,  // before the signals are queued that a stop, or its end, discards
+      &kSettings,
+      &kSeccomp,      // while it needs no no_new_privs yet
       &kCredentials,  // after all that needs privilege
+      &kStopReports,  // late: all that are to be stopped are
       &kTimers,       // late: they begin to run
       &kSignals,      // late: so do interval timers
       &kScheduling,   // late: until here all share the engine's CPU

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <linux/kcmp.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -19,15 +20,33 @@ namespace ks::engine {
 
 namespace {
 
-Result<bool> check_confinement(Dumping& dumping, const StoppedProcess& process) {
-  bool callable = true;
-  for (const StoppedThread& thread : process.threads) {
-    auto status = TRY(parse_status(TRY(read_file(process.proc(fmt::format("task/{}/status", thread.tid()))))));
-    if (status.seccomp) {
-      dumping.refuse(process.pid, fmt::format("thread {}", thread.tid()),
-                     "has a seccomp filter, which is not supported yet");
-      callable = false;
+// Reads the filters. False: no call may be made in the thread.
+Result<bool> check_seccomp(Dumping& dumping, pid_t pid, StoppedThread& thread, int mode) {
+  std::string label = fmt::format("thread {}", thread.tid());
+  if (mode == SECCOMP_MODE_STRICT) {
+    dumping.refuse(pid, label, "its strict seccomp would end it if the checkpoint were interrupted");
+    return false;
+  }
+  auto filters = thread.hold.seccomp_filters();
+  if (!filters) {
+    dumping.refuse(pid, label, "its seccomp filters cannot be read: " + filters.error().what);
+    return false;
+  }
+  thread.filters = *std::move(filters);
+  for (const SeccompFilter& filter : thread.filters)
+    if (may_notify(filter.code)) {
+      dumping.refuse(pid, label,
+                     "has a seccomp filter that asks a supervisor (SECCOMP_RET_USER_NOTIF), which is not supported");
+      return false;
     }
+  return true;
+}
+
+Result<bool> check_confinement(Dumping& dumping, StoppedProcess& process) {
+  bool callable = true;
+  for (StoppedThread& thread : process.threads) {
+    auto status = TRY(parse_status(TRY(read_file(process.proc(fmt::format("task/{}/status", thread.tid()))))));
+    if (status.seccomp && !TRY(check_seccomp(dumping, process.pid, thread, status.seccomp))) callable = false;
     if (TRY(thread.hold.dispatches_calls())) {
       dumping.refuse(
           process.pid, fmt::format("thread {}", thread.tid()),

@@ -18,7 +18,8 @@ namespace {
 Result<> reach_event_stop(SeizedThread& thread) {
   TRY(thread.interrupt());
   TRY(thread.resume());
-  if (TRY(thread.wait()) != SeizedThread::Stop::event) return fail("did not stop", EAGAIN);
+  auto stop = TRY(thread.wait());
+  if (stop != SeizedThread::Stop::event && stop != SeizedThread::Stop::group) return fail("did not stop", EAGAIN);
   return {};
 }
 
@@ -32,7 +33,12 @@ Result<> resume_sleep(const Restoring& restoring, RestoredProcess& process, Rest
   TRY(thread.hold.set_registers(
       at_syscall(thread.calls.base(), thread.calls.instruction(), SYS_clock_nanosleep, arguments)));
   TRY(thread.hold.resume_to_syscall());
-  if (TRY(thread.hold.wait()) != SeizedThread::Stop::syscall) return fail("did not enter its sleep");
+  auto stop = TRY(thread.hold.wait());
+  while (stop == SeizedThread::Stop::group) {  // of a stopped process, once
+    TRY(thread.hold.resume_to_syscall());
+    stop = TRY(thread.hold.wait());
+  }
+  if (stop != SeizedThread::Stop::syscall) return fail("did not enter its sleep");
   TRY(reach_event_stop(thread.hold));
   long result = syscall_result(TRY(thread.hold.registers()));
   if (result == 0)

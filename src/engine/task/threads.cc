@@ -86,10 +86,6 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   auto timers = TRY(read_posix_timers(process.stopped.pid));
   for (StoppedThread& thread : process.stopped.threads) {
     std::string label = fmt::format("thread {}", thread.tid());
-    if (thread.job_control_stop) {
-      dumping.refuse(process.stopped.pid, label, "is stopped (SIGSTOP), which is not supported yet");
-      continue;
-    }
     auto dumped = dump_thread(dumping, process, thread, timers, *threads.add_threads());
     if (!dumped && dumped.error().refusal)
       dumping.refuse(process.stopped.pid, label, dumped.error().what);

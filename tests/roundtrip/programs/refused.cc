@@ -126,6 +126,26 @@ static Verify shares(unsigned long flags) {
   return ends_well(child);
 }
 
+// A thread with a filter for one call.
+static Verify filters_thread(uint32_t number, uint32_t action) {
+  static volatile bool filtered = false, finish = false;
+  auto* thread = new std::thread([=] {
+    sock_filter filter[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+                            BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1), BPF_STMT(BPF_RET | BPF_K, action),
+                            BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+    sock_fprog program{4, filter};
+    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) skip("this kernel has no seccomp filters");
+    filtered = true;
+    while (!finish) usleep(1000);
+  });
+  while (!filtered) usleep(1000);
+  return [=] {
+    finish = true;
+    thread->join();
+  };
+}
+
 static const std::map<std::string, std::function<Verify()>> kThings = {
     {"tcp_socket",
      [] {
@@ -411,17 +431,6 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
          CHECK(timer_gettime(timer, &left) == 0);
        };
      }},
-    {"stopped",
-     [] {
-       pid_t child = fork_child(wait_until_told);
-       usleep(2000);
-       CHECK(kill(child, SIGSTOP) == 0 && waitpid(child, nullptr, WUNTRACED) == child);
-       return [=] {
-         siginfo_t info{};
-         CHECK(kill(child, SIGCONT) == 0 && waitid(P_PID, static_cast<id_t>(child), &info, WCONTINUED) == 0);
-         ends_well(child)();
-       };
-     }},
     {"zombie_with_core",
      [] {
        rlimit any{RLIM_INFINITY, RLIM_INFINITY};
@@ -473,33 +482,25 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        CHECK(read(fds[0], &byte, 1) == 1);
        return ends_well(child);
      }},
-    {"seccomp",
+    {"seccomp_that_kills", [] { return filters_thread(SYS_prctl, SECCOMP_RET_KILL_PROCESS); }},
+    {"seccomp_that_keeps_from_returning", [] { return filters_thread(SYS_rt_sigreturn, SECCOMP_RET_ERRNO | EPERM); }},
+    {"seccomp_supervised", [] { return filters_thread(SYS_acct, SECCOMP_RET_USER_NOTIF); }},
+    {"seccomp_strict",
      [] {
-       sock_filter filter[] = {BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
-       sock_fprog program{1, filter};
-       CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
-       if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) skip("this kernel has no seccomp filters");
-       return [] { CHECK(prctl(PR_GET_SECCOMP) == SECCOMP_MODE_FILTER); };
-     }},
-    {"seccomp_of_a_thread",
-     [] {
-       static volatile bool filtered = false, finish = false;
-       auto* thread = new std::thread([] {
-         // Would kill it for the engine's calls.
-         sock_filter filter[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-                                 BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_prctl, 0, 1),
-                                 BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-                                 BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
-         sock_fprog program{4, filter};
-         CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
-         if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) skip("this kernel has no seccomp filters");
-         filtered = true;
-         while (!finish) usleep(1000);
+       // Its only calls are read(2) and exit(2).
+       int fds[2];
+       CHECK(pipe(fds) == 0);
+       target = fork_child([=] {
+         close(fds[1]);
+         if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT)) _exit(0);
+         char byte;
+         syscall(SYS_exit, syscall(SYS_read, fds[0], &byte, 1) == 1 ? 0 : 1);
        });
-       while (!filtered) usleep(1000);
+       close(fds[0]);
+       usleep(20'000);
        return [=] {
-         finish = true;
-         thread->join();
+         CHECK(write(fds[1], "x", 1) == 1);
+         ends_well(target)();
        };
      }},
     {"system_call_dispatch",

@@ -3,6 +3,7 @@
 // Sources: the kernel's Documentation/arch/x86/, syscall(2), restart_syscall(2), sigreturn(2).
 #pragma once
 
+#include <linux/audit.h>
 #include <sys/user.h>
 
 #include <array>
@@ -26,6 +27,7 @@ inline constexpr long kRestartSys = 512, kRestartNoIntr = 513, kRestartNoHand = 
 inline constexpr std::array<uint8_t, 7> kLandingCode = {0x0f, 0x05, 0x6a, 0x0f, 0x58, 0x0f, 0x05};
 inline constexpr uint64_t kLandingReturn = 2;  // offset of the part that returns
 inline constexpr uint64_t kSyscallLength = 2;
+inline constexpr uint32_t kAuditArchitecture = AUDIT_ARCH_X86_64;  // of seccomp(2)
 
 // Offset of the first system call instruction, or size() if there is none.
 size_t find_syscall(std::span<const std::byte> text);

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Children that job control has stopped, with and without threads, by a signal that their parent has heard of, or not
+// yet; one that runs on again, which its parent has not heard of either. Each goes on where it was.
+#include <thread>
+
+#include "program.h"
+
+static volatile int heard = 0;
+static volatile int* counts;
+
+// Counts until it has been told; in a second thread too.
+static pid_t start(int slot, bool threads) {
+  pid_t child = fork();
+  CHECK(child >= 0);
+  if (child) return child;
+  signal(SIGCHLD, SIG_DFL);
+  auto count = [=](int at) {
+    while (!told()) {
+      counts[at] = counts[at] + 1;
+      usleep(200);
+    }
+    CHECK(usleep(1000) == 0);
+  };
+  if (threads) {
+    std::thread other(count, slot + 1);
+    count(slot);
+    other.join();
+  } else {
+    count(slot);
+  }
+  _exit(slot);
+}
+static siginfo_t look(pid_t child, int options) {
+  siginfo_t info{};
+  CHECK(waitid(P_PID, static_cast<id_t>(child), &info, options | WNOHANG) == 0);
+  return info;
+}
+static void await(pid_t child, int options, int status) {
+  siginfo_t info{};
+  CHECK(waitid(P_PID, static_cast<id_t>(child), &info, options) == 0 && info.si_pid == child &&
+        info.si_status == status);
+}
+
+int main() {
+  counts = reinterpret_cast<volatile int*>(map_memory(kPage, MAP_SHARED));
+  struct sigaction count{};
+  count.sa_handler = [](int) { heard = heard + 1; };
+  count.sa_flags = SA_RESTART;
+  CHECK(sigaction(SIGCHLD, &count, nullptr) == 0);
+  pid_t heard_of = start(1, false), unheard = start(3, true), by_terminal = start(5, true),
+        continued = start(7, false);
+  while (!counts[1] || !counts[3] || !counts[4] || !counts[5] || !counts[6] || !counts[7]) usleep(1000);
+  CHECK(kill(heard_of, SIGSTOP) == 0 && kill(unheard, SIGSTOP) == 0);
+  // Only a process group that somebody controls can be stopped by it.
+  CHECK(setpgid(by_terminal, by_terminal) == 0 && kill(by_terminal, SIGTSTP) == 0 && kill(continued, SIGSTOP) == 0);
+  await(heard_of, WSTOPPED, SIGSTOP);
+  await(unheard, WSTOPPED | WNOWAIT, SIGSTOP);
+  await(by_terminal, WSTOPPED, SIGTSTP);
+  await(continued, WSTOPPED, SIGSTOP);
+  CHECK(kill(continued, SIGCONT) == 0);
+  await(continued, WCONTINUED | WNOWAIT, SIGCONT);
+  usleep(20'000);
+  int before[9], then = heard;
+  for (int i = 0; i < 9; ++i) before[i] = counts[i];
+  ready();
+  for (int i = 1; i < 7; ++i) CHECK(counts[i] == before[i]);
+  CHECK(heard - then <= 1);  // the end of the one that runs
+  CHECK(look(heard_of, WSTOPPED).si_pid == 0 && look(by_terminal, WSTOPPED).si_pid == 0);
+  CHECK(look(unheard, WSTOPPED).si_pid == unheard && look(unheard, WSTOPPED).si_pid == 0);
+  int status;
+  CHECK(waitpid(continued, &status, 0) == continued && WEXITSTATUS(status) == 7 && counts[7] > before[7]);
+  int slot = 1;
+  for (pid_t child : {heard_of, unheard, by_terminal}) {
+    CHECK(kill(child, SIGCONT) == 0);
+    await(child, WCONTINUED, SIGCONT);
+    CHECK(waitpid(child, &status, 0) == child && WEXITSTATUS(status) == slot && counts[slot] <= before[slot] + 1);
+    slot += 2;
+  }
+  return 0;
+}
