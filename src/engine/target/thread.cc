@@ -166,8 +166,7 @@ Result<std::vector<std::byte>> SeizedThread::xstate() const {
       (errno != ENODEV || trace(PTRACE_GETREGSET, tid_, NT_PRFPREG, &vector)))
     return fail_errno("reading extended registers");
   if (vector.iov_len == state.size()) return fail("extended registers larger than expected");
-  state.resize(vector.iov_len);
-  return state;
+  return std::vector(state.begin(), state.begin() + static_cast<ptrdiff_t>(vector.iov_len));  // no larger than it is
 }
 
 Result<> SeizedThread::set_xstate(std::span<const std::byte> xstate) {

@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 
+#include <algorithm>
 #include <array>
 
 #include "base/file.h"
@@ -66,6 +67,11 @@ bool expired_between(const std::array<KernelInterval, 3>& before, const std::arr
   return false;
 }
 
+bool any_armed(const std::array<KernelInterval, 3>& timers) {
+  return std::ranges::any_of(timers,
+                             [](const KernelInterval& timer) { return timer.remaining() || timer.interval(); });
+}
+
 Result<> dump(Dumping&, DumpedProcess& process, const TaskRoom& room) {
   StoppedProcess& stopped = process.stopped;
   image::Signals out;
@@ -76,7 +82,8 @@ Result<> dump(Dumping&, DumpedProcess& process, const TaskRoom& room) {
     if (attempt == 100) return fail("an interval timer expires faster than it can be read");
     auto before = TRY(read_timers(process));
     auto queued = TRY(stopped.leader().hold.peek_signals(true));
-    auto after = TRY(read_timers(process));
+    // What is not armed stays so while all threads are stopped.
+    auto after = any_armed(before) ? TRY(read_timers(process)) : before;
     if (expired_between(before, after)) continue;
     for (const siginfo_t& info : queued)
       if (!queued_by_any(posix_timers, info)) out.add_pending(encode_signal(info));
