@@ -14,7 +14,6 @@
 #include "engine/context/pages.h"
 #include "engine/kinds/table.h"
 #include "engine/target/family.h"
-#include "engine/target/settle.h"
 #include "engine/task/descent.h"
 #include "engine/task/obstacles.h"
 #include "engine/task/room.h"
@@ -30,17 +29,14 @@ std::set<pid_t> pids_of(const std::vector<StoppedProcess>& processes) {
   return pids;
 }
 
-Result<> settle_threads(Dumping& dumping, StoppedProcess& process, bool& callable) {
-  for (StoppedThread& thread : process.threads) {
-    auto settled = settle(process, thread);
-    if (!settled && settled.error().refusal) {
-      dumping.refuse(process.pid, fmt::format("thread {}", thread.tid()), settled.error().what);
-      callable = false;
-    } else {
-      TRY(in(fmt::format("thread {}", thread.tid()), std::move(settled)));
-    }
+bool all_settled(Dumping& dumping, const StoppedProcess& process) {
+  bool settled = true;
+  for (const StoppedThread& thread : process.threads) {
+    if (thread.unsettled.empty()) continue;
+    dumping.refuse(process.pid, fmt::format("thread {}", thread.tid()), thread.unsettled);
+    settled = false;
   }
-  return {};
+  return settled;
 }
 
 Result<> collect_descriptors(Dumping& dumping, OpenFileTable& table, StoppedProcess& process) {
@@ -140,7 +136,7 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
     std::string label = fmt::format("pid {}", process.pid);
     bool can_call = TRY(in(label, check_process(dumping, process)));
     if (process.zombie) continue;
-    TRY(in(label, settle_threads(dumping, process, can_call)));
+    can_call &= all_settled(dumping, process);
     TRY(in(label, collect_descriptors(dumping, table, process)));
     if (can_call) callable.push_back(&process);
   }

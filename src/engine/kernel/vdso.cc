@@ -207,4 +207,13 @@ Result<std::vector<VdsoPatch>> redirect_vdso(const Vdso& before, const Vdso& now
   return patches;
 }
 
+uint64_t auxv_entry(std::string_view auxv, uint64_t type) {
+  for (size_t at = 0; at + 16 <= auxv.size(); at += 16) {
+    uint64_t pair[2];
+    std::memcpy(pair, auxv.data() + at, sizeof pair);
+    if (pair[0] == type) return pair[1];
+  }
+  return 0;
+}
+
 }  // namespace ks::engine

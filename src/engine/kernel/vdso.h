@@ -34,4 +34,7 @@ struct VdsoPatch {
 // system call and whose text stands on its own is left as it is; any other is an error.
 Result<std::vector<VdsoPatch>> redirect_vdso(const Vdso& before, const Vdso& now, uint64_t now_address);
 
+// A value of an auxiliary vector (getauxval(3)), as /proc/PID/auxv has it; 0 where it has none.
+uint64_t auxv_entry(std::string_view auxv, uint64_t type);
+
 }  // namespace ks::engine

@@ -18,6 +18,8 @@ namespace ks::engine {
 struct StoppedThread {
   SeizedThread hold;
   int stop_signal = 0;    // of a stop by job control
+  bool settled = false;   // it has been brought to where its state can be carried, or
+  std::string unsettled;  // why it cannot be
   Registers registers{};  // to go on with, as they must be set at a stop of the kernel's choosing
   uint64_t mask = 0;
   int64_t stopped_at = 0;  // by our CLOCK_MONOTONIC

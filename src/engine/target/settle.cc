@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/auxv.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 
 #include "base/file.h"
 #include "engine/kernel/pagemap.h"
+#include "engine/kernel/vdso.h"
 
 namespace ks::engine {
 
@@ -108,9 +110,21 @@ Result<> stop_anew(StoppedThread& thread) {
   return await_stop(thread);
 }
 
+bool contains(const Vma& area, uint64_t address) { return address >= area.start && address < area.end; }
+
+// Where the vDSO's code is; after a swap also where it was, with jumps to where it is now.
+Result<std::vector<Vma>> vdso_texts(const StoppedProcess& process) {
+  uint64_t home = auxv_entry(TRY(read_file(process.proc("auxv"))), AT_SYSINFO_EHDR);
+  std::vector<Vma> texts;
+  for (const Vma& area : process.areas)
+    if (area.path == "[vdso]" || contains(area, home)) texts.push_back(area);
+  return texts;
+}
+
 // Whether a signal handler that runs now has interrupted the vDSO. Its frame leads back into text that another kernel
 // does not have.
-Result<bool> interrupted_vdso(const StoppedProcess& process, const StoppedThread& thread, const Vma& vdso) {
+Result<bool> interrupted_vdso(const StoppedProcess& process, const StoppedThread& thread,
+                              std::span<const Vma> texts) {
   auto stack = std::ranges::find_if(process.areas, [&](const Vma& area) {
     return thread.registers.rsp >= area.start && thread.registers.rsp < area.end;
   });
@@ -123,7 +137,8 @@ Result<bool> interrupted_vdso(const StoppedProcess& process, const StoppedThread
     TRY(process.memory->read({at}, std::as_writable_bytes(piece)));
     for (size_t i = 0; i + kFrameWords <= piece.size(); ++i) {
       auto address = frame_instruction(piece.subspan(i).first<kFrameWords>());
-      if (address && *address >= vdso.start && *address < vdso.end) return true;
+      if (address && std::ranges::any_of(texts, [&](const Vma& text) { return contains(text, *address); }))
+        return true;
     }
   }
   return false;
@@ -198,6 +213,9 @@ Result<std::string> follow_call(StoppedProcess& process, StoppedThread& thread) 
 // to be restarted, only that one can be made again. True: it ran.
 Result<bool> name_restarted_call(StoppedProcess& process, StoppedThread& thread) {
   bool moved = false;
+  if (thread.stop_signal && restarts(thread.registers) &&
+      syscall_number(thread.registers) == SYS_restart_syscall)
+    return refuse("has been stopped (SIGSTOP) in an interrupted system call that cannot be told");
   for (int attempt = 0; restarts(thread.registers) && syscall_number(thread.registers) == SYS_restart_syscall;
        ++attempt) {
     std::string waits_in = TRY(follow_call(process, thread));
@@ -241,15 +259,16 @@ Result<bool> finish_handler(StoppedThread& thread) {
 // Never by single steps: the kernel does not take them back from a thread whose tracer dies, and SIGTRAP ends it. So
 // it runs for a moment, until it happens to be stopped outside; even a program that does nothing but read clocks is
 // there often enough.
-Result<> leave_vdso(StoppedProcess& process, StoppedThread& thread) {
-  const Vma* vdso = process.area_named("[vdso]");
-  if (!vdso) return {};
+// True: it ran.
+Result<bool> leave_vdso(StoppedProcess& process, StoppedThread& thread) {
+  auto texts = TRY(vdso_texts(process));
   auto give_up = std::chrono::steady_clock::now() + kVdsoLimit;
   for (int run = 0; std::chrono::steady_clock::now() < give_up; ++run) {
-    if (thread.registers.rip >= vdso->start && thread.registers.rip < vdso->end)
+    bool inside = std::ranges::any_of(texts, [&](const Vma& text) { return contains(text, thread.registers.rip); });
+    if (!inside && !TRY(interrupted_vdso(process, thread, texts))) return run > 0;
+    if (thread.stop_signal) return refuse("has been stopped in the vDSO (SIGSTOP)");
+    if (inside)
       TRY(run_and_stop(thread, run % 16 * 10us));  // by itself a stop comes after the same few instructions
-    else if (!TRY(interrupted_vdso(process, thread, *vdso)))
-      return {};
     else if (!TRY(finish_handler(thread)))
       break;
   }
@@ -258,11 +277,14 @@ Result<> leave_vdso(StoppedProcess& process, StoppedThread& thread) {
 
 }  // namespace
 
-Result<> settle(StoppedProcess& process, StoppedThread& thread) {
+Result<bool> settle(StoppedProcess& process, StoppedThread& thread) {
   if (is_compat(thread.registers)) return refuse("runs 32-bit code, which is not supported");
-  do {
-    TRY(leave_vdso(process, thread));
-  } while (TRY(name_restarted_call(process, thread)));  // which may have let it run into the vDSO again
+  bool ran = false;
+  for (bool again = true; again;) {  // naming a call may let it run into the vDSO
+    ran |= TRY(leave_vdso(process, thread));
+    again = TRY(name_restarted_call(process, thread));
+    ran |= again;
+  }
   TRY(abort_sequence(process, thread));
   if (in_syscall(thread.registers) && syscall_result(thread.registers) == -EINTR &&
       ends_on_stop(syscall_number(thread.registers))) {
@@ -270,7 +292,7 @@ Result<> settle(StoppedProcess& process, StoppedThread& thread) {
     thread.registers.rax = static_cast<unsigned long long>(-kRestartNoHand);
     TRY(thread.hold.set_registers(thread.registers));
   }
-  return {};
+  return ran;
 }
 
 }  // namespace ks::engine

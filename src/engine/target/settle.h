@@ -11,6 +11,7 @@ namespace ks::engine {
 // preemption would (rseq(2)); a call that a stop alone has ended with EINTR will be made again; one that restarts
 // from a restart block is named by the registers. They are then those that it goes on with, and nothing has been
 // called in it yet.
-Result<> settle(StoppedProcess& process, StoppedThread& thread);
+// True: it has run on for that. A thread that job control has stopped never does.
+Result<bool> settle(StoppedProcess& process, StoppedThread& thread);
 
 }  // namespace ks::engine

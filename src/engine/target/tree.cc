@@ -15,6 +15,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "engine/target/settle.h"
 
 namespace ks::engine {
 
@@ -197,11 +198,50 @@ class Seizure {
       if (!TRY(in(fmt::format("pid {}: thread {}", processes_[process].pid, tid), await_stop(thread, limit))))
         tids_.erase(tid);
     }
-    for (auto& process : processes_) std::erase_if(process.threads, [](auto& thread) { return thread.tid() == 0; });
+    forget_dead_threads();
     return found;
   }
 
+  // Brings every thread to where its state can be carried. True if one has run for that, or died: it may have started
+  // others.
+  Result<bool> settle_all() {
+    bool ran = false;
+    for (auto& process : processes_) {
+      if (process.zombie || std::ranges::all_of(process.threads, &StoppedThread::settled)) continue;
+      process.status = TRY(parse_status(TRY(read_file(process.proc("status")))));
+      process.areas = TRY(parse_maps(TRY(read_file(process.proc("maps")))));
+      process.memory = TRY(RemoteMemory::open(process.pid));
+      for (auto& thread : process.threads) {
+        if (thread.settled) continue;
+        pid_t tid = thread.tid();
+        auto result = read_and_settle(process, thread);
+        thread.settled = true;
+        if (thread.tid() == 0) {
+          tids_.erase(tid);
+          ran = true;
+        } else if (!result && result.error().refusal) {
+          thread.unsettled = result.error().what;
+        } else {
+          ran |= TRY(in(fmt::format("pid {}: thread {}", process.pid, tid), std::move(result)));
+        }
+      }
+    }
+    forget_dead_threads();
+    return ran;
+  }
+
  private:
+  static Result<bool> read_and_settle(StoppedProcess& process, StoppedThread& thread) {
+    thread.registers = TRY(thread.hold.registers());
+    thread.mask = TRY(thread.hold.signal_mask());
+    thread.xstate = TRY(thread.hold.xstate());
+    thread.rseq = TRY(thread.hold.rseq());
+    return settle(process, thread);
+  }
+  void forget_dead_threads() {
+    for (auto& process : processes_) std::erase_if(process.threads, [](auto& thread) { return thread.tid() == 0; });
+  }
+
   std::vector<StoppedProcess>& processes_;
   std::unordered_map<pid_t, size_t> processes_by_pid_;
   std::unordered_set<pid_t> tids_;
@@ -233,13 +273,6 @@ Result<> read_outside(StoppedProcess& process) {
   process.stat = TRY(parse_stat(TRY(read_file(process.proc("stat")))));
   process.status = TRY(parse_status(TRY(read_file(process.proc("status")))));
   if (process.zombie) return {};
-  process.memory = TRY(RemoteMemory::open(process.pid));
-  for (auto& thread : process.threads) {
-    thread.registers = TRY(thread.hold.registers());
-    thread.mask = TRY(thread.hold.signal_mask());
-    thread.xstate = TRY(thread.hold.xstate());
-    thread.rseq = TRY(thread.hold.rseq());
-  }
   process.areas = TRY(parse_smaps(TRY(read_file(process.proc("smaps")))));
   return {};
 }
@@ -269,9 +302,11 @@ Result<FrozenTree> FrozenTree::freeze(const std::string& cgroup, pid_t root) {
     auto stopped = [&]() -> Result<> {
       // A thread that is not stopped yet may start others, so we look again until nothing is new.
       Seizure seizure(tree.processes_);
-      while (TRY(seizure.seize_more(TRY(cgroup.empty() ? list_tree(root) : list_cgroup_with_zombies(cgroup)),
-                                    Clock::now() + kStopLimit))) {
-      }
+      do {
+        while (TRY(seizure.seize_more(TRY(cgroup.empty() ? list_tree(root) : list_cgroup_with_zombies(cgroup)),
+                                      Clock::now() + kStopLimit))) {
+        }
+      } while (TRY(seizure.settle_all()));
       forget_reaped(tree.processes_);
       return check_stops(tree.processes_);
     }();

@@ -24,18 +24,19 @@ constexpr uint64_t kParkingSize = 1 << 20;          // scratch, and the largest 
 constexpr uint64_t kStackRoom = uint64_t{1} << 30;  // below a stack, which it may grow into
 constexpr int kMostForks = 100;
 
-[[noreturn]] void wait_forever() {
+[[noreturn]] void wait_forever(pid_t engine) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != engine) ::_exit(1);  // it has died before it could be asked for
   for (;;) ::pause();
 }
 
 Result<pid_t> fork_seed(const std::set<pid_t>& taken) {
   std::vector<pid_t> wrong;
-  pid_t seed = 0;
+  pid_t engine = ::getpid(), seed = 0;
   for (int forks = 0; seed == 0 && forks < kMostForks; ++forks) {
     pid_t child = ::fork();
     if (child < 0) break;
-    if (child == 0) wait_forever();
+    if (child == 0) wait_forever(engine);
     if (taken.contains(child))
       wrong.push_back(child);  // kept until we have another, lest we get the same again
     else

@@ -20,15 +20,6 @@ namespace {
 
 bool is_vdso_area(const Vma& area) { return area.path == "[vdso]" || area.path.starts_with("[vvar"); }
 
-uint64_t auxv_entry(std::string_view auxv, uint64_t type) {
-  for (size_t at = 0; at + 16 <= auxv.size(); at += 16) {
-    uint64_t pair[2];
-    std::memcpy(pair, auxv.data() + at, sizeof pair);
-    if (pair[0] == type) return pair[1];
-  }
-  return 0;
-}
-
 const Vma* area_at(const StoppedProcess& process, uint64_t start) {
   auto found = std::ranges::find(process.areas, start, &Vma::start);
   return found == process.areas.end() ? nullptr : &*found;
