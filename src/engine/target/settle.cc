@@ -213,8 +213,7 @@ Result<std::string> follow_call(StoppedProcess& process, StoppedThread& thread) 
 // to be restarted, only that one can be made again. True: it ran.
 Result<bool> name_restarted_call(StoppedProcess& process, StoppedThread& thread) {
   bool moved = false;
-  if (thread.stop_signal && restarts(thread.registers) &&
-      syscall_number(thread.registers) == SYS_restart_syscall)
+  if (thread.stop_signal && restarts(thread.registers) && syscall_number(thread.registers) == SYS_restart_syscall)
     return refuse("has been stopped (SIGSTOP) in an interrupted system call that cannot be told");
   for (int attempt = 0; restarts(thread.registers) && syscall_number(thread.registers) == SYS_restart_syscall;
        ++attempt) {
