@@ -16,6 +16,7 @@
 #include "engine/target/family.h"
 #include "engine/task/descent.h"
 #include "engine/task/obstacles.h"
+#include "engine/task/obstacles_in_memory.h"
 #include "engine/task/room.h"
 #include "engine/tree.pb.h"
 
@@ -130,6 +131,7 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
   TRY(check_namespaces(dumping));
   TRY(check_sharing(dumping));
   TRY(check_children(dumping));
+  TRY(check_system_v(dumping));
   OpenFileTable table;
   std::vector<StoppedProcess*> callable;
   for (auto& process : tree.processes()) {
@@ -151,7 +153,7 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
       TRY(in(fmt::format("pid {}", callable[i]->pid),
              write_pages(*image, pages_file(callable[i]->pid), pages[i], *callable[i]->memory)));
     TRY(image->put(kOpenFilesFile, dumping.file_envelopes));
-    dumping.memory_bytes += TRY(dumping.shared_memory.dump(*image));
+    dumping.memory_bytes += TRY(dumping.carried_files.dump(*image));
     TRY(dumping.mapped_files.dump(*image));
   }
   return report_on(dumping);

@@ -18,7 +18,6 @@
 #include "engine/context/mapped_files.h"
 #include "engine/context/mounts.h"
 #include "engine/context/restoring.h"
-#include "engine/context/shared_memory.h"
 #include "engine/descriptors.pb.h"
 #include "engine/dump.h"
 #include "engine/kinds/table.h"
@@ -188,8 +187,8 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   TRY(check_mounts(viewpoint, mounts));
 
   // Everything that can fail for want of a file or of memory comes before the first process.
-  restoring.mapped_files = TRY(open_mapped_files(image, restoring.root.get()));
-  restoring.shared_memory = TRY(make_shared_memory(image));
+  restoring.carried = TRY(remake_carried_files(image, restoring.root.get()));
+  restoring.mapped_files = TRY(open_mapped_files(image, restoring.root.get(), restoring.carried));
   // From here on the processes' clocks go on.
   restoring.clock_offsets =
       TRY(continuing_offsets({loaded.tree.monotonic(), loaded.tree.boottime(), loaded.tree.realtime()}));
@@ -219,6 +218,7 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   for (auto& process : nursery.processes) TRY(furnish(restoring, process, early));
   TRY(files.make(restoring, floor, true));
   for (auto& process : nursery.processes) TRY(furnish(restoring, process, middle));
+  TRY(seal_carried_files(image, restoring.carried));
   TRY(files.connect(restoring));
   for (auto& process : nursery.processes) TRY(furnish(restoring, process, late));
   for (auto& process : nursery.processes)

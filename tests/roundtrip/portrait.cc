@@ -20,9 +20,9 @@ namespace {
 using engine::Vma;
 
 // Lines of /proc/PID/status that change by themselves.
-constexpr std::array<std::string_view, 13> kVolatile = {
-    "FDSize:",  "State:",   "TracerPid:", "VmPeak:", "VmSize:", "VmHWM:", "VmRSS:",
-    "RssAnon:", "RssFile:", "RssShmem:",  "SigPnd:", "ShdPnd:", "SigQ:"};
+constexpr std::array<std::string_view, 14> kVolatile = {
+    "FDSize:",       "State:",   "TracerPid:", "VmPeak:",   "VmSize:", "VmHWM:",  "VmRSS:",
+    "HugetlbPages:", "RssAnon:", "RssFile:",   "RssShmem:", "SigPnd:", "ShdPnd:", "SigQ:"};
 
 std::string stable_status(std::string_view text) {
   std::string stable;
@@ -103,6 +103,9 @@ std::vector<std::string> names_in(const std::string& directory) {
 class Numbers {
  public:
   std::string stable(const std::string& link) {
+    // Under which name a deleted file was known once is not for certain when another has that name now.
+    if (link.starts_with('/') && !link.starts_with("/memfd:") && link.ends_with(" (deleted)"))
+      return link.substr(0, link.rfind('/')) + " (deleted)";
     if (!link.starts_with("pipe:[") && !link.starts_with("socket:[")) return link;
     auto [at, fresh] = known_.try_emplace(link, known_.size());
     return fmt::format("{} #{}", link.substr(0, link.find(':')), at->second);

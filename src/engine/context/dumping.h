@@ -7,12 +7,12 @@
 #include <string>
 #include <vector>
 
+#include "engine/context/carried_files.h"
 #include "engine/context/clocks.h"
 #include "engine/context/mapped_files.h"
 #include "engine/context/mounts.h"
 #include "engine/context/open_file.h"
 #include "engine/context/outside.h"
-#include "engine/context/shared_memory.h"
 #include "engine/context/verdict.h"
 #include "engine/image/store.h"
 #include "engine/kernel/features.h"
@@ -61,7 +61,7 @@ struct Dumping {
   ClockOffsets clock_offsets;  // of the target
   MountView mounts;
   MappedFiles mapped_files;
-  SharedMemory shared_memory;
+  CarriedFiles carried_files{outside, options.largest_deleted_file};
   std::map<pid_t, std::vector<DumpedDescriptor>> descriptors;  // by number
   std::map<pid_t, pid_t> forked_by;  // of processes that a thread other than the leader has forked
   std::vector<DumpedLock> locks;
@@ -79,6 +79,9 @@ struct Dumping {
   void put_file(std::string_view kind, uint32_t version, const Message& body) {
     file_envelopes += seal(kind, version, body);
   }
+
+  // The file that a magic link of /proc leads to, as an executable or a mapping has it.
+  Result<uint32_t> mapped_file(const std::string& link, bool shared, bool writable);
 
   // The dump goes on, to find everything that stands in the way, but will not be committed.
   void refuse(pid_t pid, std::string object, std::string text) {

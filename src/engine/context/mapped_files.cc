@@ -3,10 +3,8 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <sys/syscall.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -63,20 +61,19 @@ Result<Fd> open_in_root(int root, const std::string& path, int flags) {
   return Fd(static_cast<int>(fd));
 }
 
-Result<uint32_t> MappedFiles::add(int root, const std::string& link, const std::string& path, bool writable) {
+Result<uint32_t> MappedFiles::add(int root, const std::string& link, const std::string& path, bool writable,
+                                  std::optional<uint32_t> carried) {
   struct stat mapped{}, named{};
   if (::stat(link.c_str(), &mapped)) return fail_errno(link);
   auto key = std::tuple(mapped.st_dev, mapped.st_ino, writable);
   if (auto known = by_inode_.find(key); known != by_inode_.end()) return known->second;
   if (!S_ISREG(mapped.st_mode)) return refuse("maps something that is not a regular file: " + path);
 
-  auto opened = open_in_root(root, path, O_PATH);
-  if (!opened || ::fstat(opened->get(), &named) || named.st_dev != mapped.st_dev || named.st_ino != mapped.st_ino)
-    return refuse(path + " is deleted or replaced; restart the service to use the file that is there now");
-  struct statfs system{};
-  if (::fstatfs(opened->get(), &system)) return fail_errno(path);
-  if (system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC)
-    return refuse(path + " lies in memory (tmpfs), which a new kernel does not keep");
+  if (!carried) {
+    auto opened = open_in_root(root, path, O_PATH);
+    if (!opened || ::fstat(opened->get(), &named) || named.st_dev != mapped.st_dev || named.st_ino != mapped.st_ino)
+      return refuse(path + " is deleted or replaced; restart the service to use the file that is there now");
+  }
 
   uint32_t id = static_cast<uint32_t>(known_.size());
   known_.push_back({{.id = id,
@@ -87,7 +84,8 @@ Result<uint32_t> MappedFiles::add(int root, const std::string& link, const std::
                      .modified_nanoseconds = mapped.st_mtim.tv_nsec,
                      .mode = mapped.st_mode,
                      .writable = writable,
-                     .build_id = writable ? "" : build_id_of(link)},
+                     .build_id = writable ? "" : build_id_of(link),
+                     .carried = carried},
                     link});
   by_inode_.emplace(key, id);
   return id;
@@ -106,18 +104,26 @@ Result<> MappedFiles::dump(ImageWriter& image) const {
     out->set_mode(file.mode);
     out->set_writable(file.writable);
     out->set_build_id(file.build_id);
+    if (file.carried) out->set_carried(*file.carried);
     // Another file system, or one without hard links: then only an unchanged file can be restored from.
-    if (!file.writable) (void)image.pin(pin_name(file.id), link);
+    if (!file.writable && !file.carried) (void)image.pin(pin_name(file.id), link);
   }
   return image.put(kFileName, seal(kKind, kVersion, list));
 }
 
-Result<std::map<uint32_t, Fd>> open_mapped_files(const ImageReader& image, int root) {
+Result<std::map<uint32_t, Fd>> open_mapped_files(const ImageReader& image, int root, const RemadeFiles& carried) {
   Envelope envelope = TRY(in(kFileName, open_envelope(TRY(image.read(kFileName)), kKind, kVersion)));
   image::MappedFileList list;
   TRY(parse_body(envelope, list));
   std::map<uint32_t, Fd> opened;
   for (const auto& entry : list.files()) {
+    if (entry.has_carried()) {
+      auto content = carried.files.find(entry.carried());
+      if (content == carried.files.end()) return fail(entry.path() + ": its content is missing");
+      opened.emplace(entry.id(),
+                     TRY(in(entry.path(), reopen(content->second.get(), entry.writable() ? O_RDWR : O_RDONLY))));
+      continue;
+    }
     MappedFile file{.id = entry.id(),
                     .path = entry.path(),
                     .inode = entry.inode(),

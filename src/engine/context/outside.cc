@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/context/outside.h"
 
+#include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/text.h"
+#include "engine/kernel/proc.h"
 #include "engine/target/process.h"
 
 namespace ks::engine {
@@ -29,23 +32,28 @@ Result<> OutsideHolders::scan() {
   return {};
 }
 
-Result<> OutsideHolders::scan_memory() {
+Result<> OutsideHolders::scan_files() {
   sharers_.emplace();
   for (pid_t pid : TRY(others())) {
+    auto note = [&](const std::string& link) {
+      struct stat stat{};
+      if (::stat(link.c_str(), &stat) == 0) sharers_->emplace(std::pair(stat.st_dev, stat.st_ino), pid);
+    };
+    auto fds = list_directory(proc_path(pid, "fd"));
     auto text = read_file(proc_path(pid, "maps"));
-    if (!text) continue;
+    if (!fds || !text) continue;  // ended meanwhile
+    for (const auto& fd : *fds) note(proc_path(pid, "fd/" + fd));
     auto areas = parse_maps(*text);
     if (!areas) continue;
     for (const Vma& area : *areas)
-      if (area.shared && area.inode)
-        sharers_->emplace(Identity(area.device_major, area.device_minor, area.inode), pid);
+      if (area.shared && area.inode) note(proc_path(pid, fmt::format("map_files/{:x}-{:x}", area.start, area.end)));
   }
   return {};
 }
 
-Result<std::optional<pid_t>> OutsideHolders::sharer(const Vma& area) {
-  if (!sharers_) TRY(scan_memory());
-  auto found = sharers_->find(Identity(area.device_major, area.device_minor, area.inode));
+Result<std::optional<pid_t>> OutsideHolders::sharer(dev_t device, ino_t inode) {
+  if (!sharers_) TRY(scan_files());
+  auto found = sharers_->find({device, inode});
   if (found == sharers_->end()) return std::nullopt;
   return found->second;
 }

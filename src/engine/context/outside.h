@@ -9,12 +9,10 @@
 #include <optional>
 #include <set>
 #include <string>
-#include <string_view>
-#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
-#include "engine/kernel/proc.h"
 
 namespace ks::engine {
 
@@ -25,17 +23,16 @@ class OutsideHolders {
   explicit OutsideHolders(std::set<pid_t> inside) : inside_(std::move(inside)) {}
 
   Result<std::optional<pid_t>> holder(const std::string& link);
-  // Who maps the same shared memory.
-  Result<std::optional<pid_t>> sharer(const Vma& area);
+  // Who has the same file open, or maps it so that changes show.
+  Result<std::optional<pid_t>> sharer(dev_t device, ino_t inode);
 
  private:
   Result<std::vector<pid_t>> others() const;
   Result<> scan();
-  Result<> scan_memory();
+  Result<> scan_files();
   std::set<pid_t> inside_;
   std::optional<std::map<std::string, pid_t>> holders_;
-  using Identity = std::tuple<uint32_t, uint32_t, uint64_t>;  // device and inode
-  std::optional<std::map<Identity, pid_t>> sharers_;
+  std::optional<std::map<std::pair<dev_t, ino_t>, pid_t>> sharers_;
 };
 
 }  // namespace ks::engine

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "engine/context/carried_files.h"
 #include "engine/context/clocks.h"
 #include "engine/image/store.h"
 #include "engine/kernel/features.h"
@@ -90,7 +91,8 @@ class Restoring {
   ClockOffsets clock_offsets;  // with which the processes see their clocks go on
   Parking parking;
   ParkedVdso vdso;
-  Fds open_files, mapped_files, shared_memory;
+  Fds open_files, mapped_files;
+  RemadeFiles carried;
   std::set<uint32_t> late_files;  // made when the processes were there: they have not inherited them
   Fd self;                        // a pidfd of the engine, through which they get those
   std::map<pid_t, RestoredProcess*> processes;
@@ -98,7 +100,7 @@ class Restoring {
   std::set<pid_t> continued;  // run on after a stop, which their parent has not been told yet
 
   Result<int> mapped_file(uint32_t id) const { return find(mapped_files, "mapped file", id); }
-  Result<int> shared_segment(uint32_t id) const { return find(shared_memory, "shared memory", id); }
+  Result<int> carried_file(uint32_t id) const { return find(carried.files, "carried file", id); }
   Result<int> open_file(uint32_t id) const { return find(open_files, "open file", id); }
   Result<RestoredProcess*> process(pid_t pid) const;
 

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,8 @@ struct DumpOptions {
   // them may lie in memory, and come back as other inodes.
   std::vector<std::string> refilled;
   JournalIdentity journal;
+  // A file on disk that has been deleted is kept by those alone who have it open; a larger one is refused.
+  uint64_t largest_deleted_file = uint64_t{1} << 30;
 };
 
 }  // namespace ks::engine

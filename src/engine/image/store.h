@@ -112,6 +112,7 @@ class ImageReader {
   Result<Fd> blob(const std::string& name) const;
   Result<ImageFile> file(const std::string& name) const;
   Result<Fd> pin(const std::string& name, int flags) const;
+  int directory() const { return fd_.get(); }
   const std::map<std::string, ImageFile>& files() const { return files_; }
 
   const std::string& kernel() const { return kernel_; }

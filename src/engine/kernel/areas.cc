@@ -60,11 +60,12 @@ bool parse_attribute(std::string_view line, Vma& area) {
     for (std::string_view flag : split_words(value)) area.flags.emplace_back(flag);
   } else if (key == "ProtectionKey") {
     return read_number(trim(value), area.protection_key);
-  } else if (key == "Rss" || key == "Swap") {
+  } else if (key == "Rss" || key == "Swap" || key == "Private_Hugetlb" || key == "Shared_Hugetlb" ||
+             key == "KernelPageSize") {
     uint64_t kilobytes = 0;
     value = trim(value);
     if (!read_number(take_until(value, ' '), kilobytes) || value != "kB") return false;
-    area.populated += kilobytes * 1024;
+    (key == "KernelPageSize" ? area.page_bytes : area.populated) += kilobytes * 1024;
   }
   return true;
 }

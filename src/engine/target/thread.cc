@@ -148,7 +148,7 @@ Result<> SeizedThread::kill_with_us() {
 }
 
 Result<Registers> SeizedThread::registers() const {
-  Registers registers;
+  Registers registers{};
   if (trace(kGetRegs, tid_, 0, &registers)) return fail_errno("reading registers");
   return registers;
 }
@@ -177,7 +177,7 @@ Result<> SeizedThread::set_xstate(std::span<const std::byte> xstate) {
 }
 
 Result<uint64_t> SeizedThread::signal_mask() const {
-  uint64_t mask;
+  uint64_t mask = 0;
   if (trace(PTRACE_GETSIGMASK, tid_, sizeof mask, &mask)) return fail_errno("reading the signal mask");
   return mask;
 }
@@ -246,7 +246,7 @@ Result<bool> SeizedThread::dispatches_calls() const {
 }
 
 Result<uint64_t> SeizedThread::peek_word(uint64_t address) const {
-  uint64_t word;  // the system call, unlike the library function, stores the word at `data`
+  uint64_t word = 0;  // the system call, unlike the library function, stores the word at `data`
   if (trace(kPeekText, tid_, address, &word)) return fail_errno(fmt::format("peek {:x}", address));
   return word;
 }

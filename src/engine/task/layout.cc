@@ -27,7 +27,7 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   out.set_env_end(stat.env_end);
   out.set_auxv(TRY(read_file(stopped.proc("auxv"))));
   std::string link = stopped.proc("exe");
-  auto executable = dumping.mapped_files.add(dumping.mounts.root.get(), link, TRY(read_link(link)), false);
+  auto executable = dumping.mapped_file(link, false, false);
   if (!executable && executable.error().refusal) {
     dumping.refuse(stopped.pid, "executable", executable.error().what);
     return {};

@@ -7,12 +7,13 @@
 #include <sys/syscall.h>
 
 #include <array>
+#include <bit>
 
 #include "base/file.h"
 #include "engine/context/mapped_files.h"
 #include "engine/context/pages.h"
-#include "engine/context/shared_memory.h"
 #include "engine/memory.pb.h"
+#include "engine/task/obstacles_in_memory.h"
 #include "engine/task/room.h"
 
 namespace ks::engine {
@@ -40,7 +41,6 @@ struct Obstacle {
   std::string_view flag, why;
 };
 constexpr std::array kObstacles = {
-    Obstacle{"ht", "huge pages of hugetlbfs, which are not supported yet"},
     Obstacle{"io", "memory of a device"},
     Obstacle{"pf", "memory of a device"},
     Obstacle{"mm", "memory of a device"},
@@ -65,15 +65,14 @@ std::string obstacle(const Vma& area) {
   for (const auto& flag : area.flags) {
     for (const auto& [known, why] : kObstacles)
       if (flag == known) return std::string(why);
+    if (area.has("ht") && (flag == "ht" || flag == "de")) continue;  // neither grows
     bool harmless = std::ranges::find(kImplied, flag) != kImplied.end() ||
                     std::ranges::find(kAdvice, std::string_view(flag), &Advice::flag) != kAdvice.end();
     if (!harmless) return "has the unknown property \"" + flag + "\"";
   }
   if (area.protection_key) return "has a protection key, which is not supported yet";
-  if (area.path.starts_with("/memfd:")) return "a memfd, which is not supported yet";
   if (area.path.starts_with("/SYSV")) return "System V shared memory, which is not supported yet";
   if (area.path.starts_with("/[aio]")) return "an asynchronous I/O ring, which is not supported yet";
-  if (area.path.starts_with("/anon_hugepage")) return "huge pages of hugetlbfs, which are not supported yet";
   if (area.path.starts_with("anon_inode:")) return "memory of " + area.path + ", which is not supported yet";
   bool known = area.path.empty() || area.path.starts_with('/') || area.path == "[heap]" || area.path == "[stack]" ||
                area.path.starts_with("[anon:") || area.path.starts_with("[anon_shmem:");
@@ -81,14 +80,15 @@ std::string obstacle(const Vma& area) {
   return "";
 }
 
-bool is_shared_anonymous(const Vma& area) {
-  return area.shared && (area.path == "/dev/zero (deleted)" || area.path.starts_with("[anon_shmem:"));
-}
-
 std::string area_name(const Vma& area) {
   for (std::string_view prefix : {"[anon:", "[anon_shmem:"})
     if (area.path.starts_with(prefix)) return area.path.substr(prefix.size(), area.path.size() - prefix.size() - 1);
   return "";
+}
+
+// Anonymous, although it has a file for the kernel's bookkeeping.
+bool is_private_huge(const Vma& area) {
+  return !area.shared && area.has("ht") && area.path.starts_with("/anon_hugepage");
 }
 
 Result<> describe(Dumping& dumping, StoppedProcess& process, const Vma& area, image::Area& out) {
@@ -103,19 +103,15 @@ Result<> describe(Dumping& dumping, StoppedProcess& process, const Vma& area, im
   for (const auto& [flag, advice] : kAdvice)
     if (area.has(flag)) out.add_advice(advice);
   if (area.inode == 0) return {};
+  if (is_private_huge(area)) {
+    out.set_huge_page(area.page_bytes);
+    return {};
+  }
   std::string link = process.proc(fmt::format("map_files/{:x}-{:x}", area.start, area.end));
   out.set_offset(area.offset);
-  if (is_shared_anonymous(area)) {
-    if (auto other = TRY(dumping.outside.sharer(area)))
-      return refuse(fmt::format("shared with pid {}, which is not part of it", *other));
-    out.set_source(image::Area::SHARED_MEMORY);
-    out.set_id(TRY(dumping.shared_memory.add(link)));
-  } else {
-    out.set_source(image::Area::FILE);
-    // "may write", whether it can just now or not: the file was open for writing.
-    bool writable = area.shared && area.has("mw");
-    out.set_id(TRY(dumping.mapped_files.add(dumping.mounts.root.get(), link, area.path, writable)));
-  }
+  out.set_source(image::Area::FILE);
+  // "may write", whether it can just now or not: the file was open for writing.
+  out.set_id(TRY(dumping.mapped_file(link, area.shared, area.shared && area.has("mw"))));
   return {};
 }
 
@@ -130,6 +126,7 @@ void put_runs(const std::vector<PageRun>& runs, List& into) {
 
 Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   StoppedProcess& stopped = process.stopped;
+  TRY(check_memory_policies(dumping, process));
   image::Memory memory;
   std::vector<PageRun> runs;
   Fd pagemap = TRY(open_file(stopped.proc("pagemap"), O_RDONLY));
@@ -149,7 +146,7 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
     put_runs(TRY(in(label(area), find_guards(dumping.kernel, pagemap.get(), area.start, area.end))),
              *memory.mutable_guards());
     if (area.shared || area.populated == 0) continue;
-    bool anonymous = area.inode == 0;
+    bool anonymous = area.inode == 0 || is_private_huge(area);
     for (const PageRun& run :
          TRY(in(label(area), find_pages(dumping.kernel, pagemap.get(), area.start, area.end, anonymous)))) {
       if (!runs.empty() && runs.back().end == run.start)
@@ -172,14 +169,12 @@ Result<> map_area(Restoring& restoring, RestoredProcess& process, const image::A
     case image::Area::FILE:
       fd = TRY(restoring.mapped_file(area.id()));
       break;
-    case image::Area::SHARED_MEMORY:
-      fd = TRY(restoring.shared_segment(area.id()));
-      break;
     default:
       flags |= MAP_ANONYMOUS;
   }
   if (area.grows_down()) flags |= MAP_GROWSDOWN;  // not MAP_STACK, which since 6.7 forbids huge pages
   if (area.no_reserve()) flags |= MAP_NORESERVE;
+  if (area.huge_page()) flags |= MAP_HUGETLB | std::countr_zero(area.huge_page()) << MAP_HUGE_SHIFT;
   uint64_t length = area.end() - area.start();
   uint64_t at = TRY(process.leader()(SYS_mmap, area.start(), length, area.protection(), flags, fd, area.offset()));
   if (at != area.start()) return fail(fmt::format("mapped at {:x}", at));

@@ -55,6 +55,23 @@ inline char* map_memory(size_t bytes, int flags = MAP_PRIVATE, int protection = 
   return static_cast<char*>(at);
 }
 
+// Adds to the pages of 2 MiB that the machine keeps for hugetlbfs, or skips the test.
+inline int change_huge_pages(int by) {
+  int fd = open("/proc/sys/vm/nr_hugepages", O_RDWR);
+  char text[32]{};
+  if (fd < 0 || read(fd, text, sizeof text - 1) <= 0) return -1;
+  int before = atoi(text), length = snprintf(text, sizeof text, "%d", before + by);
+  if (pwrite(fd, text, static_cast<size_t>(length), 0) != length) return -1;
+  memset(text, 0, sizeof text);
+  bool done = pread(fd, text, sizeof text - 1, 0) > 0 && atoi(text) == before + by;
+  close(fd);
+  return done ? 0 : -1;
+}
+inline void reserve_huge_pages(int count) {
+  if (change_huge_pages(count)) skip("no huge pages can be reserved");
+}
+inline constexpr size_t kHugePage = 2 << 20;
+
 // A page that no other seed gives.
 inline void fill_page(void* page, uint64_t seed) {
   auto* words = static_cast<uint64_t*>(page);

@@ -6,6 +6,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/io_uring.h>
+#include <linux/mempolicy.h>
 #include <linux/perf_event.h>
 #include <linux/seccomp.h>
 #include <linux/userfaultfd.h>
@@ -19,9 +20,11 @@
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/ipc.h>
+#include <sys/msg.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
@@ -63,14 +66,6 @@ static int new_file(const char* name) {
   int fd = open(name, O_RDWR | O_CREAT | O_TRUNC, 0600);
   CHECK(fd >= 0 && write(fd, "content", 7) == 7);
   return fd;
-}
-static Verify maps(int fd, int flags = MAP_SHARED, size_t bytes = kPage) {
-  if (fd >= 0) CHECK(ftruncate(fd, static_cast<off_t>(bytes)) == 0);
-  void* at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
-  if (at == MAP_FAILED) skip("this machine has none");
-  if (fd >= 0) close(fd);
-  fill_page(at, 1);
-  return [=] { CHECK(page_is(at, 1)); };
 }
 static pid_t fork_child(const std::function<void()>& body) {
   pid_t child = fork();
@@ -307,9 +302,26 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        mq_unlink("/kernel-swap-test");
        return keeps(queue);
      }},
-    {"memfd", [] { return keeps(memfd_create("thing", 0)); }},
-    {"mapped_memfd", [] { return maps(memfd_create("thing", 0)); }},
-    {"huge_tlb", [] { return maps(-1, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, 2 << 20); }},
+    {"memory_of_others",
+     [] {
+       int fd = memfd_create("thing", 0);
+       target = fork_child([&] {
+         wait_until_told();
+         CHECK(pwrite(fd, "x", 1, 0) == 1);
+       });
+       return [=] {
+         ends_well(target)();
+         char byte;
+         CHECK(pread(fd, &byte, 1, 0) == 1 && byte == 'x');
+       };
+     }},
+    {"large_deleted_file",
+     [] {
+       int fd = new_file("deleted");
+       if (fallocate(fd, 0, 0, (off_t{1} << 30) + (1 << 20))) skip("no room for a large file");
+       CHECK(unlink("deleted") == 0);
+       return keeps(fd);
+     }},
     {"sysv_memory",
      [] {
        int id = shmget(IPC_PRIVATE, kPage, 0600);
@@ -318,6 +330,48 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        shmctl(id, IPC_RMID, nullptr);
        fill_page(at, 1);
        return Verify([=] { CHECK(page_is(at, 1)); });
+     }},
+    {"sysv_memory_not_attached",
+     [] {
+       int id = shmget(IPC_PRIVATE, kPage, 0600);
+       if (id < 0) skip("no System V shared memory");
+       return Verify([=] { CHECK(shmctl(id, IPC_RMID, nullptr) == 0); });
+     }},
+    {"sysv_queue",
+     [] {
+       struct {
+         long type;
+         char text[4];
+       } sent{1, "abc"}, got{};
+       int id = msgget(IPC_PRIVATE, 0600);
+       if (id < 0) skip("no System V message queues");
+       CHECK(msgsnd(id, &sent, 4, 0) == 0);
+       return Verify([=]() mutable {
+         CHECK(msgrcv(id, &got, 4, 0, IPC_NOWAIT) == 4 && strcmp(got.text, "abc") == 0);
+         CHECK(msgctl(id, IPC_RMID, nullptr) == 0);
+       });
+     }},
+    {"sysv_semaphores",
+     [] {
+       int id = semget(IPC_PRIVATE, 3, 0600);
+       if (id < 0) skip("no System V semaphores");
+       sembuf up{1, 2, SEM_UNDO};
+       CHECK(semop(id, &up, 1) == 0);
+       return Verify([=] { CHECK(semctl(id, 1, GETVAL) == 2 && semctl(id, 0, IPC_RMID) == 0); });
+     }},
+    {"locked_memory",
+     [] {
+       if (mlockall(MCL_CURRENT | MCL_FUTURE)) skip("no memory can be locked");
+       return nothing();
+     }},
+    {"memory_policy",
+     [] {
+       unsigned long node = 1;
+       if (syscall(SYS_set_mempolicy, MPOL_BIND, &node, 8)) skip("this kernel has no memory policies");
+       return Verify([] {
+         int mode = -1;
+         CHECK(syscall(SYS_get_mempolicy, &mode, nullptr, 0, nullptr, 0) == 0 && mode == MPOL_BIND);
+       });
      }},
     {"sealed_area",
      [] {
@@ -338,41 +392,6 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        if (key < 0) skip("no protection keys");
        CHECK(pkey_mprotect(map_memory(kPage), kPage, PROT_READ, key) == 0);
        return nothing();
-     }},
-    {"deleted_file",
-     [] {
-       int fd = new_file("deleted");
-       CHECK(unlink("deleted") == 0);
-       return [=] {
-         char bytes[8];
-         CHECK(pread(fd, bytes, 8, 0) == 7 && memcmp(bytes, "content", 7) == 0);
-       };
-     }},
-    {"replaced_file",
-     [] {
-       int fd = new_file("replaced");
-       close(new_file("other"));
-       CHECK(rename("other", "replaced") == 0);
-       return keeps(fd);
-     }},
-    {"mapped_deleted_file",
-     [] {
-       int fd = new_file("deleted");
-       CHECK(unlink("deleted") == 0);
-       return maps(fd);
-     }},
-    {"file_in_memory",
-     [] {
-       new_file("/dev/shm/kernel-swap-test");
-       return [] { CHECK(unlink("/dev/shm/kernel-swap-test") == 0); };
-     }},
-    {"mapped_file_in_memory",
-     [] {
-       auto verify = maps(new_file("/dev/shm/kernel-swap-test"));
-       return [=] {
-         verify();
-         CHECK(unlink("/dev/shm/kernel-swap-test") == 0);
-       };
      }},
     {"proc_file", [] { return keeps(open("/proc/self/maps", O_RDONLY)); }},
     {"kernel_log", [] { return keeps(open("/dev/kmsg", O_RDONLY | O_NONBLOCK)); }},
