@@ -303,8 +303,9 @@ Result<FrozenTree> FrozenTree::freeze(const std::string& cgroup, pid_t root) {
       // A thread that is not stopped yet may start others, so we look again until nothing is new.
       Seizure seizure(tree.processes_);
       do {
-        while (TRY(seizure.seize_more(TRY(cgroup.empty() ? list_tree(root) : list_cgroup_with_zombies(cgroup)),
-                                      Clock::now() + kStopLimit))) {
+        for (bool found = true; found;) {
+          auto pids = TRY(cgroup.empty() ? list_tree(root) : list_cgroup_with_zombies(cgroup));
+          found = TRY(seizure.seize_more(pids, Clock::now() + kStopLimit));
         }
       } while (TRY(seizure.settle_all()));
       forget_reaped(tree.processes_);
