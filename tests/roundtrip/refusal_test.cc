@@ -27,6 +27,7 @@ const std::vector<Refusal> kRefusals = {
     {"descriptors_of_a_thread", {"thread", "descriptors of its own"}},
     {"epoll_of_a_file_gone", {"fd", "eventpoll", "no process of it has open"}},
     {"epoll_of_a_timer_fired", {"fd", "eventpoll", "EPOLLONESHOT"}},
+    {"eventfd_from_outside", {"fd", "eventfd", "shared with pid"}},
     {"execute_only_area", {"area", "protection key"}},
     {"fanotify", {"fd", "fanotify"}},
     {"fifo_from_outside", {"fd", "/fifo", "shared with pid"}},

@@ -25,9 +25,11 @@ Result<> OutsideHolders::scan() {
   for (pid_t pid : TRY(others())) {
     auto fds = list_directory(proc_path(pid, "fd"));
     if (!fds) continue;  // ended meanwhile
-    for (const auto& fd : *fds)
-      if (auto link = read_link(proc_path(pid, "fd/" + fd)); link && link->ends_with(']'))
-        holders_->emplace(*std::move(link), pid);
+    for (const auto& fd : *fds) {
+      auto number = parse_number<int>(fd);
+      auto link = read_link(proc_path(pid, "fd/" + fd));
+      if (number && link && link->ends_with(']')) holders_->emplace(*std::move(link), Descriptor{pid, *number});
+    }
   }
   return {};
 }
@@ -62,7 +64,14 @@ Result<std::optional<pid_t>> OutsideHolders::holder(const std::string& link) {
   if (!holders_) TRY(scan());
   auto found = holders_->find(link);
   if (found == holders_->end()) return std::nullopt;
-  return found->second;
+  return found->second.pid;
+}
+
+Result<std::vector<OutsideHolders::Descriptor>> OutsideHolders::descriptors(const std::string& link) {
+  if (!holders_) TRY(scan());
+  std::vector<Descriptor> found;
+  for (auto [at, end] = holders_->equal_range(link); at != end; ++at) found.push_back(at->second);
+  return found;
 }
 
 }  // namespace ks::engine

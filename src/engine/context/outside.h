@@ -23,6 +23,12 @@ class OutsideHolders {
   explicit OutsideHolders(std::set<pid_t> inside) : inside_(std::move(inside)) {}
 
   Result<std::optional<pid_t>> holder(const std::string& link);
+  struct Descriptor {
+    pid_t pid = 0;
+    int fd = -1;
+  };
+  // All that lead to an object of this name; of "anon_inode:[eventfd]" every one has the same.
+  Result<std::vector<Descriptor>> descriptors(const std::string& link);
   // Who has the same file open, or maps it so that changes show.
   Result<std::optional<pid_t>> sharer(dev_t device, ino_t inode);
 
@@ -31,7 +37,7 @@ class OutsideHolders {
   Result<> scan();
   Result<> scan_files();
   std::set<pid_t> inside_;
-  std::optional<std::map<std::string, pid_t>> holders_;
+  std::optional<std::multimap<std::string, Descriptor>> holders_;
   std::optional<std::map<std::pair<dev_t, ino_t>, pid_t>> sharers_;
 };
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <set>
 
 #include "base/file.h"
 
@@ -32,25 +33,60 @@ Result<uint32_t> OpenFileTable::add(StoppedProcess& process, int fd, FdInfo& inf
   info = TRY(in(fmt::format("fd {}", fd), parse_fdinfo(TRY(read_file(process.proc(fmt::format("fdinfo/{}", fd)))))));
   file.info = info;
 
-  // The kernel's order lets us find it by halving: 10,000 eventfds have one inode.
   auto& known = by_inode_[{file.stat.st_dev, file.stat.st_ino, file.flags()}];
+  Place place = TRY(locate(known, file.pid, fd));
+  if (place.found) return known[place.at];
+  file.id = static_cast<uint32_t>(files_.size());
+  known.insert(known.begin() + static_cast<ptrdiff_t>(place.at), file.id);
+  files_.push_back(std::move(file));
+  return files_.back().id;
+}
+
+Result<OpenFileTable::Place> OpenFileTable::locate(std::span<const uint32_t> known, pid_t pid, int fd) const {
   size_t low = 0, high = known.size();
   while (low < high) {
     size_t middle = (low + high) / 2;
-    int order = TRY(compare(files_[known[middle]], file.pid, fd));
-    if (order == 0) return known[middle];
+    int order = TRY(compare(files_[known[middle]], pid, fd));
+    if (order == 0) return Place{.at = middle, .found = true};
     if (order == 1)
       low = middle + 1;
     else
       high = middle;
   }
-  file.id = static_cast<uint32_t>(files_.size());
-  known.insert(known.begin() + static_cast<ptrdiff_t>(low), file.id);
-  files_.push_back(std::move(file));
-  return files_.back().id;
+  return Place{.at = low};
 }
 
+Result<const OpenFile*> OpenFileTable::find(pid_t pid, int fd) const {
+  struct stat stat{};
+  if (::stat(proc_path(pid, fmt::format("fd/{}", fd)).c_str(), &stat)) return nullptr;  // closed meanwhile
+  for (const auto& [key, known] : by_inode_) {
+    if (std::get<0>(key) != stat.st_dev || std::get<1>(key) != stat.st_ino) continue;
+    auto place = locate(known, pid, fd);
+    if (!place && (place.error().code == ESRCH || place.error().code == EBADF)) return nullptr;
+    if (!place) return std::unexpected(place.error());
+    if (place->found) return &files_[known[place->at]];
+  }
+  return nullptr;
+}
+
+namespace {
+
+// An eventfd, timerfd, epoll or the like that a process outside has as well would be two after a restore.
+Result<> refuse_shared(Dumping& dumping, const OpenFileTable& table) {
+  std::set<std::string> links;
+  for (const OpenFile& file : table.files())
+    if (file.link.starts_with("anon_inode:")) links.insert(file.link);
+  for (const auto& link : links)
+    for (auto [pid, fd] : TRY(dumping.outside.descriptors(link)))
+      if (const OpenFile* file = TRY(table.find(pid, fd)))
+        dumping.refuse(file->pid, file->object(), fmt::format("shared with pid {}, which is not part of it", pid));
+  return {};
+}
+
+}  // namespace
+
 Result<> dump_open_files(Dumping& dumping, const OpenFileTable& table) {
+  TRY(refuse_shared(dumping, table));
   dumping.open_files = table.files();
   std::map<const Kind*, std::vector<OpenFile>> owned;
   std::vector<OpenFile> all;

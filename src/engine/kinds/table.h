@@ -17,10 +17,18 @@ class OpenFileTable {
   // The id of the open file behind a descriptor, and what its own process is told of it.
   Result<uint32_t> add(StoppedProcess& process, int fd, FdInfo& info);
   std::span<const OpenFile> files() const { return files_; }
+  // The file behind a descriptor of a process outside, where it is one of these.
+  Result<const OpenFile*> find(pid_t pid, int fd) const;
 
  private:
   // Candidates for being one and the same: kcmp(2) decides.
   using Key = std::tuple<dev_t, ino_t, int>;
+  struct Place {
+    size_t at = 0;
+    bool found = false;
+  };
+  // By halving, since the kernel gives them an order: 10,000 eventfds have one inode.
+  Result<Place> locate(std::span<const uint32_t> known, pid_t pid, int fd) const;
   std::vector<OpenFile> files_;
   std::map<Key, std::vector<uint32_t>> by_inode_;
 };

@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/fanotify.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
@@ -415,6 +416,19 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        });
        return [=] {
          CHECK(write(fds[1], "x", 1) == 1);
+         ends_well(target)();
+       };
+     }},
+    {"eventfd_from_outside",
+     [] {
+       int fd = eventfd(0, 0);
+       target = fork_child([&] {
+         uint64_t count;
+         CHECK(read(fd, &count, sizeof count) == sizeof count);
+       });
+       return [=] {
+         uint64_t one = 1;
+         CHECK(write(fd, &one, sizeof one) == sizeof one);
          ends_well(target)();
        };
      }},

@@ -6,6 +6,10 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
 #include "base/file.h"
 #include "base/text.h"
 #include "engine/kinds/kind.h"
@@ -20,6 +24,7 @@ constexpr uint32_t kVersion = 1;
 constexpr unsigned long kSetTicks = _IOW('T', 0, uint64_t);  // TFD_IOC_SET_TICKS
 constexpr int kMostReadings = 100;
 constexpr int64_t kCloseReading = 50'000;  // nanoseconds
+constexpr auto kInterruptDelay = std::chrono::milliseconds(2);
 
 bool owns(const OpenFile& file) { return file.link == "anon_inode:[timerfd]"; }
 
@@ -79,11 +84,18 @@ Result<State> read_state(const Dumping& dumping, const OpenFile& file, int64_t& 
   }
 }
 
-Result<> dump_one(Dumping& dumping, const OpenFile& file) {
+// A timer shows this when it is not armed, and for the moment between running out and its interrupt, too.
+bool is_silent(const State& state) { return !state.left && !state.ticks; }
+
+Result<> dump_one(Dumping& dumping, const OpenFile& file, bool was_silent) {
   State state;
   int64_t now = 0;
   for (int reading = 0;; ++reading) {
     state = TRY(read_state(dumping, file, now));
+    if (is_silent(state) && !was_silent && reading < kMostReadings) {
+      std::this_thread::sleep_for(kInterruptDelay);
+      continue;
+    }
     // A repeated timer that has expired stands still until it is read; timerfd_gettime(2) counts what it has missed
     // and sets it going again, as a read would. A poller may be woken once more, which nobody can rely on not to
     // happen.
@@ -114,7 +126,13 @@ Result<> dump_one(Dumping& dumping, const OpenFile& file) {
 }
 
 Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
-  for (const OpenFile& file : files) TRY(in(file.object(), dump_one(dumping, file)));
+  std::vector<bool> silent;
+  int64_t now = 0;
+  for (const OpenFile& file : files)
+    silent.push_back(is_silent(TRY(in(file.object(), read_state(dumping, file, now)))));
+  // One pause for all of them: who is silent before and after it is not armed.
+  if (std::ranges::find(silent, true) != silent.end()) std::this_thread::sleep_for(kInterruptDelay);
+  for (size_t i = 0; i < files.size(); ++i) TRY(in(files[i].object(), dump_one(dumping, files[i], silent[i])));
   return {};
 }
 
