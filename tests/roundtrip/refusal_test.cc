@@ -82,6 +82,7 @@ const std::vector<Refusal> kRefusals = {
     {"userfaultfd", {"fd", "userfaultfd"}},
     {"userfaultfd_area", {"area", "userfaultfd"}},
     {"uts_namespace", {"uts namespace"}},
+    {"working_directory_in_memory", {"working directory", "/dev/shm/", "tmpfs"}},
     {"waiting_receiver", {"fd", "socket"}},
     {"zombie_with_core", {"zombie", "core"}},
 };

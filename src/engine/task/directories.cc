@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Working directory, root directory, umask.
+#include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 
 #include "base/file.h"
 #include "engine/context/mapped_files.h"
@@ -21,6 +24,13 @@ Result<std::string> find_path(Dumping& dumping, const StoppedProcess& process, c
   auto opened = open_in_root(dumping.mounts.root.get(), path, O_PATH | O_DIRECTORY);
   if (!opened || ::fstat(opened->get(), &named) || real.st_dev != named.st_dev || real.st_ino != named.st_ino)
     return refuse(path + " is deleted or hidden");
+  struct statfs system{};
+  struct statx facts{};
+  if (::fstatfs(opened->get(), &system) || ::statx(opened->get(), "", AT_EMPTY_PATH, 0, &facts))
+    return fail_errno(path);
+  bool in_memory = system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC;
+  if (in_memory && !(facts.stx_attributes & STATX_ATTR_MOUNT_ROOT))  // whose root is there as soon as it is mounted
+    return refuse(path + " lies in memory (tmpfs), which a new kernel does not keep");
   return path;
 }
 

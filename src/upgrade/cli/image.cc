@@ -101,6 +101,8 @@ Result<> stop(const std::string& unit) { return TRY(Bus::open()).stop(unit); }
 
 Result<int> run(const Checkpoint& checkpoint) {
   std::string who = checkpoint.unit.empty() ? fmt::format("pid {}", checkpoint.pid) : checkpoint.unit;
+  // What the engine says of processes begins with their PID already.
+  auto about = [&](auto result) { return checkpoint.unit.empty() ? std::move(result) : in(who, std::move(result)); };
   engine::Target target{.cgroup = "", .root = checkpoint.pid};
   engine::DumpOptions options;
   std::vector<engine::Reason> losses;
@@ -120,21 +122,21 @@ Result<int> run(const Checkpoint& checkpoint) {
   }
 
   auto engine = TRY(engine::Engine::open());
-  engine::Frozen frozen = TRY(in(who, engine.freeze(target)));
+  engine::Frozen frozen = TRY(about(engine.freeze(target)));
   auto report = frozen.dump(checkpoint.directory, options);
   if (!report && !frozen.verdict().ready()) {
     for (const engine::Reason& reason : frozen.verdict().reasons)
-      fmt::print(stderr, "{}\n", reason_line(who, reason));
+      fmt::print(stderr, "{}\n", checkpoint.unit.empty() ? to_string(reason) : reason_line(who, reason));
     return kRefused;
   }
-  if (!report) return in(who, Result<int>(std::unexpected(report.error())));
+  if (!report) return about(Result<int>(std::unexpected(report.error())));
   if (!checkpoint.leave_running) {
     // With its stop job pending, systemd does not start the unit again when its processes are gone.
     if (auto stopping = checkpoint.unit.empty() ? Result<>{} : stop(who); !stopping) {
       (void)remove_tree(checkpoint.directory);  // the unit runs on, and must not be brought back beside itself
       return std::unexpected(stopping.error());
     }
-    TRY(in(who, frozen.kill()));
+    TRY(about(frozen.kill()));
   }
   if (checkpoint.json) {
     Json json = Json::object();

@@ -601,6 +601,13 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        CHECK(mkdir("gone", 0700) == 0 && chdir("gone") == 0 && rmdir("../gone") == 0);
        return nothing();
      }},
+    {"working_directory_in_memory",
+     [] {
+       char name[] = "/dev/shm/kernel-swap-test-XXXXXX";
+       if (!mkdtemp(name)) skip("no /dev/shm");
+       CHECK(chdir(name) == 0);
+       return [=] { CHECK(rmdir(name) == 0); };
+     }},
     {"no_main_stack",
      [] {
        auto* thread = new pthread_t;
