@@ -54,6 +54,7 @@ const std::vector<Program> kPrograms = {
     {"huge_pages"},
     {"huge_tlb"},
     {"inotify"},
+    {"inotify", {"chroot"}},
     {"interval_timers"},
     {"locks"},
     {"many"},

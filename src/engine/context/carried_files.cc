@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "engine/context/carried_content.h"
 #include "engine/context/mapped_files.h"
+#include "engine/context/named_file.h"
 
 namespace ks::engine {
 
@@ -43,12 +44,6 @@ Result<dev_t> kernel_memory_device() {
 
 bool is_in_memory(uint64_t file_system) {
   return file_system == TMPFS_MAGIC || file_system == RAMFS_MAGIC || file_system == HUGETLBFS_MAGIC;
-}
-
-bool leads_to(int root, const std::string& path, const struct stat& stat) {
-  auto named = open_in_root(root, path, O_PATH | O_NOFOLLOW);
-  struct stat found{};
-  return named && ::fstat(named->get(), &found) == 0 && found.st_dev == stat.st_dev && found.st_ino == stat.st_ino;
 }
 
 std::string without_mark(const std::string& path) {

@@ -2,6 +2,8 @@
 #include "engine/context/mounts.h"
 
 #include <sched.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -34,8 +36,14 @@ Result<std::set<Mount>> mounts_of(const std::string& mountinfo) {
 
 Result<MountView> look_around(const std::set<Mount>& ours) {
   MountView view{.root = TRY(open_file("/", O_PATH | O_DIRECTORY))};
-  auto its = TRY(mounts_of("/proc/thread-self/mountinfo"));
+  view.points = TRY(parse_mountinfo(TRY(read_file("/proc/thread-self/mountinfo"))));
+  std::set<Mount> its(view.points.begin(), view.points.end());
   std::ranges::set_difference(its, ours, std::back_inserter(view.mounts));
+  // Where the root is a directory that nothing is mounted on (chroot(2)), the list lacks its file system.
+  struct stat root{};
+  if (::fstat(view.root.get(), &root)) return fail_errno("/");
+  if (std::ranges::find(view.points, "/", &MountPoint::where) == view.points.end())
+    view.points.push_back({{.where = "/", .type = ""}, root.st_dev});
   return view;
 }
 
@@ -53,14 +61,19 @@ Result<MountView> look_inside(int space, const std::set<Mount>& ours) {
 
 }  // namespace
 
-Result<std::vector<Mount>> parse_mountinfo(std::string_view text) {
-  std::vector<Mount> mounts;
+Result<std::vector<MountPoint>> parse_mountinfo(std::string_view text) {
+  std::vector<MountPoint> mounts;
   for (auto line : split(text, '\n')) {
     auto words = split_words(line);
     auto separator = std::ranges::find(words, "-");
     if (words.size() < 7 || separator == words.end() || separator + 1 == words.end())
       return fail("mountinfo: not understood: " + std::string(line));
-    mounts.push_back({.where = unescape(words[4]), .type = std::string(*(separator + 1))});
+    std::string_view device = words[2];
+    unsigned major_number = 0, minor_number = 0;
+    if (!read_number(take_until(device, ':'), major_number) || !read_number(device, minor_number))
+      return fail("mountinfo: not understood: " + std::string(line));
+    mounts.push_back(
+        {{.where = unescape(words[4]), .type = std::string(*(separator + 1))}, makedev(major_number, minor_number)});
   }
   return mounts;
 }

@@ -18,14 +18,19 @@ struct Mount {
   auto operator<=>(const Mount&) const = default;
 };
 
+struct MountPoint : Mount {
+  dev_t device = 0;  // of the file system: inode->i_sb->s_dev, which stat(2) does not always show
+};
+
 // /proc/PID/mountinfo (Documentation/filesystems/proc.rst, section 3.5). Octal escapes are undone.
-Result<std::vector<Mount>> parse_mountinfo(std::string_view text);
+Result<std::vector<MountPoint>> parse_mountinfo(std::string_view text);
 
 // The mount namespace of a process, from its own root: there the paths start that /proc tells us of a process,
 // whatever root directory the process itself has (chroot(2)).
 struct MountView {
   Fd root;
-  std::vector<Mount> mounts;  // those that we do not have
+  std::vector<MountPoint> points;  // all below the root, and the root itself, mount point or not
+  std::vector<Mount> mounts;       // those that we do not have
 };
 Result<MountView> view_mounts(pid_t pid);
 

@@ -6,20 +6,17 @@
 #include <linux/magic.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
-#include <memory>
 
 #include "base/file.h"
 #include "base/text.h"
 #include "engine/context/mapped_files.h"
+#include "engine/context/named_file.h"
 #include "engine/inotify.pb.h"
 #include "engine/kernel/fdinfo.h"
 #include "engine/kinds/kind.h"
-#include "engine/target/process.h"
 
 namespace ks::engine {
 
@@ -33,47 +30,24 @@ constexpr int kDrainEvery = 4096;  // below fs.inotify.max_queued_events
 
 bool owns(const OpenFile& file) { return file.link == "anon_inode:inotify" || file.link == "anon_inode:[inotify]"; }
 
-// Any directory on the file system will do to open a handle.
-Result<Fd> open_handle(const Dumping& dumping, pid_t pid, const InotifyLine& line) {
+Result<> dump_watch(HandleFinder& finder, const InotifyLine& line, image::Inotify::Watch& out) {
   if (line.handle.empty()) return refuse("watches a file of a file system that does not tell which one");
-  std::vector<std::byte> buffer(sizeof(file_handle) + line.handle.size());
-  auto* handle = reinterpret_cast<file_handle*>(buffer.data());
-  handle->handle_bytes = static_cast<unsigned>(line.handle.size());
-  handle->handle_type = line.handle_type;
-  std::memcpy(handle->f_handle, line.handle.data(), line.handle.size());
-  for (auto& mount : TRY(parse_mountinfo(TRY(read_file(proc_path(pid, "mountinfo")))))) {
-    struct stat stat{};
-    auto root = open_in_root(dumping.mounts.root.get(), mount.where, O_PATH);
-    if (!root || ::fstat(root->get(), &stat) || stat.st_dev != line.device) continue;
-    auto opened =
-        open_in_root(dumping.mounts.root.get(), mount.where, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_DIRECTORY);
-    if (!opened) continue;
-    Fd fd(::open_by_handle_at(opened->get(), handle, O_PATH | O_CLOEXEC | O_NOFOLLOW));
-    if (fd) return fd;
+  auto watched = TRY(finder.find(line.device, line.handle_type, line.handle));
+  switch (watched.file_system) {
+    case TMPFS_MAGIC:
+    case RAMFS_MAGIC:
+      return refuse("watches " + watched.path + ", which lies in memory (tmpfs)");
+    case PROC_SUPER_MAGIC:
+    case SYSFS_MAGIC:
+    case CGROUP_SUPER_MAGIC:
+    case CGROUP2_SUPER_MAGIC:
+      return refuse("watches " + watched.path + ", a file of the kernel");
   }
-  return refuse("watches a file that cannot be found");
-}
-
-Result<> dump_watch(const Dumping& dumping, pid_t pid, const InotifyLine& line, image::Inotify::Watch& out) {
-  Fd watched = TRY(open_handle(dumping, pid, line));
-  std::string path = TRY(read_link(fmt::format("/proc/self/fd/{}", watched.get())));
-  struct stat stat{}, found{};
-  if (::fstat(watched.get(), &stat)) return fail_errno(path);
-  auto named = open_in_root(dumping.mounts.root.get(), path, O_PATH | O_NOFOLLOW);
-  if (!named || ::fstat(named->get(), &found) || found.st_dev != stat.st_dev || found.st_ino != stat.st_ino)
-    return refuse(fmt::format("watches {} (inode {}), to which no path leads", path, line.inode));
-  struct statfs system{};
-  if (::fstatfs(named->get(), &system)) return fail_errno(path);
-  if (system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC)
-    return refuse("watches " + path + ", which lies in memory (tmpfs)");
-  if (system.f_type == PROC_SUPER_MAGIC || system.f_type == SYSFS_MAGIC || system.f_type == CGROUP2_SUPER_MAGIC ||
-      system.f_type == CGROUP_SUPER_MAGIC)
-    return refuse("watches " + path + ", a file of the kernel");
   out.set_number(line.watch);
   out.set_mask(line.mask);
-  out.set_path(path);
-  out.set_inode(stat.st_ino);
-  out.set_mode(stat.st_mode & S_IFMT);
+  out.set_path(watched.path);
+  out.set_inode(watched.stat.st_ino);
+  out.set_mode(watched.stat.st_mode & S_IFMT);
   return {};
 }
 
@@ -91,7 +65,8 @@ Result<> dump_one(Dumping& dumping, const OpenFile& file) {
   image::Inotify out;
   out.set_id(file.id);
   out.set_flags(static_cast<uint32_t>(file.flags()));
-  for (const auto& line : lines) TRY(dump_watch(dumping, file.pid, line, *out.add_watches()));
+  HandleFinder finder(dumping.mounts);
+  for (const auto& line : lines) TRY(dump_watch(finder, line, *out.add_watches()));
   dumping.put_file(kName, kVersion, out);
   return {};
 }

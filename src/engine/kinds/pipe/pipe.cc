@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "engine/context/mapped_files.h"
+#include "engine/context/named_file.h"
 #include "engine/kinds/kind.h"
 #include "engine/pipe.pb.h"
 
@@ -105,12 +106,10 @@ Result<> dump_content(std::span<const OpenFile* const> ends, image::PipeEnd& out
 // The path by which a FIFO is found again.
 Result<> check_fifo(const Dumping& dumping, const OpenFile& file) {
   if (file.stat.st_nlink == 0) return refuse("deleted but open, which is not supported yet");
-  auto named = open_in_root(dumping.mounts.root.get(), file.link, O_PATH | O_NOFOLLOW);
-  struct stat found{};
-  if (!named || ::fstat(named->get(), &found) || found.st_dev != file.stat.st_dev || found.st_ino != file.stat.st_ino)
+  if (!leads_to(dumping.mounts.root.get(), file.link, file.stat))
     return refuse("its path leads elsewhere now (renamed, replaced or hidden by a mount)");
   struct statfs system{};
-  if (::fstatfs(named->get(), &system)) return fail_errno(file.link);
+  if (::statfs(proc_path(file.pid, fmt::format("fd/{}", file.fd)).c_str(), &system)) return fail_errno(file.link);
   if (system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC)
     return refuse("lies in memory (tmpfs), which is not supported yet");
   return {};
