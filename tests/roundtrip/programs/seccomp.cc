@@ -36,7 +36,7 @@ static bool survives(long number) {
   return WIFEXITED(status);
 }
 
-static volatile sig_atomic_t trapped = 0;
+static thread_local volatile sig_atomic_t trapped = 0;  // two threads check themselves at once
 static volatile bool prepared = false, finish = false, finish_second = false;
 
 static void check_process() {
