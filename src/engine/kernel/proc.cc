@@ -54,7 +54,11 @@ Result<StatLine> parse_stat(std::string_view text) {
   StatFields fields(text.substr(close + 4));
   fields.get(4, stat.ppid).get(5, stat.pgrp).get(6, stat.session).get(7, stat.tty_nr).get(9, stat.flags);
   fields.get(22, stat.start_time).get(26, stat.start_code).get(27, stat.end_code).get(28, stat.start_stack);
-  fields.get(38, stat.exit_signal).get(45, stat.start_data).get(46, stat.end_data).get(47, stat.start_brk);
+  fields.get(38, stat.exit_signal)
+      .get(39, stat.processor)
+      .get(45, stat.start_data)
+      .get(46, stat.end_data)
+      .get(47, stat.start_brk);
   fields.get(48, stat.arg_start).get(49, stat.arg_end).get(50, stat.env_start).get(51, stat.env_end);
   fields.get(52, stat.exit_code);
   if (fields.first_bad() != 0)

@@ -29,7 +29,8 @@ struct StatLine {
   uint64_t start_data = 0, end_data = 0, start_brk = 0;
   uint64_t arg_start = 0, arg_end = 0, env_start = 0, env_end = 0;
   int exit_signal = 0;
-  int exit_code = 0;  // as in wait(2)
+  int processor = -1;  // on which it ran last
+  int exit_code = 0;   // as in wait(2)
 };
 Result<StatLine> parse_stat(std::string_view text);
 

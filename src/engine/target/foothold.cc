@@ -2,10 +2,13 @@
 #include "engine/target/foothold.h"
 
 #include <elf.h>
+#include <fmt/format.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
 #include <cstring>
+
+#include "base/file.h"
 
 namespace ks::engine {
 
@@ -52,7 +55,8 @@ Foothold::Foothold(Foothold&& other) noexcept
       base_(other.base_),
       original_word_(other.original_word_),
       current_(std::exchange(other.current_, nullptr)),
-      calls_(std::move(other.calls_)) {}
+      calls_(other.calls_),
+      companion_(std::move(other.companion_)) {}
 
 Foothold::~Foothold() {
   if (process_) (void)abandon();
@@ -89,6 +93,9 @@ Result<> Foothold::enter(StoppedThread& thread) {
   uint64_t last_call = code_ + kLandingCode.size() - kSyscallLength;
   TRY(check_filters(thread.filters, last_call, SYS_rt_sigreturn, {}, true));
   uint64_t frame = base_ + kHeadroom;
+  auto stat = read_file(process_->proc(fmt::format("task/{}/stat", thread.tid())));
+  if (auto parsed = stat ? parse_stat(*stat) : Result<StatLine>(fail("gone")))
+    companion_.follow_to(parsed->processor);
   auto bytes = signal_frame(frame, restarted(thread.registers), thread.mask, thread.xstate);
   if (bytes.size() > kFrameRoom) return fail("signal frame larger than expected");
   TRY(process_->memory->write({frame}, bytes));

@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "base/result.h"
+#include "engine/target/companion.h"
 #include "engine/target/process.h"
 #include "engine/target/remote_calls.h"
 
@@ -43,6 +44,7 @@ class Foothold {
   uint64_t original_word_;  // of the vDSO's header
   StoppedThread* current_ = nullptr;
   std::optional<RemoteCalls> calls_;
+  Companion companion_;
 };
 
 }  // namespace ks::engine
