@@ -10,6 +10,7 @@
 #include <chrono>
 #include <thread>
 
+#include "base/backoff.h"
 #include "base/file.h"
 #include "engine/kernel/pagemap.h"
 #include "engine/kernel/vdso.h"
@@ -112,15 +113,6 @@ Result<> stop_anew(StoppedThread& thread) {
 
 bool contains(const Vma& area, uint64_t address) { return address >= area.start && address < area.end; }
 
-// Where the vDSO's code is; after a swap also where it was, with jumps to where it is now.
-Result<std::vector<Vma>> vdso_texts(const StoppedProcess& process) {
-  uint64_t home = auxv_entry(TRY(read_file(process.proc("auxv"))), AT_SYSINFO_EHDR);
-  std::vector<Vma> texts;
-  for (const Vma& area : process.areas)
-    if (area.path == "[vdso]" || contains(area, home)) texts.push_back(area);
-  return texts;
-}
-
 // Whether a signal handler that runs now has interrupted the vDSO. Its frame leads back into text that another kernel
 // does not have.
 Result<bool> interrupted_vdso(const StoppedProcess& process, const StoppedThread& thread,
@@ -189,7 +181,7 @@ Result<std::string> follow_call(StoppedProcess& process, StoppedThread& thread) 
     TRY(thread.hold.resume_to_syscall(stop == SeizedThread::Stop::signal ? signal : 0));
   }
   TRY(thread.hold.resume_to_syscall());
-  for (auto pause = 20us;; pause = std::min(pause * 2, std::chrono::microseconds(1000))) {
+  for (Backoff backoff;;) {
     SeizedThread::Stop stop;
     if (TRY(thread.hold.poll(stop))) {
       if (stop == SeizedThread::Stop::gone) return fail("died under our hands", ESRCH);
@@ -204,7 +196,7 @@ Result<std::string> follow_call(StoppedProcess& process, StoppedThread& thread) 
         return waits_in;
       }
     }
-    std::this_thread::sleep_for(pause);
+    backoff.pause();
   }
 }
 
@@ -233,22 +225,20 @@ Result<bool> name_restarted_call(StoppedProcess& process, StoppedThread& thread)
 
 // Lets the thread run to where its signal handler returns. False: it does not.
 Result<bool> finish_handler(StoppedThread& thread) {
-  auto give_up = std::chrono::steady_clock::now() + kHandlerLimit;
   bool returned = false;
   TRY(thread.hold.resume_to_syscall());
-  for (auto pause = 20us; !returned && std::chrono::steady_clock::now() < give_up;) {
+  for (Backoff backoff(Backoff::Clock::now() + kHandlerLimit); !returned;) {
     SeizedThread::Stop stop;
     int signal = 0;
     if (!TRY(thread.hold.poll(stop, &signal))) {
-      std::this_thread::sleep_for(pause);
-      pause = std::min(pause * 2, std::chrono::microseconds(1000));
+      if (!backoff.pause()) break;
       continue;
     }
     if (stop == SeizedThread::Stop::gone) return fail("died under our hands", ESRCH);
     returned =
         stop == SeizedThread::Stop::syscall && syscall_number(TRY(thread.hold.registers())) == SYS_rt_sigreturn;
     TRY(thread.hold.resume_to_syscall(stop == SeizedThread::Stop::signal ? signal : 0));
-    pause = 20us;
+    backoff.start_anew();
   }
   TRY(thread.hold.interrupt());
   TRY(await_stop(thread));
@@ -259,8 +249,7 @@ Result<bool> finish_handler(StoppedThread& thread) {
 // it runs for a moment, until it happens to be stopped outside; even a program that does nothing but read clocks is
 // there often enough.
 // True: it ran.
-Result<bool> leave_vdso(StoppedProcess& process, StoppedThread& thread) {
-  auto texts = TRY(vdso_texts(process));
+Result<bool> leave_vdso(StoppedProcess& process, StoppedThread& thread, std::span<const Vma> texts) {
   auto give_up = std::chrono::steady_clock::now() + kVdsoLimit;
   for (int run = 0; std::chrono::steady_clock::now() < give_up; ++run) {
     bool inside = std::ranges::any_of(texts, [&](const Vma& text) { return contains(text, thread.registers.rip); });
@@ -276,11 +265,19 @@ Result<bool> leave_vdso(StoppedProcess& process, StoppedThread& thread) {
 
 }  // namespace
 
-Result<bool> settle(StoppedProcess& process, StoppedThread& thread) {
+Result<std::vector<Vma>> vdso_texts(const StoppedProcess& process) {
+  uint64_t home = auxv_entry(TRY(read_file(process.proc("auxv"))), AT_SYSINFO_EHDR);
+  std::vector<Vma> texts;
+  for (const Vma& area : process.areas)
+    if (area.path == "[vdso]" || contains(area, home)) texts.push_back(area);
+  return texts;
+}
+
+Result<bool> settle(StoppedProcess& process, StoppedThread& thread, std::span<const Vma> vdso_texts) {
   if (is_compat(thread.registers)) return refuse("runs 32-bit code, which is not supported");
   bool ran = false;
   for (bool again = true; again;) {  // naming a call may let it run into the vDSO
-    ran |= TRY(leave_vdso(process, thread));
+    ran |= TRY(leave_vdso(process, thread, vdso_texts));
     again = TRY(name_restarted_call(process, thread));
     ran |= again;
   }

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/target/seizure.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/file.h"
+#include "engine/target/members.h"
+#include "engine/target/settle.h"
+
+namespace ks::engine {
+
+namespace {
+
+using Clock = Backoff::Clock;
+using namespace std::chrono_literals;
+
+constexpr auto kReleaseLimit = 200ms;
+
+// Waits until the thread is in a stop that leaves its state alone; false: it is gone.
+Result<bool> await_stop(StoppedThread& thread, Clock::time_point limit) {
+  for (Backoff backoff(limit);;) {
+    SeizedThread::Stop stop;
+    int signal = 0;
+    if (!TRY(thread.hold.poll(stop, &signal))) {
+      if (!backoff.pause()) return fail("does not stop", EAGAIN);
+      continue;
+    }
+    switch (stop) {
+      case SeizedThread::Stop::gone:
+        return false;
+      case SeizedThread::Stop::signal:
+      case SeizedThread::Stop::syscall:
+        // The signal was on its way before our interrupt, which is still to come.
+        TRY(thread.hold.resume(stop == SeizedThread::Stop::signal ? signal : 0));
+        break;
+      case SeizedThread::Stop::group:
+        thread.stop_signal = signal;
+        [[fallthrough]];
+      case SeizedThread::Stop::event:
+        thread.stopped_at = Clock::now().time_since_epoch() / 1ns;
+        return true;
+    }
+  }
+}
+
+// Why it could not be seized, or it after all.
+Result<SeizedThread> reconsider(pid_t pid, pid_t tid, Error error) {
+  auto text = read_file(proc_path(pid, fmt::format("task/{}/status", tid)));
+  pid_t tracer = text ? TRY(parse_status(*text)).tracer_pid : 0;
+  // One that we have asked to stop in vain and could not let go since: it will stop some day.
+  if (tracer == ::getpid()) return SeizedThread::adopt(tid);
+  if (tracer) return refuse(fmt::format("is traced by pid {}", tracer));
+  return std::unexpected(std::move(error));
+}
+
+Result<bool> read_and_settle(StoppedProcess& process, StoppedThread& thread, std::span<const Vma> vdso_texts) {
+  thread.registers = TRY(thread.hold.registers());
+  thread.mask = TRY(thread.hold.signal_mask());
+  thread.xstate = TRY(thread.hold.xstate());
+  thread.rseq = TRY(thread.hold.rseq());
+  return settle(process, thread, vdso_texts);
+}
+
+}  // namespace
+
+Result<bool> Seizure::seize_more(const std::vector<pid_t>& pids, Clock::time_point limit) {
+  std::vector<std::pair<size_t, size_t>> fresh;
+  bool found = false;
+  for (pid_t pid : pids) {
+    if (pid == ::getpid()) return refuse("the target contains kernel-swap itself");
+    auto [known, is_new] = processes_by_pid_.try_emplace(pid, processes_.size());
+    if (is_new) processes_.push_back(StoppedProcess{.pid = pid});
+    found |= is_new;
+    StoppedProcess& process = processes_[known->second];
+    for (pid_t tid : TRY(list_threads(pid))) {
+      if (tids_.contains(tid) || (tid == pid && process.zombie)) continue;
+      auto thread = SeizedThread::seize(tid);
+      if (!thread && !TRY(has_ended(tid)))
+        thread = TRY(in(fmt::format("pid {}: thread {}", pid, tid), reconsider(pid, tid, std::move(thread).error())));
+      if (!thread) {
+        if (tid == pid) process.zombie = found = true;
+        continue;
+      }
+      TRY(thread->interrupt());
+      tids_.insert(tid);
+      process.threads.push_back({.hold = *std::move(thread)});
+      fresh.emplace_back(known->second, process.threads.size() - 1);
+      found = true;
+    }
+  }
+  for (auto [process, index] : fresh) {
+    StoppedThread& thread = processes_[process].threads[index];
+    pid_t tid = thread.tid();
+    if (!TRY(in(fmt::format("pid {}: thread {}", processes_[process].pid, tid), await_stop(thread, limit))))
+      tids_.erase(tid);
+  }
+  forget_dead_threads();
+  return found;
+}
+
+Result<bool> Seizure::settle_all() {
+  bool ran = false;
+  for (auto& process : processes_)
+    if (!process.zombie && !std::ranges::all_of(process.threads, &StoppedThread::settled))
+      TRY(in(fmt::format("pid {}", process.pid), settle_threads(process, ran)));
+  forget_dead_threads();
+  return ran;
+}
+
+Result<> Seizure::settle_threads(StoppedProcess& process, bool& ran) {
+  process.status = TRY(parse_status(TRY(read_file(process.proc("status")))));
+  process.areas = TRY(parse_maps(TRY(read_file(process.proc("maps")))));
+  process.memory = TRY(RemoteMemory::open(process.pid));
+  auto texts = TRY(vdso_texts(process));
+  for (auto& thread : process.threads) {
+    if (thread.settled) continue;
+    pid_t tid = thread.tid();
+    auto result = read_and_settle(process, thread, texts);
+    thread.settled = true;
+    if (thread.tid() == 0) {
+      tids_.erase(tid);
+      ran = true;
+    } else if (!result && result.error().refusal) {
+      thread.unsettled = result.error().what;
+    } else {
+      ran |= TRY(in(fmt::format("thread {}", tid), std::move(result)));
+    }
+  }
+  return {};
+}
+
+void Seizure::forget_dead_threads() {
+  for (auto& process : processes_) std::erase_if(process.threads, [](auto& thread) { return thread.tid() == 0; });
+}
+
+void Seizure::release(std::vector<StoppedProcess>& processes) {
+  std::vector<SeizedThread> late;
+  for (auto& process : processes)
+    for (auto& thread : process.threads)
+      if (thread.tid() && !thread.hold.detach()) late.push_back(std::move(thread.hold));
+  processes.clear();
+  for (Backoff backoff(Clock::now() + kReleaseLimit); !late.empty() && backoff.pause();)
+    std::erase_if(late, [](SeizedThread& thread) {
+      SeizedThread::Stop stop;
+      int signal = 0;
+      auto polled = thread.poll(stop, &signal);
+      if (polled && !*polled) return false;
+      if (polled && thread.tid() && stop == SeizedThread::Stop::signal) return !thread.resume(signal);
+      if (thread.tid() && !thread.detach()) thread.forget();  // it has died
+      return true;
+    });
+}
+
+}  // namespace ks::engine

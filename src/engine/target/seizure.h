@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Takes processes into our hands, step by step: what is not stopped yet may start others.
+#pragma once
+
+#include <sys/types.h>
+
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "base/backoff.h"
+#include "base/result.h"
+#include "engine/target/process.h"
+
+namespace ks::engine {
+
+class Seizure {
+ public:
+  explicit Seizure(std::vector<StoppedProcess>& processes) : processes_(processes) {}
+
+  // Seizes what is not seized yet; true if there was anything. EAGAIN: one of them does not stop.
+  Result<bool> seize_more(const std::vector<pid_t>& pids, Backoff::Clock::time_point limit);
+  // Brings every thread to where its state can be carried. True if one has run for that, or died: it may have started
+  // others.
+  Result<bool> settle_all();
+
+  // Lets all of them go. A thread that has been told to stop and has not can be let go only once it has, for which it
+  // may need the others.
+  static void release(std::vector<StoppedProcess>& processes);
+
+ private:
+  Result<> settle_threads(StoppedProcess& process, bool& ran);
+  void forget_dead_threads();
+
+  std::vector<StoppedProcess>& processes_;
+  std::unordered_map<pid_t, size_t> processes_by_pid_;
+  std::unordered_set<pid_t> tids_;
+};
+
+}  // namespace ks::engine
