@@ -59,7 +59,7 @@ Result<> dump_thread(const Dumping& dumping, DumpedProcess& process, StoppedThre
   out.set_rseq_bytes(thread.rseq.size);
   out.set_rseq_signature(thread.rseq.signature);
   std::string comm = TRY(read_file(stopped.proc(fmt::format("task/{}/comm", thread.tid()))));
-  out.set_comm(comm.substr(0, comm.find('\n')));
+  out.set_comm(comm.substr(0, comm.size() - 1));  // which may hold a line break
 
   uint64_t robust = 0, robust_bytes = 0;
   if (::syscall(SYS_get_robust_list, thread.tid(), &robust, &robust_bytes)) return fail_errno("get_robust_list");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What ps shows: name, arguments (also changed in place), environment, auxiliary vector, executable.
+// What ps shows: name (of any bytes), arguments (also changed in place), environment, auxiliary vector, executable.
 #include <elf.h>
 #include <sys/auxv.h>
 #include <sys/prctl.h>
@@ -20,7 +20,7 @@ static std::string content(const char* path) {
 }
 
 int main(int, char** arguments) {
-  CHECK(prctl(PR_SET_NAME, "new) name (x") == 0);
+  CHECK(prctl(PR_SET_NAME, "n\xe4) \n(x") == 0);
   memset(arguments[1], 'Z', strlen(arguments[1]));
   const char* files[] = {"/proc/self/comm", "/proc/self/cmdline", "/proc/self/environ", "/proc/self/auxv"};
   std::string before[4];
