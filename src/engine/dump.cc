@@ -127,6 +127,7 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
   if (living != tree.processes().end()) {
     dumping.clock_offsets = TRY(read_offsets(living->pid));
     dumping.mounts = TRY(view_mounts(living->pid));
+    dumping.own_mounts = TRY(view_mounts(::getpid()));
   }
   TRY(check_namespaces(dumping));
   TRY(check_sharing(dumping));

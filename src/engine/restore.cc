@@ -101,37 +101,42 @@ Result<Parking> find_parking(const LoadedImage& loaded) {
   return choose_parking(std::move(used));
 }
 
-// One above the highest descriptor of any process: there the engine keeps its own.
-Result<int> descriptor_floor(const LoadedImage& loaded) {
-  uint32_t floor = 0;
+Result<std::set<uint32_t>> descriptor_numbers(const LoadedImage& loaded) {
+  std::set<uint32_t> numbers;
   for (const auto& rooms : loaded.rooms) {
     auto table = TRY(body_of<image::Descriptors>(rooms, "descriptors"));
-    for (const auto& descriptor : table.descriptors()) floor = std::max(floor, descriptor.number() + 1);
+    for (const auto& descriptor : table.descriptors()) numbers.insert(descriptor.number());
   }
-  return static_cast<int>(floor);
+  return numbers;
 }
 
-Result<Fd> open_self(int floor) {
+Result<Fd> open_self(const DescriptorRange& range) {
   Fd low(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
-  Fd high(low ? ::fcntl(low.get(), F_DUPFD_CLOEXEC, floor) : -1);
+  Fd high(low ? ::fcntl(low.get(), F_DUPFD_CLOEXEC, range.first) : -1);
   if (!high) return fail_errno("pidfd_open");
   return high;
 }
 
-// As many descriptors as we may have; given back at the end.
+// As many descriptors as are needed, or as we may have; given back at the end.
 class DescriptorLimit {
  public:
-  DescriptorLimit() {
-    if (::getrlimit(RLIMIT_NOFILE, &before_)) return;
-    rlimit most{before_.rlim_max, before_.rlim_max};
-    ::setrlimit(RLIMIT_NOFILE, &most);
-  }
+  DescriptorLimit() { ::getrlimit(RLIMIT_NOFILE, &before_); }
   ~DescriptorLimit() { ::setrlimit(RLIMIT_NOFILE, &before_); }
   DescriptorLimit(const DescriptorLimit&) = delete;
+
+  // Returns what we have then.
+  uint32_t raise(rlim_t wanted) {
+    for (rlim_t most : {std::max(before_.rlim_max, wanted), before_.rlim_max})
+      if (rlimit limit{most, most}; ::setrlimit(RLIMIT_NOFILE, &limit) == 0)
+        return static_cast<uint32_t>(std::min<rlim_t>(most, 1u << 30));
+    return static_cast<uint32_t>(before_.rlim_cur);
+  }
 
  private:
   rlimit before_{};
 };
+
+constexpr size_t kSpareDescriptors = 64;
 
 // While engine and restored threads take turns, one CPU for all of them is 6 to 9 times as fast as two: no
 // interrupt has to wake another. The threads get theirs back with the rest of their scheduling.
@@ -178,7 +183,6 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
                                     const RestoreOptions& options) {
   ImageReader image = TRY(ImageReader::open(directory));
   LoadedImage loaded = TRY(load(image));
-  DescriptorLimit limit;
   Restoring restoring{.kernel = kernel, .image = image};
   pid_t viewpoint = options.into ? options.into : ::getpid();
   restoring.root = TRY(open_file(proc_path(viewpoint, "root"), O_PATH | O_DIRECTORY));
@@ -193,9 +197,13 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   restoring.clock_offsets =
       TRY(continuing_offsets({loaded.tree.monotonic(), loaded.tree.boottime(), loaded.tree.realtime()}));
   ImageFiles files = TRY(ImageFiles::open(TRY(image.read(kOpenFilesFile))));
-  int floor = TRY(descriptor_floor(loaded));
-  TRY(files.make(restoring, floor, false));
-  restoring.self = TRY(open_self(floor));
+  auto numbers = TRY(descriptor_numbers(loaded));
+  auto count = static_cast<uint32_t>(files.count() + TRY(list_directory("/proc/self/fd")).size() + kSpareDescriptors);
+  DescriptorLimit limit;
+  uint32_t most = limit.raise((numbers.empty() ? 0 : *numbers.rbegin()) + count + 1);
+  restoring.own_descriptors = TRY(choose_descriptors(numbers, count, most));
+  TRY(files.make(restoring, false));
+  restoring.self = TRY(open_self(restoring.own_descriptors));
   restoring.parking = TRY(find_parking(loaded));
 
   std::set<pid_t> taken = pids_of(loaded.tree);
@@ -216,7 +224,7 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   auto early = all_task_rooms().first(kEarlyRooms), late = all_task_rooms().last(kLateRooms);
   auto middle = all_task_rooms().subspan(early.size(), all_task_rooms().size() - early.size() - late.size());
   for (auto& process : nursery.processes) TRY(furnish(restoring, process, early));
-  TRY(files.make(restoring, floor, true));
+  TRY(files.make(restoring, true));
   for (auto& process : nursery.processes) TRY(furnish(restoring, process, middle));
   TRY(seal_carried_files(image, restoring.carried));
   TRY(files.connect(restoring));

@@ -32,6 +32,7 @@ const std::vector<Refusal> kRefusals = {
     {"fanotify", {"fd", "fanotify"}},
     {"fifo_from_outside", {"fd", "/fifo", "shared with pid"}},
     {"fifo_in_memory", {"fd", "kernel-swap-fifo", "deleted"}},
+    {"immutable_file", {"fd", "/file", "chattr"}},
     {"inotify_in_memory", {"fd", "inotify", "/dev/shm", "tmpfs"}},
     {"inotify_unread", {"fd", "inotify", "events"}},
     {"io_uring", {"fd", "io_uring"}},

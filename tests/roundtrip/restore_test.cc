@@ -194,6 +194,11 @@ class Sandbox {
       if (::unshare(CLONE_NEWNS | CLONE_NEWUTS) || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr))
         ::_exit(1);
       if (with_mount && ::mount("tmpfs", mount_point.c_str(), "tmpfs", 0, "size=1m")) ::_exit(1);
+      // Nothing can be written to, but for what is open already.
+      std::string place = std::filesystem::path(mount_point).parent_path();
+      if ((::mount(place.c_str(), place.c_str(), nullptr, MS_BIND | MS_REC, nullptr) ||
+           ::mount(nullptr, place.c_str(), nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr)))
+        ::_exit(1);
       if (with_mount) ::close(::open((mount_point + "/inside").c_str(), O_CREAT | O_WRONLY, 0600));
       if (::sethostname("sandbox", 7)) ::_exit(1);
       (void)!::write(writer.get(), "x", 1);

@@ -73,6 +73,7 @@ const std::vector<Program> kPrograms = {
     {"private_file"},
     {"protections"},
     {"registers"},
+    {"renamed_files"},
     {"robust"},
     {"rseq"},
     {"seccomp", {"privileged"}},

@@ -24,7 +24,7 @@ const OpenFile* Dumping::file_at(pid_t pid, int number) const {
 Result<uint32_t> Dumping::mapped_file(const std::string& link, bool shared, bool writable) {
   std::string path = TRY(read_link(link));
   auto carried = TRY(carried_files.add(mounts.root.get(), link, {.writable = writable, .changes_show = shared}));
-  return mapped_files.add(mounts.root.get(), link, path, writable, carried);
+  return mapped_files.add(mounts, link, path, writable, carried);
 }
 
 }  // namespace ks::engine

@@ -59,7 +59,8 @@ struct Dumping {
   ImageWriter* image;  // null while examining
   OutsideHolders outside;
   ClockOffsets clock_offsets;  // of the target
-  MountView mounts;
+  MountView mounts;            // of the target,
+  MountView own_mounts;        // and ours: systemd opens some files of a service before it enters its sandbox
   MappedFiles mapped_files;
   CarriedFiles carried_files{outside, options.largest_deleted_file};
   std::map<pid_t, std::vector<DumpedDescriptor>> descriptors;  // by number

@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <linux/openat2.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -46,6 +45,10 @@ Result<Fd> open_mapped(const MappedFile& file, const ImageReader& image, int roo
   int flags = file.writable ? O_RDWR : O_RDONLY;
   auto named = open_in_root(root, file.path, flags | O_NOCTTY | O_NONBLOCK);
   if (named && TRY(is_acceptable(file, named->get()))) return named;
+  if (file.handle) {
+    auto found = open_by_handle(root, *file.handle, file.path, flags);
+    if (found && TRY(is_acceptable(file, found->get()))) return found;
+  }
   auto pinned = image.pin(pin_name(file.id), flags);
   if (pinned && TRY(is_acceptable(file, pinned->get()))) return pinned;
   if (!named) return named;
@@ -54,25 +57,19 @@ Result<Fd> open_mapped(const MappedFile& file, const ImageReader& image, int roo
 
 }  // namespace
 
-Result<Fd> open_in_root(int root, const std::string& path, int flags) {
-  open_how how{.flags = static_cast<uint64_t>(flags | O_CLOEXEC), .resolve = RESOLVE_IN_ROOT};
-  long fd = ::syscall(SYS_openat2, root, path.c_str(), &how, sizeof how);
-  if (fd < 0) return fail_errno(path);
-  return Fd(static_cast<int>(fd));
-}
-
-Result<uint32_t> MappedFiles::add(int root, const std::string& link, const std::string& path, bool writable,
-                                  std::optional<uint32_t> carried) {
-  struct stat mapped{}, named{};
+Result<uint32_t> MappedFiles::add(const MountView& view, const std::string& link, const std::string& path,
+                                  bool writable, std::optional<uint32_t> carried) {
+  struct stat mapped{};
   if (::stat(link.c_str(), &mapped)) return fail_errno(link);
   auto key = std::tuple(mapped.st_dev, mapped.st_ino, writable);
   if (auto known = by_inode_.find(key); known != by_inode_.end()) return known->second;
   if (!S_ISREG(mapped.st_mode)) return refuse("maps something that is not a regular file: " + path);
 
-  if (!carried) {
-    auto opened = open_in_root(root, path, O_PATH);
-    if (!opened || ::fstat(opened->get(), &named) || named.st_dev != mapped.st_dev || named.st_ino != mapped.st_ino)
-      return refuse(path + " is deleted or replaced; restart the service to use the file that is there now");
+  std::optional<FileHandle> handle;
+  if (!carried && !leads_to(view.root.get(), path, mapped)) {
+    auto told = HandleFinder(view).handle_of(link);
+    if (!told) return refuse(path + ": its path leads elsewhere now, and it " + told.error().what);
+    handle = *std::move(told);
   }
 
   uint32_t id = static_cast<uint32_t>(known_.size());
@@ -85,7 +82,8 @@ Result<uint32_t> MappedFiles::add(int root, const std::string& link, const std::
                      .mode = mapped.st_mode,
                      .writable = writable,
                      .build_id = writable ? "" : build_id_of(link),
-                     .carried = carried},
+                     .carried = carried,
+                     .handle = std::move(handle)},
                     link});
   by_inode_.emplace(key, id);
   return id;
@@ -105,6 +103,11 @@ Result<> MappedFiles::dump(ImageWriter& image) const {
     out->set_writable(file.writable);
     out->set_build_id(file.build_id);
     if (file.carried) out->set_carried(*file.carried);
+    if (file.handle) {
+      out->mutable_handle()->set_mount(file.handle->mount);
+      out->mutable_handle()->set_type(file.handle->type);
+      out->mutable_handle()->set_bytes(file.handle->bytes);
+    }
     // Another file system, or one without hard links: then only an unchanged file can be restored from.
     if (!file.writable && !file.carried) (void)image.pin(pin_name(file.id), link);
   }
@@ -133,6 +136,8 @@ Result<std::map<uint32_t, Fd>> open_mapped_files(const ImageReader& image, int r
                     .mode = entry.mode(),
                     .writable = entry.writable(),
                     .build_id = entry.build_id()};
+    if (entry.has_handle())
+      file.handle = FileHandle{entry.handle().mount(), entry.handle().type(), entry.handle().bytes()};
     opened.emplace(file.id, TRY(open_mapped(file, image, root)));
   }
   return opened;

@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "base/result.h"
 #include "engine/context/carried_files.h"
+#include "engine/context/named_file.h"
 #include "engine/image/store.h"
 
 namespace ks::engine {
@@ -25,16 +26,17 @@ struct MappedFile {
   uint64_t inode = 0, bytes = 0;
   int64_t modified_seconds = 0, modified_nanoseconds = 0;
   uint32_t mode = 0;
-  bool writable = false;            // a shared mapping that can be written
-  std::string build_id;             // of an executable or a library that has one
-  std::optional<uint32_t> carried;  // its content is part of the image
+  bool writable = false;             // a shared mapping that can be written
+  std::string build_id;              // of an executable or a library that has one
+  std::optional<uint32_t> carried;   // its content is part of the image
+  std::optional<FileHandle> handle;  // no path leads to it
 };
 
 class MappedFiles {
  public:
-  // `link` is a magic link to the open file (/proc/PID/exe, /proc/PID/map_files/...). Refuses a file that its path
-  // no longer leads to from `root`.
-  Result<uint32_t> add(int root, const std::string& link, const std::string& path, bool writable,
+  // `link` is a magic link to the open file (/proc/PID/exe, /proc/PID/map_files/...). Refuses a file that cannot be
+  // found again.
+  Result<uint32_t> add(const MountView& view, const std::string& link, const std::string& path, bool writable,
                        std::optional<uint32_t> carried);
   // Writes what was added.
   Result<> dump(ImageWriter& image) const;
@@ -50,8 +52,5 @@ class MappedFiles {
 
 // Every file of an image, opened and found to be the one that was mapped. `root` is where paths start.
 Result<std::map<uint32_t, Fd>> open_mapped_files(const ImageReader& image, int root, const RemadeFiles& carried);
-
-// Opens as if `root` were /, following links and crossing mounts below it.
-Result<Fd> open_in_root(int root, const std::string& path, int flags);
 
 }  // namespace ks::engine

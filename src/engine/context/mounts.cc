@@ -40,10 +40,11 @@ Result<MountView> look_around(const std::set<Mount>& ours) {
   std::set<Mount> its(view.points.begin(), view.points.end());
   std::ranges::set_difference(its, ours, std::back_inserter(view.mounts));
   // Where the root is a directory that nothing is mounted on (chroot(2)), the list lacks its file system.
-  struct stat root{};
-  if (::fstat(view.root.get(), &root)) return fail_errno("/");
-  if (std::ranges::find(view.points, "/", &MountPoint::where) == view.points.end())
-    view.points.push_back({{.where = "/", .type = ""}, root.st_dev});
+  struct statx root{};
+  if (::statx(view.root.get(), "", AT_EMPTY_PATH, STATX_MNT_ID, &root)) return fail_errno("/");
+  if (!view.point(root.stx_mnt_id))
+    view.points.push_back(
+        {{.where = "/", .type = ""}, root.stx_mnt_id, makedev(root.stx_dev_major, root.stx_dev_minor)});
   return view;
 }
 
@@ -69,13 +70,21 @@ Result<std::vector<MountPoint>> parse_mountinfo(std::string_view text) {
     if (words.size() < 7 || separator == words.end() || separator + 1 == words.end())
       return fail("mountinfo: not understood: " + std::string(line));
     std::string_view device = words[2];
+    uint64_t id = 0;
     unsigned major_number = 0, minor_number = 0;
-    if (!read_number(take_until(device, ':'), major_number) || !read_number(device, minor_number))
+    if (!read_number(words[0], id) || !read_number(take_until(device, ':'), major_number) ||
+        !read_number(device, minor_number))
       return fail("mountinfo: not understood: " + std::string(line));
-    mounts.push_back(
-        {{.where = unescape(words[4]), .type = std::string(*(separator + 1))}, makedev(major_number, minor_number)});
+    mounts.push_back({{.where = unescape(words[4]), .type = std::string(*(separator + 1))},
+                      id,
+                      makedev(major_number, minor_number)});
   }
   return mounts;
+}
+
+const MountPoint* MountView::point(uint64_t id) const {
+  auto found = std::ranges::find(points, id, &MountPoint::id);
+  return found == points.end() ? nullptr : &*found;
 }
 
 Result<MountView> view_mounts(pid_t pid) {

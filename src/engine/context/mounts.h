@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,6 +20,7 @@ struct Mount {
 };
 
 struct MountPoint : Mount {
+  uint64_t id = 0;   // "mnt_id" of fdinfo
   dev_t device = 0;  // of the file system: inode->i_sb->s_dev, which stat(2) does not always show
 };
 
@@ -31,6 +33,8 @@ struct MountView {
   Fd root;
   std::vector<MountPoint> points;  // all below the root, and the root itself, mount point or not
   std::vector<Mount> mounts;       // those that we do not have
+
+  const MountPoint* point(uint64_t id) const;  // null: it lies elsewhere
 };
 Result<MountView> view_mounts(pid_t pid);
 

@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "engine/context/carried_files.h"
 #include "engine/context/clocks.h"
+#include "engine/context/descriptor_range.h"
 #include "engine/image/store.h"
 #include "engine/kernel/features.h"
 #include "engine/kernel/pagemap.h"
@@ -91,6 +92,7 @@ class Restoring {
   ClockOffsets clock_offsets;  // with which the processes see their clocks go on
   Parking parking;
   ParkedVdso vdso;
+  DescriptorRange own_descriptors;  // in the engine, and inherited by the processes until they have theirs
   Fds open_files, mapped_files;
   RemadeFiles carried;
   std::set<uint32_t> late_files;  // made when the processes were there: they have not inherited them

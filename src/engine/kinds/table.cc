@@ -119,14 +119,22 @@ Result<ImageFiles> ImageFiles::open(std::string_view envelopes) {
   return files;
 }
 
-Result<> ImageFiles::make(Restoring& restoring, int floor, bool of_processes) const {
+size_t ImageFiles::count() const {
+  size_t count = 0;
+  for (const auto& [kind, envelopes] : by_kind_) count += envelopes.size();
+  return count;
+}
+
+Result<> ImageFiles::make(Restoring& restoring, bool of_processes) const {
+  const DescriptorRange& range = restoring.own_descriptors;
   for (const Kind* kind : all_kinds()) {
     auto found = by_kind_.find(kind);
     if (found == by_kind_.end() || !kind->make || kind->of_processes != of_processes) continue;
     for (auto& [id, fd] : TRY(in(kind->name, kind->make(restoring, found->second)))) {
-      int high = ::fcntl(fd.get(), F_DUPFD_CLOEXEC, floor);
-      if (high < 0) return fail_errno("descriptor above " + std::to_string(floor));
-      restoring.open_files[id] = Fd(high);
+      Fd high(::fcntl(fd.get(), F_DUPFD_CLOEXEC, range.first));
+      if (!high) return fail_errno(fmt::format("descriptor above {}", range.first));
+      if (!range.contains(static_cast<uint32_t>(high.get()))) return fail("too many descriptors of our own");
+      restoring.open_files[id] = std::move(high);
       if (of_processes) restoring.late_files.insert(id);
     }
   }

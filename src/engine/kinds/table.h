@@ -41,8 +41,9 @@ class ImageFiles {
  public:
   // An envelope of a kind or version that is not known is an error.
   static Result<ImageFiles> open(std::string_view envelopes);
-  // Into restoring.open_files, under descriptors of at least `floor`; those that lead to processes, or all others.
-  Result<> make(Restoring& restoring, int floor, bool of_processes) const;
+  size_t count() const;
+  // Into restoring.open_files, in the range of the engine's own; those that lead to processes, or all others.
+  Result<> make(Restoring& restoring, bool of_processes) const;
   Result<> connect(Restoring& restoring) const;
   Result<> release(Restoring& restoring) const;
 

@@ -31,15 +31,20 @@ Result<int> fetch_from_engine(Restoring& restoring, RestoredProcess& process, in
 
 Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom& room) {
   auto table = TRY(process.read<image::Descriptors>(room.name, room.version));
-  // The process has the engine's descriptors, which all lie above the highest number here. What is not replaced
-  // is closed.
+  // The process has the engine's descriptors. Those that are needed lie in a range that is free here; what is not
+  // replaced is closed.
+  const DescriptorRange& own = restoring.own_descriptors;
+  auto close_between = [&](uint32_t first, uint32_t end) -> Result<> {
+    for (auto [from, to] : {std::pair(first, std::min(end, own.first)), std::pair(std::max(first, own.end), end)})
+      if (from < to) TRY(in("close_range", process.leader()(SYS_close_range, from, to - 1, 0)));
+    return {};
+  };
   uint32_t next = 0;
   for (const auto& descriptor : table.descriptors()) {
     std::string label = fmt::format("fd {}", descriptor.number());
-    if (descriptor.number() > next)
-      TRY(in("close_range", process.leader()(SYS_close_range, next, descriptor.number() - 1, 0)));
+    TRY(close_between(next, descriptor.number()));
     int source = TRY(in(label, restoring.open_file(descriptor.file())));
-    if (source <= static_cast<int>(descriptor.number())) return fail(label + ": overlaps the engine's own");
+    if (own.contains(descriptor.number())) return fail(label + ": overlaps the engine's own");
     bool late = restoring.late_files.contains(descriptor.file());
     if (late) source = TRY(in(label, fetch_from_engine(restoring, process, source)));
     if (source != static_cast<int>(descriptor.number())) {
@@ -51,7 +56,8 @@ Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom&
     }
     next = descriptor.number() + 1;
   }
-  TRY(in("close_range", process.leader()(SYS_close_range, next, ~0u, 0)));
+  TRY(close_between(next, ~0u));
+  TRY(in("close_range", process.leader()(SYS_close_range, own.first, own.end - 1, 0)));
   return {};
 }
 

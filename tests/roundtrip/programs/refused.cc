@@ -5,6 +5,7 @@
 #include <linux/aio_abi.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/fs.h>
 #include <linux/io_uring.h>
 #include <linux/mempolicy.h>
 #include <linux/perf_event.h>
@@ -185,6 +186,12 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        sockaddr_un address{AF_UNIX, "socket"};
        CHECK(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 && listen(fd, 1) == 0);
        return keeps(fd);
+     }},
+    {"immutable_file",
+     [] {
+       int fd = new_file("file"), flags = FS_IMMUTABLE_FL, none = 0;
+       if (ioctl(fd, FS_IOC_SETFLAGS, &flags)) skip("no file can be made immutable");
+       return Verify([=] { CHECK(ioctl(fd, FS_IOC_SETFLAGS, &none) == 0 && write(fd, "x", 1) == 1); });
      }},
     {"inotify_in_memory",
      [] {

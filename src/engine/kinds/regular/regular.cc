@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Regular files and directories, by path. Their content stays where it is, so they must lie on a file
-// system that outlives the kernel.
+// Regular files and directories, by path or by handle. Their content stays where it is, so they must lie on a file
+// system that outlives the kernel. And other files of a path that O_PATH descriptors lead to.
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -11,7 +12,7 @@
 #include <optional>
 
 #include "base/file.h"
-#include "engine/context/mapped_files.h"
+#include "engine/context/named_file.h"
 #include "engine/kinds/kind.h"
 #include "engine/regular.pb.h"
 
@@ -22,9 +23,16 @@ namespace {
 constexpr std::string_view kName = "regular";
 constexpr uint32_t kVersion = 1;
 
+// Beside regular files and directories whatever an O_PATH descriptor leads to.
 bool owns(const OpenFile& file) {
-  return (S_ISREG(file.stat.st_mode) || S_ISDIR(file.stat.st_mode)) && file.link.starts_with('/');
+  mode_t mode = file.stat.st_mode;
+  if (!file.link.starts_with('/')) return false;
+  return S_ISREG(mode) || S_ISDIR(mode) || (file.flags() & O_PATH && !S_ISFIFO(mode));
 }
+
+bool is_device(uint32_t mode) { return S_ISCHR(mode) || S_ISBLK(mode); }
+
+bool is_writable(int flags) { return !(flags & O_PATH) && (flags & O_ACCMODE) != O_RDONLY; }
 
 // Nothing where the path leads nowhere.
 std::optional<uint64_t> mount_of(const Dumping& dumping, const std::string& path) {
@@ -42,20 +50,57 @@ bool is_refilled(const Dumping& dumping, const std::string& path) {
   });
 }
 
-// Why the file cannot be found again after a swap, or nothing.
-Result<std::string> obstacle(const Dumping& dumping, const OpenFile& file) {
-  if (file.link.starts_with("/memfd:")) return "a memfd, which is not supported yet";
-  if (file.stat.st_nlink == 0) return "deleted but open, which is not supported yet; have the service close it";
-  auto named = open_in_root(dumping.mounts.root.get(), file.link, O_PATH | O_NOFOLLOW);
-  struct stat found{};
-  if (!named || ::fstat(named->get(), &found) || found.st_dev != file.stat.st_dev || found.st_ino != file.stat.st_ino)
-    return "its path leads elsewhere now (renamed, replaced or hidden by a mount)";
+// How the file is found again after a swap.
+struct Place {
+  bool own = false;  // by a path of our own, not of the service
+  bool refilled = false;
+  std::optional<FileHandle> handle;
+};
+
+// A file that is open through no mount of the service's was opened before it entered its sandbox, where the same
+// path may lead nowhere, or to what cannot be written to.
+bool is_ours(const Dumping& dumping, const OpenFile& file) {
+  auto mount = static_cast<uint64_t>(file.info.mount);
+  return !dumping.mounts.point(mount) && dumping.own_mounts.point(mount);
+}
+
+Result<Place> find_place(const Dumping& dumping, const OpenFile& file) {
+  std::string link = proc_path(file.pid, fmt::format("fd/{}", file.fd));
+  Place place{.own = is_ours(dumping, file)};
+  const MountView& view = place.own ? dumping.own_mounts : dumping.mounts;
+  Fd reached;
+  if (leads_to(view.root.get(), file.link, file.stat)) {
+    reached = TRY(open_in_root(view.root.get(), file.link, O_PATH | O_NOFOLLOW));
+    place.refilled = !place.own && is_refilled(dumping, file.link);
+  } else {
+    auto handle = HandleFinder(view).handle_of(link);
+    if (!handle)
+      return refuse("its path leads elsewhere now (renamed, replaced or hidden by a mount), and it " +
+                    handle.error().what);
+    reached = TRY(open_in_root(view.root.get(), handle->mount, O_PATH | O_NOFOLLOW));
+    place.handle = *std::move(handle);
+  }
   struct statfs system{};
-  if (::fstatfs(named->get(), &system)) return fail_errno(file.link);
+  struct statx status{};
+  if (::fstatfs(reached.get(), &system)) return fail_errno(file.link);
+  if (!is_writable(file.flags())) return place;
+  if (system.f_flags & ST_RDONLY) return refuse("is open for writing, and its file system is read-only now");
+  if (::statx(AT_FDCWD, link.c_str(), 0, 0, &status)) return fail_errno(link);
+  if (status.stx_attributes & STATX_ATTR_IMMUTABLE ||
+      (status.stx_attributes & STATX_ATTR_APPEND && !(file.flags() & O_APPEND)))
+    return refuse("is open for writing, and nobody can open it so any more (chattr +i or +a)");
+  return place;
+}
+
+// Why a file cannot be found again after a swap wherever it is, or nothing.
+Result<std::string> obstacle(const OpenFile& file, const Place& place) {
+  if (file.stat.st_nlink == 0) return "deleted but open, which is not supported yet";
+  struct statfs system{};
+  if (::statfs(proc_path(file.pid, fmt::format("fd/{}", file.fd)).c_str(), &system)) return fail_errno(file.link);
   switch (system.f_type) {
     case TMPFS_MAGIC:
     case RAMFS_MAGIC:
-      if (is_refilled(dumping, file.link)) break;
+      if (place.refilled || is_device(file.stat.st_mode)) break;
       return "lies in memory (tmpfs), which is not supported yet";
     case PROC_SUPER_MAGIC:
     case SYSFS_MAGIC:
@@ -74,48 +119,85 @@ Result<std::string> obstacle(const Dumping& dumping, const OpenFile& file) {
   return "";
 }
 
+// Whoever writes may have told how long what he writes will last; the kernel keeps that in memory only.
+Result<uint64_t> write_hint(const OpenFile& file) {
+  uint64_t hint = 0;
+  if (!S_ISREG(file.stat.st_mode) || !is_writable(file.flags())) return hint;
+  Fd mine = TRY(file.fetch());
+  if (::fcntl(mine.get(), F_GET_RW_HINT, &hint)) return 0;
+  return hint;
+}
+
+Result<> dump_one(Dumping& dumping, const OpenFile& file) {
+  Place place;
+  if (file.stat.st_nlink) place = TRY(find_place(dumping, file));
+  if (auto why = TRY(obstacle(file, place)); !why.empty()) return refuse(why);
+  image::RegularFile out;
+  out.set_id(file.id);
+  out.set_path(file.link);
+  out.set_flags(static_cast<uint32_t>(file.flags()));
+  out.set_position(file.info.position);
+  out.set_inode(file.stat.st_ino);
+  out.set_mode(file.stat.st_mode);
+  out.set_refilled(place.refilled);
+  out.set_bytes(static_cast<uint64_t>(file.stat.st_size));
+  out.set_own(place.own);
+  if (place.handle) {
+    out.mutable_handle()->set_mount(place.handle->mount);
+    out.mutable_handle()->set_type(place.handle->type);
+    out.mutable_handle()->set_bytes(place.handle->bytes);
+  }
+  if (is_device(file.stat.st_mode)) out.set_device(file.stat.st_rdev);
+  out.set_write_hint(TRY(write_hint(file)));
+  dumping.put_file(kName, kVersion, out);
+  return {};
+}
+
 Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
   for (const OpenFile& file : files) {
-    if (auto why = TRY(obstacle(dumping, file)); !why.empty()) {
-      dumping.refuse(file.pid, file.object(), why);
-      continue;
-    }
-    image::RegularFile out;
-    out.set_id(file.id);
-    out.set_path(file.link);
-    out.set_flags(static_cast<uint32_t>(file.flags()));
-    out.set_position(file.info.position);
-    out.set_inode(file.stat.st_ino);
-    out.set_mode(file.stat.st_mode);
-    out.set_refilled(is_refilled(dumping, file.link));
-    out.set_bytes(static_cast<uint64_t>(file.stat.st_size));
-    dumping.put_file(kName, kVersion, out);
+    auto dumped = dump_one(dumping, file);
+    if (!dumped && dumped.error().refusal)
+      dumping.refuse(file.pid, file.object(), dumped.error().what);
+    else
+      TRY(in(file.object(), std::move(dumped)));
   }
   return {};
 }
 
-Result<Fd> make_one(Restoring& restoring, const image::RegularFile& file) {
+bool is_same(const image::RegularFile& file, const struct stat& found) {
+  if (file.device()) return found.st_rdev == file.device() && (found.st_mode & S_IFMT) == (file.mode() & S_IFMT);
+  if (file.refilled())
+    return found.st_mode == file.mode() &&
+           (!S_ISREG(found.st_mode) || static_cast<uint64_t>(found.st_size) == file.bytes());
+  return found.st_ino == file.inode() && (found.st_mode & S_IFMT) == (file.mode() & S_IFMT);
+}
+
+Result<Fd> make_one(Restoring& restoring, const Fd& own_root, const image::RegularFile& file) {
   int flags = static_cast<int>(file.flags());
   // Beside O_PATH openat2(2) takes few others, and not the O_LARGEFILE that the kernel has set itself.
   int open_flags = flags & O_PATH ? flags & (O_PATH | O_DIRECTORY | O_NOFOLLOW) : flags | O_NOCTTY;
-  Fd fd = TRY(open_in_root(restoring.root.get(), file.path(), open_flags));
+  int root = file.own() ? own_root.get() : restoring.root.get();
+  Fd fd = file.has_handle()
+              ? TRY(open_by_handle(root, {file.handle().mount(), file.handle().type(), file.handle().bytes()},
+                                   file.path(), open_flags))
+              : TRY(open_in_root(root, file.path(), open_flags));
   struct stat found{};
   if (::fstat(fd.get(), &found)) return fail_errno(file.path());
-  bool same = file.refilled() ? found.st_mode == file.mode() &&
-                                    (!S_ISREG(found.st_mode) || static_cast<uint64_t>(found.st_size) == file.bytes())
-                              : found.st_ino == file.inode() && (found.st_mode & S_IFMT) == (file.mode() & S_IFMT);
-  if (!same) return fail(file.path() + ": not the file that was open; it has been replaced");
+  if (!is_same(file, found)) return fail(file.path() + ": not the file that was open; it has been replaced");
   if (!(flags & O_PATH) && file.position() && ::lseek(fd.get(), static_cast<off_t>(file.position()), SEEK_SET) < 0)
     return fail_errno(file.path());
+  if (uint64_t hint = file.write_hint(); hint && ::fcntl(fd.get(), F_SET_RW_HINT, &hint))
+    return fail_errno(file.path() + ": F_SET_RW_HINT");
   return fd;
 }
 
 Result<Fds> make(Restoring& restoring, std::span<const Envelope> envelopes) {
   Fds made;
+  Fd own_root = TRY(open_file("/", O_PATH | O_DIRECTORY));
   for (const Envelope& envelope : envelopes) {
     image::RegularFile file;
     TRY(parse_body(envelope, file));
-    made.emplace(file.id(), TRY(make_one(restoring, file)));
+    made.emplace(file.id(), TRY(make_one(restoring, own_root, file)));
   }
   return made;
 }
