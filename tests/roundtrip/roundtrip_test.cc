@@ -56,6 +56,7 @@ const std::vector<Program> kPrograms = {
     {"inotify"},
     {"inotify", {"chroot"}},
     {"interval_timers"},
+    {"kernel_files"},
     {"locks"},
     {"many"},
     {"memfds"},

@@ -44,7 +44,7 @@ Result<MountView> look_around(const std::set<Mount>& ours) {
   if (::statx(view.root.get(), "", AT_EMPTY_PATH, STATX_MNT_ID, &root)) return fail_errno("/");
   if (!view.point(root.stx_mnt_id))
     view.points.push_back(
-        {{.where = "/", .type = ""}, root.stx_mnt_id, makedev(root.stx_dev_major, root.stx_dev_minor)});
+        {{.where = "/", .type = ""}, "", root.stx_mnt_id, makedev(root.stx_dev_major, root.stx_dev_minor)});
   return view;
 }
 
@@ -76,6 +76,7 @@ Result<std::vector<MountPoint>> parse_mountinfo(std::string_view text) {
         !read_number(device, minor_number))
       return fail("mountinfo: not understood: " + std::string(line));
     mounts.push_back({{.where = unescape(words[4]), .type = std::string(*(separator + 1))},
+                      unescape(words[3]),
                       id,
                       makedev(major_number, minor_number)});
   }

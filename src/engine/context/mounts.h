@@ -20,6 +20,7 @@ struct Mount {
 };
 
 struct MountPoint : Mount {
+  std::string root;  // what of its file system is mounted there
   uint64_t id = 0;   // "mnt_id" of fdinfo
   dev_t device = 0;  // of the file system: inode->i_sb->s_dev, which stat(2) does not always show
 };

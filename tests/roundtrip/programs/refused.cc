@@ -401,7 +401,15 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        CHECK(pkey_mprotect(map_memory(kPage), kPage, PROT_READ, key) == 0);
        return nothing();
      }},
-    {"proc_file", [] { return keeps(open("/proc/self/maps", O_RDONLY)); }},
+    {"proc_file", [] { return keeps(open("/proc/self/mem", O_RDONLY)); }},
+    {"proc_file_of_others", [] { return keeps(open("/proc/1/status", O_RDONLY)); }},
+    {"pressure_trigger",
+     [] {
+       int fd = open("/proc/pressure/memory", O_RDWR | O_NONBLOCK);
+       const char trigger[] = "some 500000 1000000";
+       if (fd < 0 || write(fd, trigger, sizeof trigger) < 0) skip("this kernel has no pressure stall information");
+       return keeps(fd);
+     }},
     {"kernel_log", [] { return keeps(open("/dev/kmsg", O_RDONLY | O_NONBLOCK)); }},
     {"terminal", [] { return keeps(posix_openpt(O_RDWR | O_NOCTTY)); }},
     {"controlling_terminal",

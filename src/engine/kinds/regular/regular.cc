@@ -102,10 +102,6 @@ Result<std::string> obstacle(const OpenFile& file, const Place& place) {
     case RAMFS_MAGIC:
       if (place.refilled || is_device(file.stat.st_mode)) break;
       return "lies in memory (tmpfs), which is not supported yet";
-    case PROC_SUPER_MAGIC:
-    case SYSFS_MAGIC:
-    case CGROUP_SUPER_MAGIC:
-    case CGROUP2_SUPER_MAGIC:
     case DEBUGFS_MAGIC:
     case TRACEFS_MAGIC:
     case BPF_FS_MAGIC:
