@@ -23,7 +23,7 @@ const std::vector<Refusal> kRefusals = {
     {"cgroup_namespace", {"cgroup namespace"}},
     {"controlling_terminal", {"controlling terminal"}},
     {"dead_main_thread", {"main thread has ended"}},
-    {"deleted_working_directory", {"working directory", "gone", "deleted"}},
+    {"deleted_root_directory", {"root directory", "gone", "deleted"}},
     {"descriptors_of_a_thread", {"thread", "descriptors of its own"}},
     {"epoll_of_a_file_gone", {"fd", "eventpoll", "no process of it has open"}},
     {"epoll_of_a_timer_fired", {"fd", "eventpoll", "EPOLLONESHOT"}},
@@ -85,7 +85,6 @@ const std::vector<Refusal> kRefusals = {
     {"userfaultfd", {"fd", "userfaultfd"}},
     {"userfaultfd_area", {"area", "userfaultfd"}},
     {"uts_namespace", {"uts namespace"}},
-    {"working_directory_in_memory", {"working directory", "/dev/shm/", "tmpfs"}},
     {"waiting_receiver", {"fd", "socket"}},
     {"zombie_with_core", {"zombie", "core"}},
 };

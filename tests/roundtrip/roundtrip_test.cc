@@ -40,6 +40,8 @@ const std::vector<Program> kPrograms = {
     {"devices"},
     {"directories"},
     {"directories", {"chroot"}},
+    {"directories", {"deleted"}},
+    {"directories", {"memory"}},
     {"directories", {"outside"}},
     {"directory_reading"},
     {"epolls"},

@@ -14,8 +14,8 @@ std::span<const TaskRoom* const> all_task_rooms() {
       &kVdso,         // while its place is known to be free
       &kLayout,       // the executable, found among the mapped files
       &kThreads,      // early: files can lead to them
-      &kDescriptors,  // from here on the engine's own descriptors are gone from the process
       &kDirectories,
+      &kDescriptors,  // from here on the engine's own descriptors are gone from the process
       &kJobControl,  // before the signals are queued that a stop, or its end, discards
       &kSettings,
       &kSeccomp,      // while it needs no no_new_privs yet

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Working directory, root directory, umask.
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/vfs.h>
+
+#include <optional>
 
 #include "base/file.h"
-#include "engine/context/mapped_files.h"
+#include "engine/context/named_file.h"
 #include "engine/directories.pb.h"
 #include "engine/task/room.h"
 
@@ -15,23 +15,25 @@ namespace ks::engine {
 
 namespace {
 
-// A path that leads there, in the mount namespace of the process and from that namespace's root.
-Result<std::string> find_path(Dumping& dumping, const StoppedProcess& process, const char* which) {
+// In the mount namespace of the process and from that namespace's root.
+struct Place {
+  std::string path;
+  std::optional<uint32_t> carried;  // among the carried files, where no disk keeps it
+};
+
+Result<Place> find_place(Dumping& dumping, const StoppedProcess& process, const char* which) {
   std::string link = process.proc(which);
-  std::string path = TRY(read_link(link));
-  struct stat real{}, named{};
-  if (::stat(link.c_str(), &real)) return fail_errno(link);
-  auto opened = open_in_root(dumping.mounts.root.get(), path, O_PATH | O_DIRECTORY);
-  if (!opened || ::fstat(opened->get(), &named) || real.st_dev != named.st_dev || real.st_ino != named.st_ino)
-    return refuse(path + " is deleted or hidden");
-  struct statfs system{};
+  Place place{.path = TRY(read_link(link))};
+  struct stat stat{};
+  if (::stat(link.c_str(), &stat)) return fail_errno(link);
+  int root = dumping.mounts.root.get();
+  if (stat.st_nlink && !leads_to(root, place.path, stat)) return refuse(place.path + " is hidden");
   struct statx facts{};
-  if (::fstatfs(opened->get(), &system) || ::statx(opened->get(), "", AT_EMPTY_PATH, 0, &facts))
-    return fail_errno(path);
-  bool in_memory = system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC;
-  if (in_memory && !(facts.stx_attributes & STATX_ATTR_MOUNT_ROOT))  // whose root is there as soon as it is mounted
-    return refuse(path + " lies in memory (tmpfs), which a new kernel does not keep");
-  return path;
+  if (::statx(AT_FDCWD, link.c_str(), 0, 0, &facts)) return fail_errno(link);
+  // What is mounted is there as soon as it is mounted, also when it lies in memory.
+  if (facts.stx_attributes & STATX_ATTR_MOUNT_ROOT) return place;
+  place.carried = TRY(dumping.carried_files.add(root, link, {}));
+  return place;
 }
 
 Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
@@ -39,12 +41,16 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   image::Directories out;
   out.set_umask(stopped.status.umask);
   for (auto [which, what] : {std::pair("cwd", "working directory"), std::pair("root", "root directory")}) {
-    auto path = find_path(dumping, stopped, which);
-    if (!path && path.error().refusal) {
-      dumping.refuse(stopped.pid, what, path.error().what);
+    auto place = find_place(dumping, stopped, which);
+    bool root = which == std::string_view("root");
+    if (place && place->carried && root) place = refuse(place->path + " is deleted or lies in memory (tmpfs)");
+    if (!place && place.error().refusal) {
+      dumping.refuse(stopped.pid, what, place.error().what);
       continue;
     }
-    (which == std::string_view("cwd") ? out.mutable_working() : out.mutable_root())->assign(TRY(std::move(path)));
+    auto [path, carried] = TRY(std::move(place));
+    (root ? out.mutable_root() : out.mutable_working())->assign(path);
+    if (carried) out.set_carried_working(*carried);
   }
   process.put(room.name, room.version, out);
   return {};
@@ -57,9 +63,14 @@ Result<> call_with_path(RestoredProcess& process, long number, const std::string
   return {};
 }
 
-Result<> restore(Restoring&, RestoredProcess& process, const TaskRoom& room) {
+// While the process still has the engine's descriptors.
+Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom& room) {
   auto directories = TRY(process.read<image::Directories>(room.name, room.version));
-  TRY(in("working directory", call_with_path(process, SYS_chdir, directories.working())));
+  if (directories.has_carried_working())
+    TRY(in("working directory",
+           process.leader()(SYS_fchdir, TRY(restoring.carried_file(directories.carried_working())))));
+  else
+    TRY(in("working directory", call_with_path(process, SYS_chdir, directories.working())));
   if (directories.root() != "/") TRY(in("root directory", call_with_path(process, SYS_chroot, directories.root())));
   TRY(process.leader()(SYS_umask, directories.umask()));
   return {};

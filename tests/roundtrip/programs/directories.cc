@@ -1,13 +1,34 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Working directory, umask, and with the argument "chroot" a root directory of its own, the working directory
-// inside it; with "outside" the working directory outside of it.
+// inside it; with "outside" the working directory outside of it; with "deleted" and "memory" a working directory that
+// is that.
 #include "program.h"
+
+static int without_disk(bool in_memory) {
+  char name[] = "/dev/shm/kernel-swap-test-XXXXXX";
+  if (in_memory && !mkdtemp(name)) skip("no /dev/shm");
+  CHECK(in_memory ? chdir(name) == 0 : mkdir("gone", 0751) == 0 && chdir("gone") == 0 && rmdir("../gone") == 0);
+  CHECK(!in_memory || (mkdir("below", 0711) == 0 && chdir("below") == 0 && chown(".", 12, 34) == 0));
+  int opened = open(".", O_PATH);
+  char before[4096], after[4096];
+  long length = syscall(SYS_getcwd, before, sizeof before);
+  CHECK(length > 0 || (!in_memory && errno == ENOENT));
+  ready();
+  struct stat here, there;
+  CHECK(syscall(SYS_getcwd, after, sizeof after) == length && stat(".", &here) == 0 && fstat(opened, &there) == 0);
+  CHECK(here.st_ino == there.st_ino && (here.st_mode & 07777) == (in_memory ? 0711 : 0751));
+  if (in_memory) CHECK(strcmp(before, after) == 0 && here.st_uid == 12 && chdir("..") == 0 && rmdir("below") == 0);
+  if (in_memory) CHECK(rmdir(name) == 0);
+  if (!in_memory) CHECK(here.st_nlink == 0 && open("file", O_CREAT | O_RDWR, 0600) == -1 && errno == ENOENT);
+  return 0;
+}
 
 int main(int count, char** arguments) {
   const char* kind = count > 1 ? arguments[1] : "";
   CHECK(mkdir("top", 0755) == 0 && mkdir("top/inside", 0755) == 0 && mkdir("beside", 0755) == 0);
   close(open("top/inside/here", O_CREAT | O_WRONLY, 0600));
   close(open("beside/there", O_CREAT | O_WRONLY, 0600));
+  if (!strcmp(kind, "deleted") || !strcmp(kind, "memory")) return without_disk(!strcmp(kind, "memory"));
   if (*kind) CHECK(chroot("top") == 0);
   if (!strcmp(kind, "chroot")) CHECK(chdir("/inside") == 0);
   if (!*kind) CHECK(chdir("top/inside") == 0);
