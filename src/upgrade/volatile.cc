@@ -54,7 +54,7 @@ std::vector<engine::Reason> mapped_within(std::span<const std::string> places, s
   };
   for (pid_t pid : pids) {
     for (const auto& [name, path] : links_of(pid, "map_files")) heed(pid, "mapping " + name, path);
-    for (const char* name : {"cwd", "root", "exe"})
+    for (const char* name : {"root", "exe"})
       if (auto path = read_link(fmt::format("/proc/{}/{}", pid, name))) heed(pid, name, *path);
   }
   return reasons;

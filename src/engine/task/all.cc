@@ -10,13 +10,13 @@ extern const TaskRoom kMemory, kVdso, kLayout, kDescriptors, kDirectories, kThre
 
 std::span<const TaskRoom* const> all_task_rooms() {
   static constexpr std::array rooms = {
-      &kMemory,       // first: it must be mapped before anything can point into it
-      &kVdso,         // while its place is known to be free
-      &kLayout,       // the executable, found among the mapped files
-      &kThreads,      // early: files can lead to them
+      &kMemory,   // first: it must be mapped before anything can point into it
+      &kVdso,     // while its place is known to be free
+      &kLayout,   // the executable, found among the mapped files
+      &kThreads,  // early: files can lead to them
       &kDirectories,
       &kDescriptors,  // from here on the engine's own descriptors are gone from the process
-      &kJobControl,  // before the signals are queued that a stop, or its end, discards
+      &kJobControl,   // before the signals are queued that a stop, or its end, discards
       &kSettings,
       &kSeccomp,      // while it needs no no_new_privs yet
       &kCredentials,  // after all that needs privilege
