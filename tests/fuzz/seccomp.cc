@@ -10,7 +10,7 @@ namespace ks::fuzz {
 void run(std::string_view input) {
   engine::SeccompFilter filter;
   filter.code.resize(input.size() / sizeof(sock_filter));
-  std::memcpy(filter.code.data(), input.data(), filter.code.size() * sizeof(sock_filter));
+  if (!filter.code.empty()) std::memcpy(filter.code.data(), input.data(), filter.code.size() * sizeof(sock_filter));
   seccomp_data call{.nr = 1, .arch = 0xc000003e, .instruction_pointer = 0x7fff00001000, .args = {1, 2, 3, 4, 5, 6}};
   auto result = engine::run_filter(filter.code, call);
   auto action = engine::filtered_action(std::span(&filter, 1), call);

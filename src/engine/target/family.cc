@@ -207,6 +207,7 @@ class Plan {
     auto born = [](size_t index) { return 2 * index; };
     auto settled = [](size_t index) { return 2 * index + 1; };
     std::vector<pid_t> lost;
+    lost.reserve(lost_.size());
     for (const auto& [session, unused] : lost_) lost.push_back(session);
     auto led = [&](pid_t session) {
       return 2 * nodes_.size() + static_cast<size_t>(std::ranges::lower_bound(lost, session) - lost.begin());

@@ -75,6 +75,7 @@ Result<> put_parents_first(std::vector<StoppedProcess>& processes) {
     for (size_t child : children[processes[order[at]].pid]) order.push_back(child);
   if (order.size() != processes.size()) return fail("the process tree has a cycle");
   std::vector<StoppedProcess> ordered;
+  ordered.reserve(order.size());
   for (size_t index : order) ordered.push_back(std::move(processes[index]));
   processes = std::move(ordered);
   return {};

@@ -278,6 +278,7 @@ class Descent {
 
 std::vector<FamilyMember> family_of(const std::vector<StoppedProcess>& processes) {
   std::vector<FamilyMember> members;
+  members.reserve(processes.size());
   for (const auto& process : processes)
     members.push_back({.pid = process.pid,
                        .parent = process.stat.ppid,

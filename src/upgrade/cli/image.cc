@@ -155,7 +155,7 @@ Result<int> run(const Checkpoint& checkpoint) {
 
 Result<int> run(const Restore& restore) {
   auto engine = TRY(engine::Engine::open());
-  auto report = TRY(in(restore.directory, engine.restore(restore.directory, {})));
+  auto report = TRY(engine.restore(restore.directory, {}));
   if (!restore.pidfile.empty() && !report.roots.empty())
     TRY(in(
         "the processes run, but their PID could not be written",
@@ -173,7 +173,7 @@ Result<int> run(const Restore& restore) {
 }
 
 Result<int> run(const Inspect& inspect) {
-  auto image = TRY(in(inspect.directory, engine::Engine::inspect(inspect.directory)));
+  auto image = TRY(engine::Engine::inspect(inspect.directory));
   if (inspect.json)
     fmt::print("{}", to_json(image).text());
   else
