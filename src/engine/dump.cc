@@ -15,6 +15,7 @@
 #include "engine/kinds/table.h"
 #include "engine/target/family.h"
 #include "engine/task/descent.h"
+#include "engine/task/namespaces.h"
 #include "engine/task/obstacles.h"
 #include "engine/task/obstacles_in_memory.h"
 #include "engine/task/room.h"
@@ -129,7 +130,7 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
     dumping.mounts = TRY(view_mounts(living->pid));
     dumping.own_mounts = TRY(view_mounts(::getpid()));
   }
-  TRY(check_namespaces(dumping));
+  auto namespaces = TRY(survey_namespaces(dumping));
   TRY(check_sharing(dumping));
   TRY(check_children(dumping));
   TRY(check_system_v(dumping));
@@ -153,6 +154,7 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
     for (size_t i = 0; i < callable.size(); ++i)
       TRY(in(fmt::format("pid {}", callable[i]->pid),
              write_pages(*image, pages_file(callable[i]->pid), pages[i], *callable[i]->memory)));
+    TRY(image->put(kNamespacesFile, seal(kNamespacesKind, kNamespacesVersion, namespaces)));
     TRY(image->put(kOpenFilesFile, dumping.file_envelopes));
     dumping.memory_bytes += TRY(dumping.carried_files.dump(*image));
     TRY(dumping.mapped_files.dump(*image));

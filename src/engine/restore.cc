@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -24,6 +25,7 @@
 #include "engine/memory.pb.h"
 #include "engine/target/process.h"
 #include "engine/task/descent.h"
+#include "engine/task/namespaces.h"
 #include "engine/task/room.h"
 #include "engine/task/seed.h"
 #include "engine/task/thaw.h"
@@ -58,6 +60,7 @@ class Nursery {
 
 struct LoadedImage {
   image::Tree tree;
+  image::Namespaces namespaces;
   std::vector<std::map<std::string, Envelope>> rooms;  // by process
 };
 
@@ -65,6 +68,9 @@ Result<LoadedImage> load(const ImageReader& image) {
   LoadedImage loaded;
   Envelope tree = TRY(in(kTreeFile, open_envelope(TRY(image.read(kTreeFile)), kTreeKind, kTreeVersion)));
   TRY(parse_body(tree, loaded.tree));
+  Envelope namespaces =
+      TRY(in(kNamespacesFile, open_envelope(TRY(image.read(kNamespacesFile)), kNamespacesKind, kNamespacesVersion)));
+  TRY(parse_body(namespaces, loaded.namespaces));
   if (loaded.tree.processes().empty()) return fail("the image holds no process");
   for (const auto& process : loaded.tree.processes()) {
     std::string name = process_file(process.pid());
@@ -110,11 +116,14 @@ Result<std::set<uint32_t>> descriptor_numbers(const LoadedImage& loaded) {
   return numbers;
 }
 
-Result<Fd> open_self(const DescriptorRange& range) {
-  Fd low(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
-  Fd high(low ? ::fcntl(low.get(), F_DUPFD_CLOEXEC, range.first) : -1);
-  if (!high) return fail_errno("pidfd_open");
-  return high;
+Result<> open_channel(Restoring& restoring, const DescriptorRange& range) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends)) return fail_errno("socketpair");
+  Fd low(ends[0]);
+  restoring.sender = Fd(ends[1]);
+  restoring.receiver = Fd(::fcntl(low.get(), F_DUPFD_CLOEXEC, range.first));
+  if (!restoring.receiver) return fail_errno("socketpair");
+  return {};
 }
 
 // As many descriptors as are needed, or as we may have; given back at the end.
@@ -159,16 +168,14 @@ class OneCpu {
   bool pinned_ = false;
 };
 
-// Those that the target process has and we have not.
-Result<std::vector<Fd>> open_namespaces(pid_t into) {
-  std::vector<Fd> fds;
-  if (!into) return fds;
-  for (const char* name : {"ns/uts", "ns/mnt"}) {
-    std::string path = proc_path(into, name);
-    if (TRY(read_link(path)) != TRY(read_link(std::string("/proc/self/") + name)))
-      fds.push_back(TRY(open_file(path, O_RDONLY)));
+// TIDs that nobody may choose, for it is to be done in a user namespace, must not be given to others.
+Result<> reserve_tids(Restoring& restoring, const std::deque<RestoredProcess>& processes) {
+  for (const RestoredProcess& process : processes) {
+    if (!is_to_enter_user_namespace(restoring, process.pid)) continue;
+    for (pid_t tid : TRY(thread_ids(process.rooms)))
+      if (tid != process.pid) TRY(restoring.reserved.reserve(tid));
   }
-  return fds;
+  return {};
 }
 
 Result<> furnish(Restoring& restoring, RestoredProcess& process, std::span<const TaskRoom* const> rooms) {
@@ -203,22 +210,23 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   uint32_t most = limit.raise((numbers.empty() ? 0 : *numbers.rbegin()) + count + 1);
   restoring.own_descriptors = TRY(choose_descriptors(numbers, count, most));
   TRY(files.make(restoring, false));
-  restoring.self = TRY(open_self(restoring.own_descriptors));
+  TRY(open_channel(restoring, restoring.own_descriptors));
   restoring.parking = TRY(find_parking(loaded));
 
   std::set<pid_t> taken = pids_of(loaded.tree);
   for (const auto& rooms : loaded.rooms)
     for (pid_t tid : TRY(thread_ids(rooms))) taken.insert(tid);
-  auto namespaces = TRY(open_namespaces(options.into));
+  restoring.namespaces = TRY(make_namespaces(loaded.namespaces, options.into));
 
   OneCpu one_cpu;
   Nursery nursery;
   {
-    Seed seed = TRY(Seed::plant(restoring, namespaces, TRY(timens_offsets(restoring.clock_offsets)), taken));
+    Seed seed = TRY(Seed::plant(restoring, TRY(timens_offsets(restoring.clock_offsets)), taken));
     TRY(clone_family(nursery.processes, loaded.tree, seed, restoring.parking, taken));
   }
   for (size_t i = 0; i < nursery.processes.size(); ++i) nursery.processes[i].rooms = std::move(loaded.rooms[i]);
   for (auto& process : nursery.processes) restoring.processes[process.pid] = &process;
+  TRY(reserve_tids(restoring, nursery.processes));
   // Files can lead to threads; and the last rooms start timers and spread threads over CPUs, so they wait until all
   // memory is filled.
   auto early = all_task_rooms().first(kEarlyRooms), late = all_task_rooms().last(kLateRooms);

@@ -111,6 +111,13 @@ class Numbers {
     return fmt::format("{} #{}", link.substr(0, link.find(':')), at->second);
   }
 
+  // Our own keep theirs.
+  std::string stable_namespace(const std::string& link, const std::string& name) {
+    if (link == link_of("/proc/self/" + name)) return link;
+    auto [at, fresh] = known_.try_emplace(link, known_.size());
+    return fmt::format("{} #{}", name, at->second);
+  }
+
  private:
   std::map<std::string, size_t> known_;
 };
@@ -148,7 +155,7 @@ Portrait portray_once(pid_t root) {
       portrait[name + file] = text_of(process + file);
     for (const char* link : {"exe", "cwd", "root"}) portrait[name + link] = link_of(process + link);
     for (const char* space : {"ns/mnt", "ns/uts", "ns/ipc", "ns/net", "ns/pid", "ns/user", "ns/cgroup"})
-      portrait[name + space] = link_of(process + space);
+      portrait[name + space] = numbers.stable_namespace(link_of(process + space), space);
     auto fds = names_in(process + "fd");
     std::ranges::sort(fds, {}, [](const auto& fd) { return std::pair(fd.size(), fd); });
     for (const auto& fd : fds)

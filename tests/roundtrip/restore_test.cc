@@ -4,9 +4,12 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <linux/sched.h>
+#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -182,31 +185,37 @@ TEST_F(Restore, IsForgottenIfTheCallerSaysSo) {
   verify();
 }
 
-// A sandbox as systemd makes it: mounts and a host name of its own.
+// A sandbox as systemd makes it: mounts, a host name, users, a network and IPC objects of its own.
 class Sandbox {
  public:
-  Sandbox(const std::string& mount_point, bool with_mount) {
+  Sandbox(const std::string& mount_point, bool with_mount, const char* users = "0 0 1\n1000 1000 10\n") {
     int fds[2];
     if (::pipe2(fds, O_CLOEXEC)) return;
     Fd reader(fds[0]), writer(fds[1]);
     pid_ = ::fork();
     if (pid_ == 0) {
-      if (::unshare(CLONE_NEWNS | CLONE_NEWUTS) || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr))
+      if (::unshare(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET) ||
+          ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr))
         ::_exit(1);
       if (with_mount && ::mount("tmpfs", mount_point.c_str(), "tmpfs", 0, "size=1m")) ::_exit(1);
       // Nothing can be written to, but for what is open already.
       std::string place = std::filesystem::path(mount_point).parent_path();
-      if ((::mount(place.c_str(), place.c_str(), nullptr, MS_BIND | MS_REC, nullptr) ||
-           ::mount(nullptr, place.c_str(), nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr)))
+      if (!place.empty() && (::mount(place.c_str(), place.c_str(), nullptr, MS_BIND | MS_REC, nullptr) ||
+                             ::mount(nullptr, place.c_str(), nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr)))
         ::_exit(1);
       if (with_mount) ::close(::open((mount_point + "/inside").c_str(), O_CREAT | O_WRONLY, 0600));
-      if (::sethostname("sandbox", 7)) ::_exit(1);
+      ifreq loopback{.ifr_ifrn = {"lo"}, .ifr_ifru = {.ifru_flags = IFF_UP}};
+      if (::sethostname("sandbox", 7) || ::ioctl(::socket(AF_INET, SOCK_DGRAM, 0), SIOCSIFFLAGS, &loopback) ||
+          ::unshare(CLONE_NEWUSER))
+        ::_exit(1);
       (void)!::write(writer.get(), "x", 1);
       for (;;) ::pause();
     }
     writer = Fd();
     char byte;
     good_ = ::read(reader.get(), &byte, 1) == 1;
+    for (const char* map : {"uid_map", "gid_map"})
+      good_ = good_ && write_value(fmt::format("/proc/{}/{}", pid_, map), users);
   }
   ~Sandbox() {
     ::kill(pid_, SIGKILL);
@@ -235,14 +244,35 @@ TEST_F(Restore, IntoASandboxThatIsMadeAnew) {
     Sandbox bare(mount_point, false);
     expect_failure(mount_point + ": the tmpfs mount that the processes had is missing", bare.pid());
   }
+  {
+    Sandbox other(mount_point, true, "0 0 1\n");
+    expect_failure("user namespace: does not have the users and groups", other.pid());
+  }
   Sandbox again(mount_point, true);
   ASSERT_NO_FATAL_FAILURE(restore(again.pid()));
-  for (const char* space : {"ns/mnt", "ns/uts", "root"})
+  for (const char* space : {"ns/mnt", "ns/uts", "ns/ipc", "ns/net", "ns/user", "root"})
     EXPECT_EQ(read_link(fmt::format("/proc/{}/{}", subject_->pid(), space)).value(),
               read_link(fmt::format("/proc/{}/{}", again.pid(), space)).value());
   EXPECT_TRUE(std::filesystem::exists(fmt::format("/proc/{}/root/{}/inside", subject_->pid(), mount_point)));
   subject_->tell();
   EXPECT_EQ(subject_->await_success(), "");
+}
+
+// What the sandbox does not have any more, the processes made for themselves.
+TEST_F(Restore, OfASandboxThatIsGone) {
+  {
+    Sandbox sandbox("", false);
+    if (!sandbox.good()) GTEST_SKIP() << "no namespaces";
+    ASSERT_NO_FATAL_FAILURE(start("threads", sandbox.pid()));
+    ASSERT_NO_FATAL_FAILURE(dump({.foreign_namespaces = true}));
+  }
+  ASSERT_NO_FATAL_FAILURE(restore());
+  for (const char* space : {"uts", "ipc", "net", "user"})
+    EXPECT_NE(read_link(fmt::format("/proc/{}/ns/{}", subject_->pid(), space)).value(),
+              read_link(fmt::format("/proc/self/ns/{}", space)).value());
+  EXPECT_EQ(read_file(fmt::format("/proc/{}/uid_map", subject_->pid())).value(),
+            "         0          0          1\n      1000       1000         10\n");
+  verify();
 }
 
 }  // namespace

@@ -34,7 +34,7 @@ std::string describe_end(int status) {
   int output = ::open((directory / "output").c_str(), O_WRONLY | O_APPEND);
   int input = ::open("/dev/null", O_RDONLY);
   // Only then, as systemd does.
-  for (const char* space : {"uts", "mnt"})
+  for (const char* space : {"uts", "ipc", "net", "mnt", "user"})
     if (inside && ::setns(::open(fmt::format("/proc/{}/ns/{}", inside, space).c_str(), O_RDONLY), 0)) ::_exit(99);
   if (::dup2(input, 0) < 0 || ::dup2(output, 1) < 0 || ::dup2(output, 2) < 0) ::_exit(99);
   ::syscall(SYS_close_range, 3, ~0u, 0);

@@ -26,8 +26,8 @@ class Workplace {
 
 class Subject {
  public:
-  // Runs `program`, a path, a file name in the directory of the programs, or a .py script there, in the mount and
-  // UTS namespaces of the process `inside`.
+  // Runs `program`, a path, a file name in the directory of the programs, or a .py script there, in the
+  // namespaces of the process `inside`.
   Subject(const Workplace& place, const std::string& program, const std::vector<std::string>& arguments = {},
           pid_t inside = 0);
   Subject(const Subject&) = delete;

@@ -2,10 +2,22 @@
 #include "engine/context/restoring.h"
 
 #include <fmt/format.h>
+#include <sched.h>
+
+#include <algorithm>
 
 namespace ks::engine {
 
 const Vma& ParkedVdso::code() const { return areas.back(); }
+
+std::set<uint32_t> MadeNamespaces::common() const {
+  std::set<uint32_t> common;
+  for (const auto& [id, entry] : entries) {
+    auto has = [id](const auto& process) { return std::ranges::find(process.second, id) != process.second.end(); };
+    if (entry.flag != CLONE_NEWUSER && std::ranges::all_of(of_process, has)) common.insert(id);
+  }
+  return common;
+}
 
 Result<int> Restoring::find(const Fds& fds, std::string_view what, uint32_t id) {
   auto found = fds.find(id);

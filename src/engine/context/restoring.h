@@ -21,6 +21,7 @@
 #include "engine/kernel/pagemap.h"
 #include "engine/kernel/proc.h"
 #include "engine/target/remote_calls.h"
+#include "engine/target/reserved_ids.h"
 
 namespace ks::engine {
 
@@ -65,8 +66,22 @@ struct RestoredThread {
   pid_t tid() const { return hold.tid(); }
 };
 
+// The namespaces of an image that are not the system's, as descriptors of ours that processes inherit.
+struct MadeNamespaces {
+  struct Entry {
+    Fd fd;
+    int flag = 0;  // CLONE_NEW...
+  };
+  std::map<uint32_t, Entry> entries;  // by id
+  std::map<pid_t, std::vector<uint32_t>> of_process;
+
+  // What all processes have, which they inherit; all but user namespaces.
+  std::set<uint32_t> common() const;
+};
+
 struct RestoredProcess {
   pid_t pid = 0;
+  bool in_user_namespace = false;      // one in which nobody may choose PIDs
   std::deque<RestoredThread> threads;  // the leader first
   std::optional<RemoteMemory> memory;
   std::map<std::string, Envelope> rooms;  // what each room wrote
@@ -96,7 +111,9 @@ class Restoring {
   Fds open_files, mapped_files;
   RemadeFiles carried;
   std::set<uint32_t> late_files;  // made when the processes were there: they have not inherited them
-  Fd self;                        // a pidfd of the engine, through which they get those
+  Fd sender, receiver;            // of a socket through which they get those
+  MadeNamespaces namespaces;
+  ReservedIds reserved;  // TIDs of threads in user namespaces
   std::map<pid_t, RestoredProcess*> processes;
   uint64_t memory_bytes = 0;
   std::set<pid_t> continued;  // run on after a stop, which their parent has not been told yet

@@ -34,8 +34,8 @@ struct JournalIdentity {
 
 struct DumpOptions {
   bool leave_running = false;
-  // The mount, UTS, IPC, network and cgroup namespaces are made anew by whoever restores (systemd, for a
-  // unit); without this, a process in other namespaces than the caller's is refused.
+  // Namespaces of the first process that are not the caller's are a sandbox that whoever restores (systemd, for a
+  // unit) makes anew; without this, a mount namespace other than the caller's is refused.
   bool foreign_namespaces = false;
   // Directories, as the processes see them, whose contents whoever restores puts there first, by name: files in
   // them may lie in memory, and come back as other inodes.

@@ -21,28 +21,34 @@ Result<> check_filters(std::span<const SeccompFilter> filters, uint64_t instruct
       fmt::format("its seccomp filter would end it if the checkpoint were interrupted (in system call {})", number));
 }
 
-Result<uint64_t> RemoteCalls::call(long number, const SyscallArguments& arguments) {
+Result<> RemoteCalls::begin(long number, const SyscallArguments& arguments) {
   TRY(check_filters(filters_, instruction_, number, arguments, false));
   used_ = true;
   TRY(thread_->set_registers(at_syscall(base_, instruction_, number, arguments)));
-  // Stepping over the instruction would be quicker, but forces a SIGTRAP on the thread, which takes away an ignored
-  // or blocked one; and a thread let go in the middle of a step dies of it.
-  for (int stop = 0; stop < 2; ++stop) {
-    TRY(thread_->resume_to_syscall());
-    auto reached = TRY(thread_->wait());
-    // A job-control stop that was under way comes first; what follows it is ours.
-    while (reached == SeizedThread::Stop::group || reached == SeizedThread::Stop::event) {
-      TRY(thread_->resume_to_syscall());
-      reached = TRY(thread_->wait());
-    }
-    if (reached == SeizedThread::Stop::gone) return fail("died under our hands", ESRCH);
-    if (reached != SeizedThread::Stop::syscall)
-      return fail(fmt::format("remote system call {}: a signal came between", number), EINTR);
-  }
+  return in(fmt::format("remote system call {}", number), reach_syscall_stop());
+}
+
+Result<uint64_t> RemoteCalls::finish(long number) {
+  TRY(in(fmt::format("remote system call {}", number), reach_syscall_stop()));
   long result = syscall_result(TRY(thread_->registers()));
   if (result < 0 && result > -4096)
     return fail_errno(fmt::format("remote system call {}", number), static_cast<int>(-result));
   return static_cast<uint64_t>(result);
+}
+
+// Stepping over the instruction would be quicker, but forces a SIGTRAP on the thread, which takes away an ignored
+// or blocked one; and a thread let go in the middle of a step dies of it.
+Result<> RemoteCalls::reach_syscall_stop() {
+  TRY(thread_->resume_to_syscall());
+  auto reached = TRY(thread_->wait());
+  // A job-control stop that was under way comes first; what follows it is ours.
+  while (reached == SeizedThread::Stop::group || reached == SeizedThread::Stop::event) {
+    TRY(thread_->resume_to_syscall());
+    reached = TRY(thread_->wait());
+  }
+  if (reached == SeizedThread::Stop::gone) return fail("died under our hands", ESRCH);
+  if (reached != SeizedThread::Stop::syscall) return fail("a signal came between", EINTR);
+  return {};
 }
 
 }  // namespace ks::engine

@@ -38,8 +38,12 @@ class RemoteCalls {
   template <class... Arguments>
     requires(sizeof...(Arguments) <= 6)
   Result<uint64_t> operator()(long number, Arguments... arguments) {
-    return call(number, SyscallArguments{as_argument(arguments)...});
+    TRY(begin(number, SyscallArguments{as_argument(arguments)...}));
+    return finish(number);
   }
+  // The same in two steps: stopped on its way into the kernel, and back.
+  Result<> begin(long number, const SyscallArguments& arguments);
+  Result<uint64_t> finish(long number);
 
   SeizedThread& thread() { return *thread_; }
   uint64_t instruction() const { return instruction_; }
@@ -48,7 +52,7 @@ class RemoteCalls {
   bool used() const { return used_; }
 
  private:
-  Result<uint64_t> call(long number, const SyscallArguments& arguments);
+  Result<> reach_syscall_stop();
   SeizedThread* thread_;
   Registers base_;
   uint64_t instruction_;

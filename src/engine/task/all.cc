@@ -5,16 +5,18 @@
 
 namespace ks::engine {
 
-extern const TaskRoom kMemory, kVdso, kLayout, kDescriptors, kDirectories, kThreads, kScheduling, kSettings,
-    kCredentials, kJobControl, kSeccomp, kStopReports, kTimers, kSignals;
+extern const TaskRoom kNamespaces, kUserNamespace, kMemory, kVdso, kLayout, kDescriptors, kDirectories, kThreads,
+    kScheduling, kSettings, kCredentials, kJobControl, kSeccomp, kStopReports, kTimers, kSignals;
 
 std::span<const TaskRoom* const> all_task_rooms() {
   static constexpr std::array rooms = {
-      &kMemory,   // first: it must be mapped before anything can point into it
-      &kVdso,     // while its place is known to be free
-      &kLayout,   // the executable, found among the mapped files
-      &kThreads,  // early: files can lead to them
-      &kDirectories,
+      &kNamespaces,   // while it may enter them
+      &kMemory,       // first: it must be mapped before anything can point into it
+      &kVdso,         // while its place is known to be free
+      &kLayout,       // the executable, found among the mapped files
+      &kDirectories,  // while it may look everywhere
+      &kUserNamespace,
+      &kThreads,      // early: files can lead to them
       &kDescriptors,  // from here on the engine's own descriptors are gone from the process
       &kJobControl,   // before the signals are queued that a stop, or its end, discards
       &kSettings,

@@ -7,6 +7,7 @@
 
 #include "base/result.h"
 #include "engine/target/remote_calls.h"
+#include "engine/target/reserved_ids.h"
 
 namespace ks::engine {
 
@@ -14,5 +15,9 @@ namespace ks::engine {
 // caller's.
 Result<SeizedThread> remote_clone(RemoteCalls& caller, const RemoteMemory& memory, RemoteAddress scratch,
                                   uint64_t flags, int exit_signal, pid_t tid);
+
+// The same where the caller may not choose: a thread, and one that is not its process's leader.
+Result<SeizedThread> remote_clone_in_turn(RemoteCalls& caller, const RemoteMemory& memory, RemoteAddress scratch,
+                                          uint64_t flags, pid_t tid, ReservedIds& reserved);
 
 }  // namespace ks::engine

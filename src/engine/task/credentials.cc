@@ -3,6 +3,7 @@
 // them, what a change of user resets: dumpable, and the signal for the parent's death.
 #include <linux/capability.h>
 #include <linux/securebits.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -64,12 +65,31 @@ class Setter {
     return {};
   }
 
+  // The capabilities stay.
+  Result<> set_ids() {
+    if (to_.uids_size() != 4 || to_.gids_size() != 4) return fail("credentials: not four ids");
+    RemoteCalls& calls = thread_.calls;
+    std::vector<uint32_t> groups(to_.groups().begin(), to_.groups().end());
+    if (groups.size() * sizeof(uint32_t) > Parking::kScratchSize) return fail("too many groups");
+    TRY(process_.memory->write(process_.scratch, std::as_bytes(std::span(groups))));
+    TRY(in("setgroups", calls(SYS_setgroups, groups.size(), process_.scratch)));
+    TRY(in("PR_SET_SECUREBITS", calls(SYS_prctl, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP)));
+    TRY(in("setresgid", calls(SYS_setresgid, to_.gids(0), to_.gids(1), to_.gids(2))));
+    TRY(calls(SYS_setfsgid, to_.gids(3)));
+    TRY(in("setresuid", calls(SYS_setresuid, to_.uids(0), to_.uids(1), to_.uids(2))));
+    TRY(calls(SYS_setfsuid, to_.uids(3)));
+    return {};
+  }
+
  private:
-  bool matches(const Status& have) const {
+  bool has_ids(const Status& have) const {
     return std::ranges::equal(have.uids, to_.uids()) && std::ranges::equal(have.gids, to_.gids()) &&
-           std::ranges::equal(have.groups, to_.groups()) && have.cap_inheritable == to_.inheritable() &&
-           have.cap_permitted == to_.permitted() && have.cap_effective == to_.effective() &&
-           have.cap_bounding == to_.bounding() && have.cap_ambient == to_.ambient() && to_.securebits() == 0;
+           std::ranges::equal(have.groups, to_.groups());
+  }
+  bool matches(const Status& have) const {
+    return has_ids(have) && have.cap_inheritable == to_.inheritable() && have.cap_permitted == to_.permitted() &&
+           have.cap_effective == to_.effective() && have.cap_bounding == to_.bounding() &&
+           have.cap_ambient == to_.ambient() && to_.securebits() == 0;
   }
 
   Result<> set_capabilities(uint64_t effective, uint64_t permitted, uint64_t inheritable) {
@@ -92,15 +112,7 @@ class Setter {
     for (uint64_t capability = 0; capability < 64; ++capability)
       if ((have.cap_bounding & ~to_.bounding()) >> capability & 1)
         TRY(in("PR_CAPBSET_DROP", calls(SYS_prctl, PR_CAPBSET_DROP, capability, 0, 0, 0)));
-    std::vector<uint32_t> groups(to_.groups().begin(), to_.groups().end());
-    if (groups.size() * sizeof(uint32_t) > Parking::kScratchSize) return fail("too many groups");
-    TRY(process_.memory->write(process_.scratch, std::as_bytes(std::span(groups))));
-    TRY(in("setgroups", calls(SYS_setgroups, groups.size(), process_.scratch)));
-    TRY(in("PR_SET_SECUREBITS", calls(SYS_prctl, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP)));
-    TRY(in("setresgid", calls(SYS_setresgid, to_.gids(0), to_.gids(1), to_.gids(2))));
-    TRY(calls(SYS_setfsgid, to_.gids(3)));
-    TRY(in("setresuid", calls(SYS_setresuid, to_.uids(0), to_.uids(1), to_.uids(2))));
-    TRY(calls(SYS_setfsuid, to_.uids(3)));
+    if (!has_ids(have)) TRY(set_ids());
     uint64_t own = have.cap_permitted;
     if (to_.permitted() & ~own) return fail("needs capabilities that the restorer does not have");
     if (to_.inheritable() != have.cap_inheritable || to_.ambient())
@@ -135,9 +147,27 @@ Result<> restore(Restoring&, RestoredProcess& process, const TaskRoom& room) {
   return {};
 }
 
+Result<> nothing(Dumping&, DumpedProcess&, const TaskRoom&) { return {}; }
+
+// From here on nothing is allowed that the processes may not do themselves. Its IDs come first: inside, not all of
+// them need exist, as those of groups that systemd gives a service before it makes a user namespace.
+Result<> enter(Restoring& restoring, RestoredProcess& process, const TaskRoom&) {
+  const auto& entries = restoring.namespaces.entries;
+  for (uint32_t id : restoring.namespaces.of_process[process.pid]) {
+    if (entries.at(id).flag != CLONE_NEWUSER) continue;
+    auto credentials = TRY(process.read<image::Credentials>("credentials", 1));
+    if (credentials.threads().empty()) return fail("credentials: of no thread");
+    TRY(Setter(process, process.threads.front(), credentials.threads(0)).set_ids());
+    TRY(in("setns", process.leader()(SYS_setns, entries.at(id).fd.get(), CLONE_NEWUSER)));
+    process.in_user_namespace = true;
+  }
+  return {};
+}
+
 }  // namespace
 
-extern const TaskRoom kCredentials;
+extern const TaskRoom kCredentials, kUserNamespace;
 const TaskRoom kCredentials{.name = "credentials", .version = 1, .dump = dump, .restore = restore};
+const TaskRoom kUserNamespace{.name = "user-namespace", .version = 1, .dump = nothing, .restore = enter};
 
 }  // namespace ks::engine

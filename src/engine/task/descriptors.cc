@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The descriptor table of a process: numbers that lead to open files.
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+
+#include <cstddef>
+#include <cstring>
 
 #include "base/file.h"
 #include "base/text.h"
@@ -24,9 +28,41 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   return {};
 }
 
-// Made after the process, which has not inherited it.
-Result<int> fetch_from_engine(Restoring& restoring, RestoredProcess& process, int source) {
-  return static_cast<int>(TRY(in("pidfd_getfd", process.leader()(SYS_pidfd_getfd, restoring.self.get(), source, 0))));
+struct Message {
+  msghdr header;
+  iovec data;
+  char byte;
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+};
+
+// Made after the process, which has not inherited it. (In a user namespace it may not take it by pidfd_getfd(2).)
+Result<int> hand_over(Restoring& restoring, RestoredProcess& process, int source) {
+  Message message{};
+  message.data = {&message.byte, 1};
+  message.header = {.msg_name = nullptr,
+                    .msg_namelen = 0,
+                    .msg_iov = &message.data,
+                    .msg_iovlen = 1,
+                    .msg_control = message.control,
+                    .msg_controllen = sizeof message.control,
+                    .msg_flags = 0};
+  cmsghdr head{.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+  std::memcpy(message.control, &head, sizeof head);
+  std::memcpy(CMSG_DATA(reinterpret_cast<cmsghdr*>(message.control)), &source, sizeof source);
+  if (::sendmsg(restoring.sender.get(), &message.header, MSG_NOSIGNAL) != 1) return fail_errno("sendmsg");
+
+  RemoteAddress at = process.scratch;
+  auto there = [at](size_t offset) { return reinterpret_cast<void*>((at + offset).value); };
+  message.data.iov_base = there(offsetof(Message, byte));
+  message.header.msg_iov = static_cast<iovec*>(there(offsetof(Message, data)));
+  message.header.msg_control = there(offsetof(Message, control));
+  TRY(process.memory->write_value(at, message));
+  TRY(in("recvmsg", process.leader()(SYS_recvmsg, restoring.receiver.get(), at, MSG_CMSG_CLOEXEC | MSG_DONTWAIT)));
+  message = TRY(process.memory->read<Message>(at));
+  if (message.header.msg_controllen < CMSG_LEN(sizeof(int))) return fail("recvmsg: no descriptor came");
+  int received = -1;
+  std::memcpy(&received, CMSG_DATA(reinterpret_cast<cmsghdr*>(message.control)), sizeof received);
+  return received;
 }
 
 Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom& room) {
@@ -46,7 +82,7 @@ Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom&
     int source = TRY(in(label, restoring.open_file(descriptor.file())));
     if (own.contains(descriptor.number())) return fail(label + ": overlaps the engine's own");
     bool late = restoring.late_files.contains(descriptor.file());
-    if (late) source = TRY(in(label, fetch_from_engine(restoring, process, source)));
+    if (late) source = TRY(in(label, hand_over(restoring, process, source)));
     if (source != static_cast<int>(descriptor.number())) {
       TRY(in(label,
              process.leader()(SYS_dup3, source, descriptor.number(), descriptor.close_on_exec() ? O_CLOEXEC : 0)));

@@ -82,18 +82,6 @@ Result<> check_threads_share(Dumping& dumping, const StoppedProcess& process) {
   return {};
 }
 
-struct Namespace {
-  const char* name;
-  bool made_by_systemd;  // the unit's sandbox has it again when the unit starts
-};
-constexpr std::array kNamespaces = {Namespace{"mnt", true},  Namespace{"uts", true},     Namespace{"ipc", false},
-                                    Namespace{"net", false}, Namespace{"cgroup", false}, Namespace{"user", false},
-                                    Namespace{"pid", false}};
-
-Result<std::string> namespace_of(pid_t pid, const char* name) {
-  return read_link(proc_path(pid, std::string("ns/") + name));
-}
-
 }  // namespace
 
 Result<bool> check_process(Dumping& dumping, StoppedProcess& process) {
@@ -149,33 +137,6 @@ Result<> check_children(Dumping& dumping) {
           dumping.forked_by[*child] = thread.tid();
       }
     }
-  return {};
-}
-
-Result<> check_namespaces(Dumping& dumping) {
-  const StoppedProcess* first = nullptr;
-  for (const auto& process : dumping.processes) {
-    if (process.zombie) continue;
-    if (!first) first = &process;
-    for (auto [name, made_by_systemd] : kNamespaces) {
-      std::string mine = TRY(namespace_of(::getpid(), name)), its = TRY(namespace_of(process.pid, name));
-      if (mine == its) continue;
-      if (!made_by_systemd || !dumping.options.foreign_namespaces)
-        dumping.refuse(process.pid, fmt::format("{} namespace", name),
-                       "is not that of the system, which is not supported yet");
-      else if (its != TRY(namespace_of(first->pid, name)))
-        dumping.refuse(process.pid, fmt::format("{} namespace", name),
-                       "differs from that of the unit's other processes");
-    }
-    if (TRY(namespace_of(process.pid, "time")) != TRY(namespace_of(first->pid, "time")))
-      dumping.refuse(process.pid, "time namespace", "differs from that of the unit's other processes");
-    for (auto [now, children] : {std::pair("pid", "pid_for_children"), std::pair("time", "time_for_children")}) {
-      // One that has no process yet cannot even be named.
-      auto later = namespace_of(process.pid, children);
-      if (!later || *later != TRY(namespace_of(process.pid, now)))
-        dumping.refuse(process.pid, fmt::format("{} namespace", now), "is to be another for its children");
-    }
-  }
   return {};
 }
 

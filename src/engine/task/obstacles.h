@@ -13,7 +13,5 @@ Result<bool> check_process(Dumping& dumping, StoppedProcess& process);
 Result<> check_sharing(Dumping& dumping);
 // Children that are left out. Fills in `dumping.forked_by`.
 Result<> check_children(Dumping& dumping);
-// Namespaces that nobody would make again.
-Result<> check_namespaces(Dumping& dumping);
 
 }  // namespace ks::engine

@@ -105,8 +105,7 @@ Result<> reset_handlers(Seed& seed, RemoteAddress scratch) {
 
 }  // namespace
 
-Result<Seed> Seed::plant(Restoring& restoring, std::span<const Fd> namespaces, const std::string& time_offsets,
-                         const std::set<pid_t>& taken) {
+Result<Seed> Seed::plant(Restoring& restoring, const std::string& time_offsets, const std::set<pid_t>& taken) {
   Seed seed;
   seed.pid_ = TRY(fork_seed(taken));
   SeizedThread thread = TRY(SeizedThread::seize(seed.pid_));
@@ -123,7 +122,10 @@ Result<Seed> Seed::plant(Restoring& restoring, std::span<const Fd> namespaces, c
   uint64_t instruction = restoring.vdso.code().start + restoring.vdso.syscall_offset;
   seed.thread_ = std::make_unique<RestoredThread>(std::move(thread), base, instruction);
 
-  for (const Fd& fd : namespaces) TRY(in("setns", seed.calls()(SYS_setns, fd.get(), 0)));
+  for (uint32_t id : restoring.namespaces.common()) {
+    const auto& entry = restoring.namespaces.entries.at(id);
+    TRY(in("setns", seed.calls()(SYS_setns, entry.fd.get(), entry.flag)));
+  }
   if (restoring.kernel.time_namespace) {
     TRY(in("time namespace", seed.calls()(SYS_unshare, CLONE_NEWTIME)));
     TRY(write_value(proc_path(seed.pid_, "timens_offsets"), time_offsets));

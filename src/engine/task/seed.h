@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The process from which all restored ones are cloned: a fork of the engine, emptied of everything but a scratch
-// area and the vDSO, in the namespaces and on the clocks that they are to have.
+// area and the vDSO, in the namespaces that they have in common and on their clocks.
 #pragma once
 
 #include <memory>
@@ -18,9 +18,8 @@ namespace ks::engine {
 
 class Seed {
  public:
-  // Fills in `restoring.vdso`. `namespaces` are descriptors for setns(2). The seed's PID is none of `taken`.
-  static Result<Seed> plant(Restoring& restoring, std::span<const Fd> namespaces, const std::string& time_offsets,
-                            const std::set<pid_t>& taken);
+  // Fills in `restoring.vdso`. The seed's PID is none of `taken`.
+  static Result<Seed> plant(Restoring& restoring, const std::string& time_offsets, const std::set<pid_t>& taken);
   Seed(Seed&& other) noexcept
       : pid_(std::exchange(other.pid_, 0)), thread_(std::move(other.thread_)), memory_(std::move(other.memory_)) {}
   Seed& operator=(Seed&&) = delete;

@@ -128,7 +128,7 @@ Result<> restore_thread(RestoredProcess& process, RestoredThread& thread, const 
   return {};
 }
 
-Result<> restore(Restoring&, RestoredProcess& process, const TaskRoom& room) {
+Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom& room) {
   auto threads = TRY(process.read<image::Threads>(room.name, room.version));
   if (threads.threads().empty() || threads.threads(0).tid() != process.pid)
     return fail("the leader is not the first thread");
@@ -136,7 +136,10 @@ Result<> restore(Restoring&, RestoredProcess& process, const TaskRoom& room) {
   for (const auto& thread : threads.threads()) {
     if (thread.tid() == process.pid) continue;
     SeizedThread made =
-        TRY(remote_clone(process.leader(), *process.memory, process.scratch, kThread, 0, thread.tid()));
+        TRY(process.in_user_namespace
+                ? remote_clone_in_turn(process.leader(), *process.memory, process.scratch, kThread, thread.tid(),
+                                       restoring.reserved)
+                : remote_clone(process.leader(), *process.memory, process.scratch, kThread, 0, thread.tid()));
     process.threads.emplace_back(std::move(made), process.leader().base(), process.leader().instruction());
   }
   for (int i = 0; i < threads.threads_size(); ++i)

@@ -9,9 +9,12 @@
 #include <linux/io_uring.h>
 #include <linux/mempolicy.h>
 #include <linux/perf_event.h>
+#include <linux/rtnetlink.h>
 #include <linux/seccomp.h>
 #include <linux/userfaultfd.h>
 #include <mqueue.h>
+#include <net/if.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -100,15 +103,35 @@ static Verify lives_in_child(const std::function<void()>& first) {
   close(fds[0]);
   return ends_well(child);
 }
-static Verify in_namespace(int flag) {
+static void set(const char* path, const char* value) {
+  int fd = open(path, O_WRONLY);
+  if (fd < 0 || write(fd, value, strlen(value)) < 0) _exit(77);
+  close(fd);
+}
+static Verify in_namespace(int flag, const std::function<void()>& then = [] {}) {
   return lives_in_child([=] {
     if (unshare(flag)) _exit(77);
+    then();
     if (flag & CLONE_NEWPID) {
       pid_t inner = fork_child(wait_until_told);
       wait_until_told();
       CHECK(waitpid(inner, nullptr, 0) == inner);
     }
   });
+}
+// A thread that has done `first`.
+static Verify waits_in_thread(void (*first)()) {
+  static volatile bool done = false, finish = false;
+  auto* thread = new std::thread([=] {
+    first();
+    done = true;
+    while (!finish) usleep(1000);
+  });
+  while (!done) usleep(1000);
+  return [=] {
+    finish = true;
+    thread->join();
+  };
 }
 // Two processes that share with each other what processes do not.
 static Verify shares(unsigned long flags) {
@@ -568,11 +591,70 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        };
      }},
     {"mount_namespace", [] { return in_namespace(CLONE_NEWNS); }},
-    {"network_namespace", [] { return in_namespace(CLONE_NEWNET); }},
-    {"ipc_namespace", [] { return in_namespace(CLONE_NEWIPC); }},
-    {"uts_namespace", [] { return in_namespace(CLONE_NEWUTS); }},
+    {"network_namespace_with_address",
+     [] {
+       return in_namespace(CLONE_NEWNET, [] {
+         ifreq request{};
+         strcpy(request.ifr_name, "lo");
+         auto* address = reinterpret_cast<sockaddr_in*>(&request.ifr_addr);
+         *address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK + 1)}};
+         CHECK(ioctl(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), SIOCSIFADDR, &request) == 0);
+       });
+     }},
+    {"network_namespace_with_interface",
+     [] {
+       return in_namespace(CLONE_NEWNET, [] {
+         struct {
+           nlmsghdr header;
+           ifinfomsg info;
+           char attributes[64];
+         } request{};
+         auto* name = reinterpret_cast<rtattr*>(request.attributes);
+         *name = {.rta_len = RTA_LENGTH(4), .rta_type = IFLA_IFNAME};
+         strcpy(static_cast<char*>(RTA_DATA(name)), "ks0");
+         auto* link = reinterpret_cast<rtattr*>(request.attributes + RTA_SPACE(4));
+         *link = {.rta_len = RTA_LENGTH(RTA_LENGTH(6)), .rta_type = IFLA_LINKINFO};
+         auto* kind = static_cast<rtattr*>(RTA_DATA(link));
+         *kind = {.rta_len = RTA_LENGTH(6), .rta_type = IFLA_INFO_KIND};
+         memcpy(RTA_DATA(kind), "dummy", 6);
+         request.header = {
+             .nlmsg_len = static_cast<__u32>(NLMSG_LENGTH(sizeof(ifinfomsg)) + RTA_SPACE(4) + link->rta_len),
+             .nlmsg_type = RTM_NEWLINK,
+             .nlmsg_flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_ACK};
+         int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+         char answer[512];
+         CHECK(send(fd, &request, request.header.nlmsg_len, 0) > 0 && recv(fd, answer, sizeof answer, 0) > 0);
+         if (reinterpret_cast<nlmsgerr*>(NLMSG_DATA(answer))->error) _exit(77);
+         close(fd);
+       });
+     }},
+    {"network_namespace_with_setting",
+     [] { return in_namespace(CLONE_NEWNET, [] { set("/proc/sys/net/ipv4/ip_unprivileged_port_start", "7"); }); }},
+    {"ipc_namespace_in_use",
+     [] { return in_namespace(CLONE_NEWIPC, [] { CHECK(semget(IPC_PRIVATE, 1, 0600) >= 0); }); }},
+    {"ipc_namespace_with_limits",
+     [] { return in_namespace(CLONE_NEWIPC, [] { set("/proc/sys/kernel/msgmnb", "4711"); }); }},
+    {"ipc_namespace_with_queue",
+     [] {
+       return in_namespace(CLONE_NEWIPC, [] {
+         mqd_t queue = mq_open("/kernel-swap-test", O_RDWR | O_CREAT, 0600, nullptr);
+         if (queue < 0) _exit(77);
+         mq_close(queue);
+       });
+     }},
+    {"user_namespace_below",
+     [] {
+       return in_namespace(CLONE_NEWUSER, [] {
+         set("/proc/self/uid_map", "0 0 1");
+         set("/proc/self/setgroups", "deny");
+         set("/proc/self/gid_map", "0 0 1");
+         CHECK(unshare(CLONE_NEWUSER) == 0);
+       });
+     }},
+    {"user_namespace_with_limit",
+     [] { return in_namespace(CLONE_NEWUSER, [] { set("/proc/sys/user/max_uts_namespaces", "3"); }); }},
+    {"namespace_of_a_thread", [] { return waits_in_thread([] { CHECK(unshare(CLONE_NEWUTS) == 0); }); }},
     {"cgroup_namespace", [] { return in_namespace(CLONE_NEWCGROUP); }},
-    {"user_namespace", [] { return in_namespace(CLONE_NEWUSER); }},
     {"pid_namespace",
      [] {
        if (unshare(CLONE_NEWPID)) skip("no PID namespaces");
@@ -597,20 +679,7 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
     {"shared_memory_of_processes", [] { return shares(CLONE_VM); }},
     {"shared_descriptors", [] { return shares(CLONE_FILES); }},
     {"shared_directory", [] { return shares(CLONE_FS); }},
-    {"descriptors_of_a_thread",
-     [] {
-       static volatile bool apart = false, finish = false;
-       auto* thread = new std::thread([] {
-         CHECK(unshare(CLONE_FILES) == 0);
-         apart = true;
-         while (!finish) usleep(1000);
-       });
-       while (!apart) usleep(1000);
-       return [=] {
-         finish = true;
-         thread->join();
-       };
-     }},
+    {"descriptors_of_a_thread", [] { return waits_in_thread([] { CHECK(unshare(CLONE_FILES) == 0); }); }},
     {"deleted_root_directory",
      [] {
        CHECK(mkdir("gone", 0700) == 0);

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// IPC namespaces (ipc_namespaces(7)): System V objects, POSIX message queues and their limits.
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "engine/context/namespace_state.h"
+#include "engine/kernel/namespace.h"
+
+namespace ks::engine {
+
+namespace {
+
+void add_objects(const char* list, const char* what, std::set<std::string>& state) {
+  auto text = read_file(std::string("/proc/sysvipc/") + list);
+  if (!text) return;  // a kernel without them
+  for (auto line : split(*text, '\n')) {
+    auto words = split_words(line);
+    if (words.size() > 1 && words[0] != "key") state.insert(std::string(what) + " " + std::string(words[1]));
+  }
+}
+
+void add_limit(const std::string& path, std::set<std::string>& state) {
+  if (auto value = read_file("/proc/sys/" + path)) state.insert(path + " = " + std::string(trim(*value)));
+}
+
+// Their file system is mounted where only this descriptor sees it.
+Result<> add_queues(std::set<std::string>& state) {
+  Fd context(static_cast<int>(::syscall(SYS_fsopen, "mqueue", FSOPEN_CLOEXEC)));
+  if (!context && errno == ENODEV) return {};
+  if (!context || ::syscall(SYS_fsconfig, context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0))
+    return fail_errno("mqueue");
+  Fd mount(static_cast<int>(::syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC, 0)));
+  if (!mount) return fail_errno("mqueue");
+  for (const auto& name : TRY(list_directory("/proc/thread-self/fd/" + std::to_string(mount.get()))))
+    state.insert("message queue /" + name);
+  return {};
+}
+
+Result<std::set<std::string>> describe() {
+  std::set<std::string> state;
+  add_objects("shm", "System V shared memory", state);
+  add_objects("sem", "System V semaphores", state);
+  add_objects("msg", "System V message queue", state);
+  TRY(add_queues(state));
+  for (const char* limit : {"msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced",
+                            "auto_msgmni", "msg_next_id", "sem_next_id", "shm_next_id"})
+    add_limit(std::string("kernel/") + limit, state);
+  for (const char* limit : {"msg_default", "msg_max", "msgsize_default", "msgsize_max", "queues_max"})
+    add_limit(std::string("fs/mqueue/") + limit, state);
+  return state;
+}
+
+Result<std::set<std::string>> describe_inside(int fd) {
+  std::set<std::string> state;
+  TRY(inside(fd, CLONE_NEWIPC, [&]() -> Result<> {
+    state = TRY(describe());
+    return {};
+  }));
+  return state;
+}
+
+}  // namespace
+
+std::string first_difference(const std::set<std::string>& has, const std::set<std::string>& expected) {
+  for (const auto& line : has)
+    if (!expected.contains(line)) return line;
+  for (const auto& line : expected)
+    if (!has.contains(line)) return "without " + line;
+  return "";
+}
+
+Result<std::string> surplus_of_ipc(int fd, int fresh) {
+  return first_difference(TRY(describe_inside(fd)), TRY(describe_inside(fresh)));
+}
+
+}  // namespace ks::engine

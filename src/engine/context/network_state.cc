@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Network namespaces (network_namespaces(7)): interfaces, addresses, routes, rules, packet filters and settings.
+#include <fmt/format.h>
+#include <linux/if_addr.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/xfrm.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <vector>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "engine/context/namespace_state.h"
+#include "engine/kernel/namespace.h"
+
+namespace ks::engine {
+
+namespace {
+
+using Bytes = std::span<const std::byte>;
+
+// One dump request, and which attributes of the answers come and go by themselves.
+struct Question {
+  const char* what;
+  int protocol;
+  uint16_t type;
+  size_t header;                  // of each answer, before its attributes
+  std::vector<uint16_t> counted;  // only these count; empty: all but `ignored`
+  std::vector<uint16_t> ignored;
+};
+
+const std::vector<Question>& questions() {
+  static const std::vector<Question> all = {
+      {"interface",
+       NETLINK_ROUTE,
+       RTM_GETLINK,
+       sizeof(ifinfomsg),
+       {IFLA_IFNAME, IFLA_MTU, IFLA_TXQLEN, IFLA_QDISC, IFLA_ADDRESS, IFLA_GROUP, IFLA_PROMISCUITY, IFLA_IFALIAS,
+        IFLA_MASTER},
+       {}},
+      {"address", NETLINK_ROUTE, RTM_GETADDR, sizeof(ifaddrmsg), {}, {IFA_CACHEINFO}},
+      {"route", NETLINK_ROUTE, RTM_GETROUTE, sizeof(rtmsg), {}, {RTA_CACHEINFO}},
+      {"routing rule", NETLINK_ROUTE, RTM_GETRULE, sizeof(rtmsg), {}, {}},
+      {"queueing discipline", NETLINK_ROUTE, RTM_GETQDISC, sizeof(tcmsg), {TCA_KIND, TCA_OPTIONS}, {}},
+      {"packet filter table",
+       NETLINK_NETFILTER,
+       NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE,
+       sizeof(nfgenmsg),
+       {NFTA_TABLE_NAME},
+       {}},
+      {"IPsec state", NETLINK_XFRM, XFRM_MSG_GETSA, sizeof(xfrm_usersa_info), {XFRMA_MARK}, {}},
+      {"IPsec policy", NETLINK_XFRM, XFRM_MSG_GETPOLICY, sizeof(xfrm_userpolicy_info), {XFRMA_MARK}, {}},
+  };
+  return all;
+}
+
+std::string hex(Bytes bytes) {
+  std::string text;
+  for (std::byte byte : bytes) text += fmt::format("{:02x}", static_cast<unsigned>(byte));
+  return text;
+}
+
+// Its name or address in words where there is one, then all that counts.
+std::string describe_answer(const Question& question, Bytes body) {
+  std::string name, rest;
+  constexpr uint16_t kTables = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE;
+  if (question.type != kTables) rest = hex(body.first(question.header));
+  for (Bytes at = body.subspan(std::min(body.size(), NLMSG_ALIGN(question.header))); at.size() >= sizeof(nlattr);) {
+    nlattr attribute;
+    std::memcpy(&attribute, at.data(), sizeof attribute);
+    if (attribute.nla_len < sizeof attribute || attribute.nla_len > at.size()) break;
+    uint16_t type = attribute.nla_type & NLA_TYPE_MASK;
+    Bytes value = at.subspan(sizeof attribute, attribute.nla_len - sizeof attribute);
+    bool named = (question.type == RTM_GETLINK && type == IFLA_IFNAME) ||
+                 (question.type == kTables && type == NFTA_TABLE_NAME) ||
+                 (question.type == RTM_GETQDISC && type == TCA_KIND);
+    if (named) name = " " + std::string(reinterpret_cast<const char*>(value.data()), value.size() - 1);
+    if (question.type == RTM_GETADDR && type == IFA_ADDRESS) name = " " + hex(value);
+    bool counts = question.counted.empty() ? std::ranges::find(question.ignored, type) == question.ignored.end()
+                                           : std::ranges::find(question.counted, type) != question.counted.end();
+    if (counts && !named) rest += fmt::format(" {}:{}", type, hex(value));
+    at = at.subspan(std::min<size_t>(at.size(), NLA_ALIGN(attribute.nla_len)));
+  }
+  return fmt::format("{}{} [{}]", question.what, name, rest);
+}
+
+// A subsystem that the kernel has not loaded has nothing.
+Result<> ask(const Question& question, std::set<std::string>& state) {
+  Fd socket(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, question.protocol));
+  if (!socket && (errno == EPROTONOSUPPORT || errno == EAFNOSUPPORT)) return {};
+  if (!socket) return fail_errno("netlink");
+  struct {
+    nlmsghdr header;
+    std::byte body[256];
+  } request{};
+  request.header = {.nlmsg_len = static_cast<uint32_t>(NLMSG_LENGTH(NLMSG_ALIGN(question.header))),
+                    .nlmsg_type = question.type,
+                    .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
+                    .nlmsg_seq = 1,
+                    .nlmsg_pid = 0};
+  // Only what it has to say, not how long the answers to others would be.
+  if (question.protocol == NETLINK_XFRM) request.header.nlmsg_len = NLMSG_LENGTH(0);
+  if (::send(socket.get(), &request, request.header.nlmsg_len, 0) < 0) return fail_errno("netlink");
+  std::vector<std::byte> buffer(1 << 17);
+  for (;;) {
+    ssize_t got = ::recv(socket.get(), buffer.data(), buffer.size(), 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return fail_errno("netlink");
+    size_t left = static_cast<size_t>(got);
+    for (auto* message = reinterpret_cast<nlmsghdr*>(buffer.data()); NLMSG_OK(message, left);
+         message = NLMSG_NEXT(message, left)) {
+      if (message->nlmsg_flags & NLM_F_DUMP_INTR) return fail("the network is just being changed", EAGAIN);
+      if (message->nlmsg_type == NLMSG_DONE) return {};
+      if (message->nlmsg_type == NLMSG_ERROR) {
+        int code = -static_cast<nlmsgerr*>(NLMSG_DATA(message))->error;
+        if (code == EOPNOTSUPP || code == EINVAL || code == EAFNOSUPPORT || code == ENOENT) return {};
+        return fail_errno(question.what, code);
+      }
+      size_t length = message->nlmsg_len - NLMSG_LENGTH(0);
+      state.insert(describe_answer(question, {static_cast<std::byte*>(NLMSG_DATA(message)), length}));
+    }
+  }
+}
+
+// What shows in /proc/sys/net is of the reading thread's namespace.
+void add_settings(std::set<std::string>& state) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  for (auto at = fs::recursive_directory_iterator("/proc/sys/net", error); !error && at != fs::end(at);
+       at.increment(error)) {
+    std::string path = at->path();
+    if (!at->is_regular_file(error) || path.ends_with("nf_conntrack_count")) continue;
+    if (auto value = read_file(path)) state.insert(path.substr(10) + " = " + std::string(trim(*value)));
+  }
+}
+
+Result<std::set<std::string>> describe() {
+  std::set<std::string> state;
+  for (const Question& question : questions()) TRY(in(question.what, ask(question, state)));
+  for (const char* list : {"ip_tables_names", "ip6_tables_names", "arp_tables_names"})
+    if (auto names = read_file(std::string("/proc/thread-self/net/") + list))
+      for (auto name : split(*names, '\n')) state.insert("packet filter table " + std::string(name));
+  add_settings(state);
+  return state;
+}
+
+// Of the caller's thread. netdevice(7)
+Result<short> change_loopback(short flags) {
+  Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!socket) return fail_errno("socket");
+  ifreq request{};
+  std::strcpy(request.ifr_name, "lo");
+  if (::ioctl(socket.get(), SIOCGIFFLAGS, &request)) return fail_errno("lo");
+  short before = request.ifr_flags;
+  request.ifr_flags = static_cast<short>(before | flags);
+  if (flags && ::ioctl(socket.get(), SIOCSIFFLAGS, &request)) return fail_errno("lo");
+  return before;
+}
+
+Result<bool> sees_loopback_up() { return TRY(change_loopback(0)) & IFF_UP; }
+
+Result<> raise_loopback() {
+  TRY(change_loopback(IFF_UP));
+  return {};
+}
+
+// Bytes are for comparing alone.
+std::string readable(const std::string& line) { return line.substr(0, line.find(" [")); }
+
+}  // namespace
+
+Result<NetworkState> examine_network(int fd, int fresh) {
+  NetworkState network;
+  std::set<std::string> state, expected;
+  TRY(inside(fd, CLONE_NEWNET, [&]() -> Result<> {
+    network.loopback_up = TRY(sees_loopback_up());
+    state = TRY(describe());
+    return {};
+  }));
+  TRY(inside(fresh, CLONE_NEWNET, [&]() -> Result<> {
+    if (network.loopback_up) TRY(raise_loopback());
+    expected = TRY(describe());
+    return {};
+  }));
+  network.surplus = readable(first_difference(state, expected));
+  return network;
+}
+
+Result<bool> loopback_is_up(int fd) {
+  bool up = false;
+  TRY(inside(fd, CLONE_NEWNET, [&]() -> Result<> {
+    up = TRY(sees_loopback_up());
+    return {};
+  }));
+  return up;
+}
+
+Result<> bring_loopback_up(int fd) { return inside(fd, CLONE_NEWNET, raise_loopback); }
+
+}  // namespace ks::engine

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/task/namespaces.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "engine/context/namespace_state.h"
+#include "engine/kernel/namespace.h"
+#include "engine/kernel/user_namespace.h"
+
+namespace ks::engine {
+
+namespace {
+
+class Survey {
+ public:
+  explicit Survey(Dumping& dumping) : dumping_(dumping) {}
+
+  Result<image::Namespaces> make() {
+    for (const auto& process : dumping_.processes) {
+      if (process.zombie) continue;
+      if (!first_) first_ = &process;
+      auto* member = out_.add_members();
+      member->set_pid(process.pid);
+      for (auto [name, flag] : kNamespaceTypes)
+        if (uint32_t id = TRY(in(fmt::format("{} namespace", name), find(process, name)))) member->add_namespaces(id);
+      TRY(check_children(process));
+      for (const auto& thread : process.threads)
+        if (thread.tid() != process.pid) TRY(check_thread(process, thread.tid()));
+      if (user_namespace_) TRY(check_ids(process));
+    }
+    return std::move(out_);
+  }
+
+ private:
+  void refuse(const StoppedProcess& process, std::string_view name, std::string text) {
+    dumping_.refuse(process.pid, fmt::format("{} namespace", name), std::move(text));
+  }
+
+  // Its id, 0 for the system's.
+  Result<uint32_t> find(const StoppedProcess& process, std::string_view name) {
+    std::string its = TRY(namespace_of(process.pid, name));
+    if (name == "user") user_namespace_ = 0;
+    bool of_first = its == TRY(namespace_of(first_->pid, name));
+    if ((name == "mnt" || name == "cgroup") && !of_first) {
+      refuse(process, name, "differs from that of the unit's other processes");
+      return 0;
+    }
+    if (its == TRY(namespace_of(::getpid(), name))) return 0;
+    auto [known, is_new] = known_.try_emplace(its, 0);
+    if (is_new) {
+      image::Namespaces::Namespace entry;
+      entry.set_type(std::string(name));
+      entry.set_sandbox(dumping_.options.foreign_namespaces && of_first);
+      auto described = describe(process, name, entry);
+      if (!described && described.error().refusal) {
+        refuse(process, name, described.error().what);
+        return 0;
+      }
+      TRY(std::move(described));
+      known->second = static_cast<uint32_t>(out_.namespaces_size()) + 1;
+      entry.set_id(known->second);
+      *out_.add_namespaces() = std::move(entry);
+    }
+    if (name == "user") user_namespace_ = known->second;
+    return known->second;
+  }
+
+  Result<> describe(const StoppedProcess& process, std::string_view name, image::Namespaces::Namespace& entry) {
+    if ((name == "mnt" || name == "cgroup") && !entry.sandbox())
+      return ks::refuse("is not that of the system, which is not supported yet");
+    if (name == "pid") return ks::refuse("is not that of the system, which is not supported yet");
+    Fd fd = TRY(open_namespace(process.pid, name));
+    if (name == "user") return describe_user(process, fd.get(), entry);
+    Fd owner = TRY(owning_user_namespace(fd.get()));
+    std::string owner_name = TRY(namespace_name(owner.get(), "user"));
+    bool ours = owner_name == TRY(namespace_of(::getpid(), "user"));
+    if (!ours) {
+      auto known = known_.find(owner_name);
+      if (known == known_.end() || !known->second)
+        return ks::refuse("belongs to a user namespace that none of the processes before is in");
+      entry.set_owner(known->second);
+    }
+    // What there is in a new one depends on whom it belongs to.
+    auto make_fresh = [&](int flag) {
+      return make_namespace(flag, std::string(name).c_str(), ours ? -1 : owner.get());
+    };
+    if (name == "uts") {
+      auto names = TRY(host_names(fd.get()));
+      entry.set_host(names.host);
+      entry.set_domain(names.domain);
+    } else if (name == "ipc") {
+      auto surplus = TRY(surplus_of_ipc(fd.get(), TRY(make_fresh(CLONE_NEWIPC)).get()));
+      if (!surplus.empty()) return ks::refuse("has something that a new one would not have: " + surplus);
+    } else if (name == "net") {
+      auto network = TRY(examine_network(fd.get(), TRY(make_fresh(CLONE_NEWNET)).get()));
+      if (!network.surplus.empty())
+        return ks::refuse("has something that a new one would not have: " + network.surplus);
+      entry.set_loopback(network.loopback_up);
+    }
+    return {};
+  }
+
+  Result<> describe_user(const StoppedProcess& process, int fd, image::Namespaces::Namespace& entry) {
+    auto above = TRY(owning_user_namespace(fd));
+    if (TRY(namespace_name(above.get(), "user")) != TRY(namespace_of(::getpid(), "user")))
+      return ks::refuse("lies below another one, which is not supported yet");
+    auto maps = TRY(read_maps(process.pid));
+    entry.set_users(maps.users);
+    entry.set_groups(maps.groups);
+    entry.set_setgroups(maps.setgroups);
+    entry.set_made_by_user(TRY(owner_of_user_namespace(fd)));
+    if (auto limit = TRY(limit_of_user_namespace(fd)); !limit.empty())
+      return ks::refuse("has a limit of its own, which is not supported yet: " + limit);
+    return {};
+  }
+
+  Result<> check_children(const StoppedProcess& process) {
+    if (TRY(namespace_of(process.pid, "time")) != TRY(namespace_of(first_->pid, "time")))
+      refuse(process, "time", "differs from that of the unit's other processes");
+    for (auto [now, children] : {std::pair("pid", "pid_for_children"), std::pair("time", "time_for_children")}) {
+      // One that has no process yet cannot even be named.
+      auto later = namespace_of(process.pid, children);
+      if (!later || *later != TRY(namespace_of(process.pid, now)))
+        refuse(process, now, "is to be another for its children");
+    }
+    return {};
+  }
+
+  Result<> check_thread(const StoppedProcess& process, pid_t tid) {
+    auto compare = [&](const char* name) -> Result<> {
+      auto its = namespace_of(process.pid, name, tid);
+      if (!its || *its != TRY(namespace_of(process.pid, name)))
+        dumping_.refuse(process.pid, fmt::format("thread {}", tid),
+                        fmt::format("lives in another {} namespace than its process, which is not supported yet",
+                                    std::string_view(name).substr(0, std::string_view(name).find('_'))));
+      return {};
+    };
+    // Threads always share their user and PID namespaces.
+    for (const char* name : {"mnt", "uts", "ipc", "net", "cgroup", "time"}) TRY(compare(name));
+    for (const char* name : {"pid_for_children", "time_for_children"}) TRY(compare(name));
+    return {};
+  }
+
+  // A process takes its IDs before it enters the namespace, where not all of them need exist; its threads are cloned
+  // there.
+  Result<> check_ids(const StoppedProcess& process) {
+    for (const auto& thread : process.threads) {
+      auto status = TRY(parse_status(TRY(read_file(process.proc(fmt::format("task/{}/status", thread.tid()))))));
+      if (status.uids != process.status.uids || status.gids != process.status.gids ||
+          status.groups != process.status.groups)
+        dumping_.refuse(process.pid, fmt::format("thread {}", thread.tid()),
+                        "has another user or group than its process, in a user namespace; that is not supported yet");
+    }
+    return {};
+  }
+
+  Dumping& dumping_;
+  const StoppedProcess* first_ = nullptr;
+  image::Namespaces out_;
+  std::map<std::string, uint32_t> known_;  // 0: refused
+  uint32_t user_namespace_ = 0;            // of the process that is looked at
+};
+
+}  // namespace
+
+Result<image::Namespaces> survey_namespaces(Dumping& dumping) { return Survey(dumping).make(); }
+
+}  // namespace ks::engine

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Namespaces of its own, by argument: uts, ipc, net, user, or several together. One process makes them, another one
+// joins it, and a third stays outside.
+#include <grp.h>
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "program.h"
+
+static std::string content(const std::string& path) {
+  char text[4096];
+  int fd = open(path.c_str(), O_RDONLY);
+  CHECK(fd >= 0);
+  ssize_t got = read(fd, text, sizeof text);
+  CHECK(got >= 0);
+  close(fd);
+  return std::string(text, static_cast<size_t>(got));
+}
+static void put(const std::string& path, const std::string& text) {
+  int fd = open(path.c_str(), O_WRONLY);
+  CHECK(fd >= 0 && write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()));
+  close(fd);
+}
+static std::string link_of(const std::string& path) {
+  char text[256];
+  ssize_t got = readlink(path.c_str(), text, sizeof text);
+  CHECK(got > 0);
+  return std::string(text, static_cast<size_t>(got));
+}
+static short loopback(short flags) {
+  int fd = socket(AF_INET, SOCK_DGRAM, 0);
+  ifreq request{};
+  strcpy(request.ifr_name, "lo");
+  CHECK(fd >= 0 && ioctl(fd, SIOCGIFFLAGS, &request) == 0);
+  short before = request.ifr_flags;
+  request.ifr_flags = static_cast<short>(before | flags);
+  if (flags) CHECK(ioctl(fd, SIOCSIFFLAGS, &request) == 0);
+  close(fd);
+  return before;
+}
+
+struct Kind {
+  const char* name;
+  int flag;
+};
+static const Kind kKinds[] = {
+    {"user", CLONE_NEWUSER}, {"uts", CLONE_NEWUTS}, {"ipc", CLONE_NEWIPC}, {"net", CLONE_NEWNET}};
+
+// All that this process can tell of where it is.
+static std::string view() {
+  char host[256] = {}, domain[256] = {};
+  CHECK(gethostname(host, sizeof host) == 0 && getdomainname(domain, sizeof domain) == 0);
+  std::string text = std::string(host) + "." + domain;
+  text += " lo " + std::to_string(loopback(0) & IFF_UP);
+  for (const char* file : {"uid_map", "gid_map", "setgroups"})
+    text += " " + content(std::string("/proc/self/") + file);
+  uid_t uids[3];
+  gid_t gids[3], groups[64];
+  CHECK(getresuid(&uids[0], &uids[1], &uids[2]) == 0 && getresgid(&gids[0], &gids[1], &gids[2]) == 0);
+  for (int i = 0; i < 3; ++i) text += " " + std::to_string(uids[i]) + ":" + std::to_string(gids[i]);
+  int count = getgroups(64, groups);
+  for (int i = 0; i < count; ++i) text += " " + std::to_string(groups[i]);
+  std::string status = content("/proc/self/status");
+  text += status.substr(status.find("CapInh"), status.find("NoNewPrivs") - status.find("CapInh"));
+  return text + " " + std::to_string(prctl(PR_GET_DUMPABLE)) + std::to_string(prctl(PR_GET_SECUREBITS));
+}
+
+static int flags = 0;
+static bool together = false;
+static int to_maker[2], from_maker[2];
+
+static void make() {
+  char byte = 'x';
+  if (together) {  // groups that the namespace does not know
+    gid_t groups[] = {4242, 100000};
+    CHECK(setgroups(2, groups) == 0);
+  }
+  if (unshare(flags & CLONE_NEWUSER ? CLONE_NEWUSER : flags)) _exit(77);
+  CHECK(write(from_maker[1], &byte, 1) == 1 && read(to_maker[0], &byte, 1) == 1);  // its IDs are mapped
+  if (flags & CLONE_NEWUSER && flags != CLONE_NEWUSER) CHECK(unshare(flags & ~CLONE_NEWUSER) == 0);
+  if (flags & CLONE_NEWUTS) CHECK(sethostname("h\xe4her", 5) == 0 && setdomainname("domain", 6) == 0);
+  if (flags & CLONE_NEWNET) loopback(IFF_UP);
+  if (flags & CLONE_NEWUSER) {
+    CHECK(syscall(SYS_setresgid, 3, 3, 3) == 0);
+    if (together) {  // as a service of systemd that has given up all
+      for (int i = 0; i <= 40; ++i) CHECK(prctl(PR_CAPBSET_DROP, i, 0, 0, 0) == 0 || errno == EINVAL);
+      CHECK(syscall(SYS_setresuid, 5, 5, 5) == 0);
+    }
+  }
+}
+
+static void live() {
+  volatile bool finish = false;
+  std::vector<std::thread> threads;
+  auto stay = [&] {
+    auto tid = syscall(SYS_gettid);
+    std::string before = view();
+    while (!finish) usleep(1000);
+    CHECK(syscall(SYS_gettid) == tid && view() == before);
+  };
+  for (int i = 0; i < 3; ++i) threads.emplace_back(stay);
+  std::string before = view();
+  usleep(10'000);
+  char byte = 'x';
+  CHECK(write(from_maker[1], &byte, 1) == 1);
+  wait_until_told();
+  CHECK(view() == before && read(to_maker[0], &byte, 1) == 1);
+  finish = true;
+  for (auto& thread : threads) thread.join();
+}
+
+int main(int count, char** arguments) {
+  for (const Kind& kind : kKinds)
+    for (int i = 1; i < count; ++i)
+      if (!strcmp(kind.name, arguments[i])) flags |= kind.flag;
+  together = count > 2;
+  CHECK(pipe(to_maker) == 0 && pipe(from_maker) == 0);
+  std::string before = view();
+  char byte = 'x';
+  pid_t maker = fork();
+  if (maker == 0) {
+    make();
+    live();
+    _exit(0);
+  }
+  std::string proc = "/proc/" + std::to_string(maker) + "/";
+  if (read(from_maker[0], &byte, 1) != 1) skip("no such namespaces");
+  if (flags & CLONE_NEWUSER) {
+    if (!together) put(proc + "setgroups", "deny");
+    put(proc + "uid_map", "0 0 1\n5 1005 10\n");
+    put(proc + "gid_map", "0 0 1\n3 2003 4\n");
+  }
+  CHECK(write(to_maker[1], &byte, 1) == 1 && read(from_maker[0], &byte, 1) == 1);
+  pid_t joiner = fork();
+  if (joiner == 0) {
+    // A user namespace last: what belongs to it does so from above as well.
+    for (const Kind* kind = std::end(kKinds); kind-- != kKinds;)
+      if (flags & kind->flag) {
+        int fd = open((proc + "ns/" + kind->name).c_str(), O_RDONLY);
+        CHECK(setns(fd, 0) == 0 && close(fd) == 0);
+      }
+    live();
+    _exit(0);
+  }
+  CHECK(read(from_maker[0], &byte, 1) == 1);
+  ready();
+  for (const Kind& kind : kKinds) {
+    std::string name = std::string("/ns/") + kind.name, of_maker = link_of("/proc/" + std::to_string(maker) + name);
+    CHECK(link_of("/proc/" + std::to_string(joiner) + name) == of_maker);
+    CHECK((link_of("/proc/self" + name) == of_maker) == !(flags & kind.flag));
+  }
+  CHECK(view() == before && write(to_maker[1], "xx", 2) == 2);
+  for (pid_t child : {maker, joiner}) {
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+  }
+  return 0;
+}
