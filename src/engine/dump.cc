@@ -15,6 +15,7 @@
 #include "engine/kinds/table.h"
 #include "engine/target/family.h"
 #include "engine/task/descent.h"
+#include "engine/task/inheritance.h"
 #include "engine/task/namespaces.h"
 #include "engine/task/obstacles.h"
 #include "engine/task/obstacles_in_memory.h"
@@ -58,7 +59,7 @@ Result<> collect_descriptors(Dumping& dumping, OpenFileTable& table, StoppedProc
 
 // All that a process is, but for its pages: they wait until our foothold is gone from its memory, and until all
 // clocks have been read, which would count the time that they take.
-Result<> dump_process(Dumping& dumping, StoppedProcess& process, std::vector<PageRun>& pages) {
+Result<> dump_process(Dumping& dumping, StoppedProcess& process) {
   auto foothold = Foothold::establish(process);
   if (!foothold && foothold.error().refusal) {
     dumping.refuse(process.pid, "process", foothold.error().what);
@@ -74,11 +75,10 @@ Result<> dump_process(Dumping& dumping, StoppedProcess& process, std::vector<Pag
   }
   TRY(dumped.foothold.abandon());
   if (!dumping.image || !dumping.verdict.ready()) return {};
-  pages = std::move(dumped.page_runs);
   return dumping.image->put(process_file(process.pid), dumped.envelopes);
 }
 
-Result<> dump_family(Dumping& dumping) {
+Result<image::Tree> dump_family(Dumping& dumping) {
   image::Tree tree;
   TRY(describe_family(dumping, tree));
   // After all timers have been read: what has expired lies in the past of these.
@@ -91,8 +91,46 @@ Result<> dump_family(Dumping& dumping) {
     out->set_where(mount.where);
     out->set_type(mount.type);
   }
+  if (dumping.image) TRY(dumping.image->put(kTreeFile, seal(kTreeKind, kTreeVersion, tree)));
+  return tree;
+}
+
+// All that is to be written of one process, split where areas with shared pages begin and end.
+std::vector<PagesToWrite> pages_of(const DumpedPages& own, const RemoteMemory& memory) {
+  std::vector<PagesToWrite> pages;
+  auto area = own.maybe_shared.begin();
+  for (const PageRun& run : own.runs)
+    for (uint64_t at = run.start, end = 0; at < run.end; at = end) {
+      while (area != own.maybe_shared.end() && area->end() <= at) ++area;
+      bool shared = area != own.maybe_shared.end() && area->start() <= at;
+      end = area == own.maybe_shared.end() ? run.end : std::min(run.end, shared ? area->end() : area->start());
+      pages.push_back({&memory, {at, end}, shared});
+    }
+  return pages;
+}
+
+// What several processes have is written once.
+Result<> dump_memory(Dumping& dumping, const image::Tree& tree) {
+  image::Inheritance inheritance;
+  GivenPages given = TRY(find_inheritance(dumping, TRY(cloners_of(tree)), inheritance));
+  std::map<pid_t, const RemoteMemory*> memory;
+  for (const auto& process : dumping.processes)
+    if (process.memory) memory[process.pid] = &*process.memory;
+  auto write = [&](const std::string& name, std::span<const PagesToWrite> pages) -> Result<> {
+    for (const auto& [from, run, shared] : pages) dumping.memory_bytes += run.end - run.start;
+    return dumping.image ? write_pages(*dumping.image, name, pages) : Result<>();
+  };
+  for (const auto& [pid, sources] : given) {
+    std::vector<PagesToWrite> pages;
+    for (const auto& [holder, run] : sources) pages.push_back({memory.at(holder), run, true});
+    TRY(in(fmt::format("pid {}", pid), write(inherited_pages_file(pid), pages)));
+  }
+  for (const auto& [pid, own] : dumping.pages) {
+    if (own.runs.empty()) continue;
+    TRY(in(fmt::format("pid {}", pid), write(pages_file(pid), pages_of(own, *memory.at(pid)))));
+  }
   if (!dumping.image) return {};
-  return dumping.image->put(kTreeFile, seal(kTreeKind, kTreeVersion, tree));
+  return dumping.image->put(kInheritanceFile, seal(kInheritanceKind, kInheritanceVersion, inheritance));
 }
 
 DumpReport report_on(const Dumping& dumping) {
@@ -145,15 +183,12 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
     if (can_call) callable.push_back(&process);
   }
   TRY(dump_open_files(dumping, table));
-  std::vector<std::vector<PageRun>> pages(callable.size());
-  for (size_t i = 0; i < callable.size(); ++i)
-    TRY(in(fmt::format("pid {}", callable[i]->pid), dump_process(dumping, *callable[i], pages[i])));
-  TRY(dump_family(dumping));
+  for (StoppedProcess* process : callable)
+    TRY(in(fmt::format("pid {}", process->pid), dump_process(dumping, *process)));
+  image::Tree family = TRY(dump_family(dumping));
   if (!verdict.ready()) return refuse(to_string(verdict.reasons.front()));
+  TRY(dump_memory(dumping, family));
   if (image) {
-    for (size_t i = 0; i < callable.size(); ++i)
-      TRY(in(fmt::format("pid {}", callable[i]->pid),
-             write_pages(*image, pages_file(callable[i]->pid), pages[i], *callable[i]->memory)));
     TRY(image->put(kNamespacesFile, seal(kNamespacesKind, kNamespacesVersion, namespaces)));
     TRY(image->put(kOpenFilesFile, dumping.file_envelopes));
     dumping.memory_bytes += TRY(dumping.carried_files.dump(*image));

@@ -5,6 +5,7 @@
 
 #include <chrono>
 
+#include "engine/context/pages.h"
 #include "engine/descriptors.pb.h"
 #include "engine/dump.h"
 #include "engine/image/store.h"
@@ -109,7 +110,8 @@ Result<ImageSummary::Process> summarize(const ImageReader& image, const image::T
   summary.threads = static_cast<uint64_t>(threads.threads_size());
   summary.areas = static_cast<uint64_t>(memory.areas_size());
   summary.descriptors = static_cast<uint64_t>(descriptors.descriptors_size());
-  for (const auto& run : memory.runs()) summary.memory_bytes += run.end() - run.start();
+  for (const auto& name : {pages_file(process.pid()), inherited_pages_file(process.pid())})
+    if (auto file = image.file(name)) summary.memory_bytes += file->bytes;
   return summary;
 }
 

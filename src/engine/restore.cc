@@ -25,6 +25,7 @@
 #include "engine/memory.pb.h"
 #include "engine/target/process.h"
 #include "engine/task/descent.h"
+#include "engine/task/inheritance.h"
 #include "engine/task/namespaces.h"
 #include "engine/task/room.h"
 #include "engine/task/seed.h"
@@ -212,6 +213,7 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   TRY(files.make(restoring, false));
   TRY(open_channel(restoring, restoring.own_descriptors));
   restoring.parking = TRY(find_parking(loaded));
+  restoring.inheritance = TRY(read_inheritance(image));
 
   std::set<pid_t> taken = pids_of(loaded.tree);
   for (const auto& rooms : loaded.rooms)
@@ -222,7 +224,10 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   Nursery nursery;
   {
     Seed seed = TRY(Seed::plant(restoring, TRY(timens_offsets(restoring.clock_offsets)), taken));
-    TRY(clone_family(nursery.processes, loaded.tree, seed, restoring.parking, taken));
+    auto at_birth = [&](const Cloner& cloner, RemoteCalls& calls, const RemoteMemory& memory) {
+      return in("inheritance", prepare_to_be_inherited(restoring, cloner.pid, cloner.by, calls, memory));
+    };
+    TRY(clone_family(nursery.processes, loaded.tree, seed, restoring.parking, taken, at_birth));
   }
   for (size_t i = 0; i < nursery.processes.size(); ++i) nursery.processes[i].rooms = std::move(loaded.rooms[i]);
   for (auto& process : nursery.processes) restoring.processes[process.pid] = &process;

@@ -17,6 +17,7 @@
 #include "engine/image/store.h"
 #include "engine/kernel/features.h"
 #include "engine/kernel/pagemap.h"
+#include "engine/memory.pb.h"
 #include "engine/target/foothold.h"
 #include "engine/target/process.h"
 
@@ -27,13 +28,18 @@ struct DumpedProcess {
   StoppedProcess& stopped;
   Foothold foothold;
   std::string envelopes;
-  std::vector<PageRun> page_runs;  // what is still to be written when the foothold is gone
 
   Result<RemoteCalls*> leader() { return foothold.on(stopped.leader()); }
   template <class Message>
   void put(std::string_view kind, uint32_t version, const Message& body) {
     envelopes += seal(kind, version, body);
   }
+};
+
+// Private memory of a process, to be written when the foothold is gone.
+struct DumpedPages {
+  std::vector<PageRun> runs;
+  std::vector<image::Area> maybe_shared;  // areas with pages that other processes may have too
 };
 
 struct DumpedDescriptor {
@@ -66,6 +72,7 @@ struct Dumping {
   std::map<pid_t, std::vector<DumpedDescriptor>> descriptors;  // by number
   std::map<pid_t, pid_t> forked_by;  // of processes that a thread other than the leader has forked
   std::vector<DumpedLock> locks;
+  std::map<pid_t, DumpedPages> pages;
   std::span<const OpenFile> open_files;  // by id
   std::string file_envelopes;            // of the open files, all rooms
   uint64_t memory_bytes = 0;

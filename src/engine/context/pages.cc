@@ -15,16 +15,16 @@ constexpr size_t kPiece = 1 << 20;  // fits the second-level cache between readi
 }
 
 std::string pages_file(pid_t pid) { return fmt::format("pages-{}", pid); }
+std::string inherited_pages_file(pid_t pid) { return fmt::format("inherited-{}", pid); }
 
-Result<> write_pages(ImageWriter& image, const std::string& name, std::span<const PageRun> runs,
-                     const RemoteMemory& from) {
-  if (runs.empty()) return {};
+Result<> write_pages(ImageWriter& image, const std::string& name, std::span<const PagesToWrite> pages) {
+  if (pages.empty()) return {};
   BlobWriter blob = TRY(image.blob(name));
-  for (const PageRun& run : runs)
+  for (const auto& [from, run, shared] : pages)
     for (uint64_t at = run.start; at < run.end;) {
       auto room = blob.room();
       auto piece = room.first(std::min<uint64_t>(room.size(), run.end - at));
-      TRY(from.read({at}, piece));
+      TRY(shared ? from->peek({at}, piece) : from->read({at}, piece));
       TRY(blob.filled(piece.size()));
       at += piece.size();
     }

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include <algorithm>
+
 namespace ks::engine {
 
 const Vma& ParkedVdso::code() const { return areas.back(); }
@@ -29,6 +31,11 @@ Result<RestoredProcess*> Restoring::process(pid_t pid) const {
   auto found = processes.find(pid);
   if (found == processes.end()) return fail(fmt::format("the image has no pid {}", pid));
   return found->second;
+}
+
+const image::Inheritance::Member* Restoring::heir(pid_t pid) const {
+  auto found = std::ranges::find(inheritance.members(), pid, &image::Inheritance::Member::pid);
+  return found == inheritance.members().end() ? nullptr : &*found;
 }
 
 }  // namespace ks::engine

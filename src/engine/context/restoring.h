@@ -20,6 +20,7 @@
 #include "engine/kernel/features.h"
 #include "engine/kernel/pagemap.h"
 #include "engine/kernel/proc.h"
+#include "engine/memory.pb.h"
 #include "engine/target/remote_calls.h"
 #include "engine/target/reserved_ids.h"
 
@@ -116,12 +117,15 @@ class Restoring {
   ReservedIds reserved;  // TIDs of threads in user namespaces
   std::map<pid_t, RestoredProcess*> processes;
   uint64_t memory_bytes = 0;
+  image::Inheritance inheritance;
   std::set<pid_t> continued;  // run on after a stop, which their parent has not been told yet
 
   Result<int> mapped_file(uint32_t id) const { return find(mapped_files, "mapped file", id); }
   Result<int> carried_file(uint32_t id) const { return find(carried.files, "carried file", id); }
   Result<int> open_file(uint32_t id) const { return find(open_files, "open file", id); }
   Result<RestoredProcess*> process(pid_t pid) const;
+  // What a process inherits or has others inherit, null where that is nothing.
+  const image::Inheritance::Member* heir(pid_t pid) const;
 
  private:
   static Result<int> find(const Fds& fds, std::string_view what, uint32_t id);

@@ -60,12 +60,16 @@ bool parse_attribute(std::string_view line, Vma& area) {
     for (std::string_view flag : split_words(value)) area.flags.emplace_back(flag);
   } else if (key == "ProtectionKey") {
     return read_number(trim(value), area.protection_key);
-  } else if (key == "Rss" || key == "Swap" || key == "Private_Hugetlb" || key == "Shared_Hugetlb" ||
-             key == "KernelPageSize") {
+  } else if (key == "KernelPageSize" || key == "Rss" || key == "Swap" || key.starts_with("Shared_") ||
+             key == "Private_Hugetlb") {
     uint64_t kilobytes = 0;
     value = trim(value);
     if (!read_number(take_until(value, ' '), kilobytes) || value != "kB") return false;
-    (key == "KernelPageSize" ? area.page_bytes : area.populated) += kilobytes * 1024;
+    uint64_t bytes = kilobytes * 1024;
+    if (key == "KernelPageSize") area.page_bytes += bytes;
+    // Rss leaves out what hugetlbfs has.
+    if (key == "Rss" || key == "Swap" || key.ends_with("_Hugetlb")) area.populated += bytes;
+    if (key == "Swap" || key.starts_with("Shared_")) area.shared_bytes += bytes;
   }
   return true;
 }

@@ -186,6 +186,16 @@ Result<std::vector<PageRun>> find_pages(const Kernel& kernel, int pagemap, uint6
   return runs;
 }
 
+Result<> identify_pages(int pagemap, uint64_t start, std::span<uint64_t> pages) {
+  TRY(read_exactly_at(pagemap, std::as_writable_bytes(pages), start / kPageSize * sizeof(Entry), "pagemap"));
+  for (uint64_t& page : pages) {
+    Entry entry{page};
+    bool any = (entry.present() || entry.swapped()) && !entry.file() && !entry.guard() && entry.frame() != 0;
+    page = any ? entry.frame() | uint64_t{entry.present()} << 63 | uint64_t{entry.swapped()} << 62 : 0;
+  }
+  return {};
+}
+
 Result<std::vector<PageRun>> find_guards(const Kernel& kernel, int pagemap, uint64_t start, uint64_t end) {
   std::vector<PageRun> runs;
   if (start >= end || !kernel.pagemap_guard) return runs;

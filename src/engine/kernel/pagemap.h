@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "base/fd.h"
@@ -30,6 +31,11 @@ Result<std::vector<PageRun>> find_pages(const Kernel& kernel, int pagemap, uint6
 
 // Runs of guard pages in [start, end) (madvise(2), MADV_GUARD_INSTALL). Nothing is told of them before 6.15.
 Result<std::vector<PageRun>> find_guards(const Kernel& kernel, int pagemap, uint64_t start, uint64_t end);
+
+// Of every page from `start` on which one it is: equal numbers, at one moment, are one page of memory or of swap;
+// 0 where there is none, where it is a file's, and where frame numbers are not shown. The kernel may move a page at
+// any moment and give its frame to another.
+Result<> identify_pages(int pagemap, uint64_t start, std::span<uint64_t> pages);
 
 // Fills in what `kernel` says of page maps.
 Result<> probe_pagemap(Kernel& kernel);

@@ -64,8 +64,9 @@ struct Vma {
   std::string path;                // "[heap]", "/usr/bin/x", "/dev/zero (deleted)"; octal escapes undone
   std::vector<std::string> flags;  // VmFlags: "rd", "wr", "gd"
   int protection_key = 0;
-  uint64_t populated = 0;   // bytes in memory or swapped out; 0: no page to look for
-  uint64_t page_bytes = 0;  // of its page tables: larger than 4096 on hugetlbfs
+  uint64_t populated = 0;     // bytes in memory or swapped out; 0: no page to look for
+  uint64_t shared_bytes = 0;  // of what is populated: maybe in other processes too
+  uint64_t page_bytes = 0;    // of its page tables: larger than 4096 on hugetlbfs
 
   uint64_t size() const { return end - start; }
   bool has(std::string_view flag) const;

@@ -28,6 +28,10 @@ Result<> RemoteMemory::read(RemoteAddress from, std::span<std::byte> into) const
   return {};
 }
 
+Result<> RemoteMemory::peek(RemoteAddress from, std::span<std::byte> into) const {
+  return in(fmt::format("reading memory at {:x}", from.value), read_exactly_at(mem_.get(), into, from.value, "mem"));
+}
+
 Result<> RemoteMemory::write(RemoteAddress to, std::span<const std::byte> bytes) const {
   while (!bytes.empty()) {
     iovec local{const_cast<std::byte*>(bytes.data()), bytes.size()};

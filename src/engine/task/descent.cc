@@ -108,18 +108,31 @@ class Passing {
   RemoteMemory memory_;
 };
 
+FamilyMember member_of(const image::Tree::Process& process) {
+  return {.pid = process.pid(), .parent = process.parent(), .group = process.group(), .session = process.session()};
+}
+
+// The living first, then the zombies.
+std::vector<FamilyMember> family_of(const image::Tree& tree) {
+  std::vector<FamilyMember> members;
+  for (const auto& process : tree.processes()) members.push_back(member_of(process));
+  for (const auto& zombie : tree.zombies()) members.push_back(member_of(zombie.process()));
+  return members;
+}
+
 class Descent {
  public:
   Descent(std::deque<RestoredProcess>& processes, const image::Tree& tree, Seed& seed, const Parking& parking,
-          const std::set<pid_t>& taken)
-      : processes_(processes), tree_(tree), seed_(seed), parking_(parking), taken_(taken) {
+          const std::set<pid_t>& taken, const AtBirth& at_birth)
+      : processes_(processes), tree_(tree), seed_(seed), parking_(parking), taken_(taken), at_birth_(at_birth) {
     for (int i = 0; i < tree.processes_size(); ++i) add(tree.processes(i), static_cast<size_t>(i));
     for (const auto& zombie : tree.zombies()) add(zombie.process(), kNone);
   }
 
   Result<> carry_out() {
     processes_.resize(static_cast<size_t>(tree_.processes_size()));
-    for (const FamilyStep& step : TRY(plan_family(members_))) TRY(in(label(step.who), step_by(step)));
+    TRY(at_birth_({}, seed_.calls(), seed_.memory()));
+    for (const FamilyStep& step : TRY(plan_family(family_of(tree_)))) TRY(in(label(step.who), step_by(step)));
     for (const auto& zombie : tree_.zombies()) TRY(in(label(zombie.process().pid()), end_zombie(zombie)));
     return forget_their_ends();
   }
@@ -132,8 +145,6 @@ class Descent {
   };
 
   void add(const image::Tree::Process& process, size_t index) {
-    members_.push_back(
-        {.pid = process.pid(), .parent = process.parent(), .group = process.group(), .session = process.session()});
     by_pid_[process.pid()] = {.index = index, .exit_signal = process.exit_signal()};
   }
 
@@ -193,7 +204,8 @@ class Descent {
     process.scratch = parking_.scratch();
     process.threads.emplace_back(*std::move(thread), caller.base(), caller.instruction());
     process.memory = std::move(memory);
-    return {};
+    while (passing_.contains(by)) by = makers_.at(by);
+    return at_birth_({pid, by}, process.leader(), *process.memory);
   }
 
   // Under a PID that nobody needs, from the top, where nobody counts.
@@ -268,7 +280,7 @@ class Descent {
   Seed& seed_;
   const Parking& parking_;
   const std::set<pid_t>& taken_;
-  std::vector<FamilyMember> members_;
+  const AtBirth& at_birth_;
   std::map<pid_t, Member> by_pid_;
   std::map<pid_t, std::unique_ptr<Passing>> passing_;  // zombies too
   std::map<pid_t, pid_t> passing_pids_, makers_;
@@ -302,6 +314,23 @@ Result<> describe_family(Dumping& dumping, image::Tree& tree) {
   return check_lost_leaders(dumping, lost);
 }
 
+Result<std::vector<Cloner>> cloners_of(const image::Tree& tree) {
+  std::set<pid_t> living;
+  for (const auto& process : tree.processes()) living.insert(process.pid());
+  std::vector<Cloner> cloners;
+  std::map<pid_t, pid_t> passing;
+  for (const FamilyStep& step : TRY(plan_family(family_of(tree)))) {
+    if (step.action != FamilyStep::Action::clone) continue;
+    pid_t by = step.other;
+    if (auto found = passing.find(by); found != passing.end()) by = found->second;
+    if (living.contains(step.who))
+      cloners.push_back({step.who, by});
+    else
+      passing[step.who] = by;
+  }
+  return cloners;
+}
+
 std::set<pid_t> pids_of(const image::Tree& tree) {
   std::set<pid_t> pids;
   auto add = [&](const image::Tree::Process& process) {
@@ -313,8 +342,8 @@ std::set<pid_t> pids_of(const image::Tree& tree) {
 }
 
 Result<> clone_family(std::deque<RestoredProcess>& processes, const image::Tree& tree, Seed& seed,
-                      const Parking& parking, const std::set<pid_t>& taken) {
-  return Descent(processes, tree, seed, parking, taken).carry_out();
+                      const Parking& parking, const std::set<pid_t>& taken, const AtBirth& at_birth) {
+  return Descent(processes, tree, seed, parking, taken, at_birth).carry_out();
 }
 
 }  // namespace ks::engine

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <set>
 #include <vector>
 
@@ -24,10 +25,17 @@ Result<> describe_family(Dumping& dumping, image::Tree& tree);
 // The PIDs that a tree needs, without those of threads.
 std::set<pid_t> pids_of(const image::Tree& tree);
 
+// Who clones whom, in the order of cloning; 0: the seed. Of processes in passing, who has cloned those counts.
+struct Cloner {
+  pid_t pid = 0, by = 0;
+};
+Result<std::vector<Cloner>> cloners_of(const image::Tree& tree);
+
 // Makes one process for each of `tree`, in its order, under its parent, in its session and group, and the
 // zombies. Those without a parent become orphans when the seed ends. `taken` are PIDs that are not to be used
-// in passing.
+// in passing. `at_birth` comes for the seed (0) and for each process before it clones others.
+using AtBirth = std::function<Result<>(const Cloner&, RemoteCalls&, const RemoteMemory&)>;
 Result<> clone_family(std::deque<RestoredProcess>& processes, const image::Tree& tree, Seed& seed,
-                      const Parking& parking, const std::set<pid_t>& taken);
+                      const Parking& parking, const std::set<pid_t>& taken, const AtBirth& at_birth);
 
 }  // namespace ks::engine

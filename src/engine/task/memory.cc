@@ -2,17 +2,18 @@
 // Areas of memory and the pages in them.
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include <array>
-#include <bit>
+#include <map>
+#include <set>
 
 #include "base/file.h"
 #include "engine/context/mapped_files.h"
 #include "engine/context/pages.h"
 #include "engine/memory.pb.h"
+#include "engine/task/mapping.h"
 #include "engine/task/obstacles_in_memory.h"
 #include "engine/task/room.h"
 
@@ -128,7 +129,8 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   StoppedProcess& stopped = process.stopped;
   TRY(check_memory_policies(dumping, process));
   image::Memory memory;
-  std::vector<PageRun> runs;
+  DumpedPages& pages = dumping.pages[stopped.pid];
+  std::vector<PageRun>& runs = pages.runs;
   Fd pagemap = TRY(open_file(stopped.proc("pagemap"), O_RDONLY));
   for (const Vma& area : stopped.areas) {
     if (is_kernel_area(area)) continue;
@@ -146,6 +148,7 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
     put_runs(TRY(in(label(area), find_guards(dumping.kernel, pagemap.get(), area.start, area.end))),
              *memory.mutable_guards());
     if (area.shared || area.populated == 0) continue;
+    if (area.shared_bytes) pages.maybe_shared.push_back(memory.areas().rbegin()[0]);
     bool anonymous = area.inode == 0 || is_private_huge(area);
     for (const PageRun& run :
          TRY(in(label(area), find_pages(dumping.kernel, pagemap.get(), area.start, area.end, anonymous)))) {
@@ -156,49 +159,56 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
     }
   }
   put_runs(runs, *memory.mutable_runs());
-  for (const PageRun& run : runs) dumping.memory_bytes += run.end - run.start;
   process.put(room.name, room.version, memory);
-  if (dumping.image) process.page_runs = std::move(runs);
   return {};
 }
 
-Result<> map_area(Restoring& restoring, RestoredProcess& process, const image::Area& area) {
-  int flags = MAP_FIXED_NOREPLACE | (area.shared() ? MAP_SHARED : MAP_PRIVATE);
-  int fd = -1;
-  switch (area.source()) {
-    case image::Area::FILE:
-      fd = TRY(restoring.mapped_file(area.id()));
-      break;
-    default:
-      flags |= MAP_ANONYMOUS;
+// What is left of the blocks that it has inherited is its own.
+Result<> trim_blocks(Restoring& restoring, RestoredProcess& process, const image::Inheritance::Member& heir,
+                     const image::Memory& memory, std::map<uint64_t, uint32_t>& there) {
+  std::set<uint64_t> kept(heir.kept().begin(), heir.kept().end());
+  for (uint32_t number : heir.blocks()) {
+    const auto& block = restoring.inheritance.blocks(static_cast<int>(number));
+    uint64_t from = block.start();
+    for (const auto& area : memory.areas()) {
+      if (area.start() < block.start() || area.end() > block.end() || !kept.contains(area.start())) continue;
+      if (area.start() > from) TRY(in("munmap", process.leader()(SYS_munmap, from, area.start() - from)));
+      from = area.end();
+      there.emplace(area.start(), block.protection());
+    }
+    if (from < block.end()) TRY(in("munmap", process.leader()(SYS_munmap, from, block.end() - from)));
   }
-  if (area.grows_down()) flags |= MAP_GROWSDOWN;  // not MAP_STACK, which since 6.7 forbids huge pages
-  if (area.no_reserve()) flags |= MAP_NORESERVE;
-  if (area.huge_page()) flags |= MAP_HUGETLB | std::countr_zero(area.huge_page()) << MAP_HUGE_SHIFT;
-  uint64_t length = area.end() - area.start();
-  uint64_t at = TRY(process.leader()(SYS_mmap, area.start(), length, area.protection(), flags, fd, area.offset()));
-  if (at != area.start()) return fail(fmt::format("mapped at {:x}", at));
-  // Before anything is filled in: huge pages are given at the first touch.
-  for (int advice : area.advice()) TRY(in("madvise", process.leader()(SYS_madvise, area.start(), length, advice)));
-  if (!area.name().empty()) {
-    TRY(process.memory->write(process.scratch,
-                              std::as_bytes(std::span(area.name().c_str(), area.name().size() + 1))));
-    TRY(in("naming it",
-           process.leader()(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, area.start(), length, process.scratch)));
-  }
+  for (const auto& run : heir.dropped())
+    TRY(in("MADV_DONTNEED", process.leader()(SYS_madvise, run.start(), run.end() - run.start(), MADV_DONTNEED)));
   return {};
+}
+
+std::vector<PageRun> to_runs(const google::protobuf::RepeatedPtrField<image::PageRun>& list) {
+  std::vector<PageRun> runs;
+  for (const auto& run : list) runs.push_back({run.start(), run.end()});
+  return runs;
 }
 
 Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom& room) {
   auto memory = TRY(process.read<image::Memory>(room.name, room.version));
-  for (const auto& area : memory.areas())
-    TRY(in(fmt::format("area {:x}-{:x}", area.start(), area.end()), map_area(restoring, process, area)));
-  std::vector<PageRun> runs;
-  for (const auto& run : memory.runs()) runs.push_back({run.start(), run.end()});
+  const auto* heir = restoring.heir(process.pid);
+  std::map<uint64_t, uint32_t> there;  // areas that it has inherited, with their protection
+  if (heir) TRY(trim_blocks(restoring, process, *heir, memory, there));
+  for (const auto& area : memory.areas()) {
+    auto inherited = there.find(area.start());
+    auto mapped = inherited == there.end() ? map_area(restoring, process.leader(), area) : Result<>();
+    TRY(in(fmt::format("area {:x}-{:x}", area.start(), area.end()), std::move(mapped)));
+  }
+  std::vector<PageRun> runs = to_runs(heir ? heir->own() : memory.runs());
   restoring.memory_bytes += TRY(read_pages(restoring.image, pages_file(process.pid), runs, *process.memory));
   for (const auto& guard : memory.guards())
     TRY(in("MADV_GUARD_INSTALL",
            process.leader()(SYS_madvise, guard.start(), guard.end() - guard.start(), kGuardInstall)));
+  for (const auto& area : memory.areas()) {
+    auto inherited = there.find(area.start());
+    TRY(in(fmt::format("area {:x}-{:x}", area.start(), area.end()),
+           dress_area(process, area, inherited == there.end() ? area.protection() : inherited->second)));
+  }
   for (const auto& area : memory.areas())
     if (area.lock())
       TRY(in("mlock", process.leader()(SYS_mlock2, area.start(), area.end() - area.start(),

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/task/mapping.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include <bit>
+
+namespace ks::engine {
+
+namespace {
+
+// Huge pages are given at the first touch.
+bool is_early(int advice) { return advice == MADV_HUGEPAGE || advice == MADV_NOHUGEPAGE; }
+
+}  // namespace
+
+Result<> map_area(const Restoring& restoring, RemoteCalls& calls, const image::Area& area) {
+  int flags = MAP_FIXED_NOREPLACE | (area.shared() ? MAP_SHARED : MAP_PRIVATE);
+  int fd = -1;
+  switch (area.source()) {
+    case image::Area::FILE:
+      fd = TRY(restoring.mapped_file(area.id()));
+      break;
+    default:
+      flags |= MAP_ANONYMOUS;
+  }
+  if (area.grows_down()) flags |= MAP_GROWSDOWN;  // not MAP_STACK, which since 6.7 forbids huge pages
+  if (area.no_reserve()) flags |= MAP_NORESERVE;
+  if (area.huge_page()) flags |= MAP_HUGETLB | std::countr_zero(area.huge_page()) << MAP_HUGE_SHIFT;
+  uint64_t length = area.end() - area.start();
+  uint64_t at = TRY(calls(SYS_mmap, area.start(), length, area.protection(), flags, fd, area.offset()));
+  if (at != area.start()) return fail(fmt::format("mapped at {:x}", at));
+  for (int advice : area.advice())
+    if (is_early(advice)) TRY(in("madvise", calls(SYS_madvise, area.start(), length, advice)));
+  return {};
+}
+
+Result<> dress_area(RestoredProcess& process, const image::Area& area, uint32_t now) {
+  uint64_t length = area.end() - area.start();
+  if (area.protection() != now)
+    TRY(in("mprotect", process.leader()(SYS_mprotect, area.start(), length, area.protection())));
+  for (int advice : area.advice())
+    if (!is_early(advice)) TRY(in("madvise", process.leader()(SYS_madvise, area.start(), length, advice)));
+  if (area.name().empty()) return {};
+  TRY(process.memory->write(process.scratch, std::as_bytes(std::span(area.name().c_str(), area.name().size() + 1))));
+  TRY(in("naming it",
+         process.leader()(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, area.start(), length, process.scratch)));
+  return {};
+}
+
+}  // namespace ks::engine
