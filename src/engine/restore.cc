@@ -26,6 +26,7 @@
 #include "engine/target/process.h"
 #include "engine/task/descent.h"
 #include "engine/task/inheritance.h"
+#include "engine/task/keyrings.h"
 #include "engine/task/namespaces.h"
 #include "engine/task/room.h"
 #include "engine/task/seed.h"
@@ -224,6 +225,8 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   Nursery nursery;
   {
     Seed seed = TRY(Seed::plant(restoring, TRY(timens_offsets(restoring.clock_offsets)), taken));
+    for (const auto& rooms : loaded.rooms)
+      if (TRY(give_session_keyring(seed, restoring.parking.scratch(), rooms))) break;
     auto at_birth = [&](const Cloner& cloner, RemoteCalls& calls, const RemoteMemory& memory) {
       return in("inheritance", prepare_to_be_inherited(restoring, cloner.pid, cloner.by, calls, memory));
     };

@@ -62,6 +62,7 @@ const std::vector<Program> kPrograms = {
     {"inotify", {"chroot"}},
     {"interval_timers"},
     {"kernel_files"},
+    {"keyrings"},
     {"locks"},
     {"many"},
     {"memfds"},

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -73,6 +74,7 @@ struct Dumping {
   std::map<pid_t, pid_t> forked_by;  // of processes that a thread other than the leader has forked
   std::vector<DumpedLock> locks;
   std::map<pid_t, DumpedPages> pages;
+  std::optional<int32_t> session_keyring;  // of all processes that have one of their own
   std::span<const OpenFile> open_files;  // by id
   std::string file_envelopes;            // of the open files, all rooms
   uint64_t memory_bytes = 0;

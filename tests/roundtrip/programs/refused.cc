@@ -7,6 +7,7 @@
 #include <linux/filter.h>
 #include <linux/fs.h>
 #include <linux/io_uring.h>
+#include <linux/keyctl.h>
 #include <linux/mempolicy.h>
 #include <linux/perf_event.h>
 #include <linux/rtnetlink.h>
@@ -132,6 +133,9 @@ static Verify waits_in_thread(void (*first)()) {
     finish = true;
     thread->join();
   };
+}
+static Verify finds_key(const char* name) {
+  return [=] { CHECK(syscall(SYS_request_key, "user", name, nullptr, 0) > 0); };
 }
 // Two processes that share with each other what processes do not.
 static Verify shares(unsigned long flags) {
@@ -654,6 +658,22 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
     {"user_namespace_with_limit",
      [] { return in_namespace(CLONE_NEWUSER, [] { set("/proc/sys/user/max_uts_namespaces", "3"); }); }},
     {"namespace_of_a_thread", [] { return waits_in_thread([] { CHECK(unshare(CLONE_NEWUTS) == 0); }); }},
+    {"key_in_process_keyring",
+     [] {
+       if (syscall(SYS_add_key, "user", "kernel-swap-test", "x", 1, KEY_SPEC_PROCESS_KEYRING) < 0) skip("no keys");
+       return finds_key("kernel-swap-test");
+     }},
+    {"key_in_session_keyring",
+     [] {
+       if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0) < 0) skip("no keys");
+       CHECK(syscall(SYS_add_key, "user", "kernel-swap-test", "x", 1, KEY_SPEC_SESSION_KEYRING) > 0);
+       return finds_key("kernel-swap-test");
+     }},
+    {"keyring_of_a_thread",
+     [] {
+       if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0) < 0) skip("no keys");
+       return waits_in_thread([] { CHECK(syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0) > 0); });
+     }},
     {"cgroup_namespace", [] { return in_namespace(CLONE_NEWCGROUP); }},
     {"pid_namespace",
      [] {

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Keyrings (keyrings(7)). Keys live in the kernel and end with it. systemd gives each service a session keyring, in
+// which there is the ID of this start of the unit; that much is made again, and any other key is refused.
+//
+// Only the process itself can tell. To ask for a session keyring sets it to the user's, which it has been in effect
+// all the time, where there is no other (lookup_user_key() of the kernel); nothing else changes.
+#include "engine/task/keyrings.h"
+
+#include <linux/keyctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "base/text.h"
+#include "engine/keyrings.pb.h"
+#include "engine/task/room.h"
+
+namespace ks::engine {
+
+namespace {
+
+constexpr int kDeepest = 8;  // keyrings in keyrings; the kernel's own limit is 6
+constexpr std::string_view kInvocation = "invocation_id";
+
+struct Description {
+  std::string type, name;
+  image::Keyrings::Key key;
+};
+
+// "TYPE;UID;GID;PERM;NAME"
+Result<Description> parse_description(std::string_view text) {
+  Description description;
+  description.type = take_until(text, ';');
+  auto user = parse_number<uint32_t>(take_until(text, ';')), group = parse_number<uint32_t>(take_until(text, ';')),
+       permissions = parse_number<uint32_t>(take_until(text, ';'), 16);
+  if (!user || !group || !permissions) return fail("a key's description cannot be read");
+  description.key.set_user(*user);
+  description.key.set_group(*group);
+  description.key.set_permissions(*permissions);
+  description.name = text;
+  return description;
+}
+
+bool is_gone(const Error& error) {
+  return error.code == ENOKEY || error.code == EKEYREVOKED || error.code == EKEYEXPIRED;
+}
+
+class Inspection {
+ public:
+  Inspection(Dumping& dumping, DumpedProcess& process, image::Keyrings& out)
+      : dumping_(dumping), process_(process), out_(out) {}
+
+  Result<> inspect(StoppedThread& thread) {
+    calls_ = TRY(process_.foothold.on(thread));
+    for (int which : {KEY_SPEC_THREAD_KEYRING, KEY_SPEC_PROCESS_KEYRING, KEY_SPEC_SESSION_KEYRING}) {
+      auto id = (*calls_)(SYS_keyctl, KEYCTL_GET_KEYRING_ID, which, 0);
+      if (!id && is_gone(id.error())) continue;
+      // A kernel without keys; a thread that would be ended for asking has no use for them.
+      if (!id && (id.error().code == ENOSYS || id.error().code == EPERM || id.error().refusal)) return {};
+      auto serial = static_cast<int32_t>(TRY(in("keyctl", std::move(id))));
+      TRY(which == KEY_SPEC_SESSION_KEYRING ? inspect_session(thread.tid(), serial) : inspect_keys(serial, 0));
+    }
+    return {};
+  }
+
+ private:
+  void refuse(std::string object, std::string text) {
+    dumping_.refuse(process_.stopped.pid, std::move(object), std::move(text));
+  }
+
+  Result<std::string> read(int operation, int32_t serial) {
+    RemoteAddress scratch = process_.foothold.scratch();
+    auto length =
+        TRY((*calls_)(SYS_keyctl, operation, serial, scratch, static_cast<uint64_t>(Foothold::kScratchSize)));
+    if (length > Foothold::kScratchSize) return ks::refuse("is too large");
+    std::string bytes(length, '\0');
+    TRY(process_.stopped.memory->read(scratch, std::as_writable_bytes(std::span(bytes))));
+    return bytes;
+  }
+  Result<Description> describe(int32_t serial) {
+    std::string text = TRY(read(KEYCTL_DESCRIBE, serial));
+    return parse_description(text.c_str());
+  }
+
+  Result<> inspect_session(pid_t tid, int32_t serial) {
+    auto described = TRY(in("session keyring", describe(serial)));
+    bool of_user = described.name.starts_with("_uid_ses.");
+    if (!of_user && dumping_.session_keyring.value_or(serial) != serial)
+      refuse(fmt::format("thread {}", tid),
+             "has another session keyring than the unit's other processes, which is not supported yet");
+    if (!of_user) {
+      dumping_.session_keyring = serial;
+      *out_.mutable_session() = described.key;
+    }
+    return inspect_keys(serial, 0);
+  }
+
+  Result<> inspect_keys(int32_t keyring, int depth) {
+    if (depth > kDeepest || !seen_.insert(keyring).second) return {};
+    auto bytes = read(KEYCTL_READ, keyring);
+    if (!bytes && bytes.error().code == EACCES) return {};  // not for it either
+    std::string serials = TRY(in("keyring", std::move(bytes)));
+    for (size_t at = 0; at + sizeof(int32_t) <= serials.size(); at += sizeof(int32_t)) {
+      int32_t serial;
+      std::memcpy(&serial, serials.data() + at, sizeof serial);
+      auto described = describe(serial);
+      if (!described && is_gone(described.error())) continue;
+      if (!described && described.error().code == EACCES) {
+        refuse(fmt::format("key {}", serial), "is in a keyring of it, and a new kernel does not have it");
+        continue;
+      }
+      auto key = TRY(in("key", std::move(described)));
+      if (key.type == "keyring")
+        TRY(inspect_keys(serial, depth + 1));
+      else if (key.type == "user" && key.name == kInvocation)
+        TRY(keep_invocation(serial, key.key));
+      else
+        refuse(fmt::format("key {}:{}", key.type, key.name),
+               "is in a keyring of it, and a new kernel does not have it");
+    }
+    return {};
+  }
+
+  Result<> keep_invocation(int32_t serial, const image::Keyrings::Key& key) {
+    auto id = read(KEYCTL_READ, serial);
+    if (!id) return {};  // it cannot read it itself
+    *out_.mutable_invocation() = key;
+    out_.set_invocation_id(*std::move(id));
+    return {};
+  }
+
+  Dumping& dumping_;
+  DumpedProcess& process_;
+  image::Keyrings& out_;
+  RemoteCalls* calls_ = nullptr;
+  std::set<int32_t> seen_;
+};
+
+Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
+  image::Keyrings out;
+  Inspection inspection(dumping, process, out);
+  for (StoppedThread& thread : process.stopped.threads)
+    TRY(in(fmt::format("thread {}", thread.tid()), inspection.inspect(thread)));
+  process.put(room.name, room.version, out);
+  return {};
+}
+
+Result<> inherited(Restoring&, RestoredProcess&, const TaskRoom&) { return {}; }
+
+// Of the start of the unit that we are part of.
+std::string own_invocation_id() {
+  long key = ::syscall(SYS_keyctl, KEYCTL_SEARCH, KEY_SPEC_SESSION_KEYRING, "user", kInvocation.data(), 0);
+  char id[256];
+  long length = key < 0 ? -1 : ::syscall(SYS_keyctl, KEYCTL_READ, key, id, sizeof id);
+  return length <= 0 || length > static_cast<long>(sizeof id) ? "" : std::string(id, static_cast<size_t>(length));
+}
+
+Result<> set_owner(RemoteCalls& calls, uint64_t serial, const image::Keyrings::Key& key) {
+  auto owned = calls(SYS_keyctl, KEYCTL_CHOWN, serial, key.user(), key.group());
+  // It may have as many as it may have; then it stays ours, and the process possesses it all the same.
+  if (!owned && owned.error().code != EDQUOT) return std::unexpected(owned.error());
+  TRY(calls(SYS_keyctl, KEYCTL_SETPERM, serial, key.permissions()));
+  return {};
+}
+
+}  // namespace
+
+Result<bool> give_session_keyring(Seed& seed, RemoteAddress scratch, const std::map<std::string, Envelope>& rooms) {
+  auto envelope = rooms.find("keyrings");
+  if (envelope == rooms.end()) return false;
+  image::Keyrings keyrings;
+  TRY(parse_body(envelope->second, keyrings));
+  if (!keyrings.has_session()) return false;
+  RemoteCalls& calls = seed.calls();
+  uint64_t session = TRY(in("KEYCTL_JOIN_SESSION_KEYRING", calls(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0)));
+  if (keyrings.has_invocation()) {
+    std::string id = own_invocation_id();
+    if (id.empty()) id = keyrings.invocation_id();
+    struct {
+      char type[8] = "user", name[16] = "invocation_id", id[256]{};
+    } text;
+    if (id.size() > sizeof text.id) return fail("invocation_id: too long");
+    std::memcpy(text.id, id.data(), id.size());
+    TRY(seed.memory().write_value(scratch, text));
+    uint64_t key = TRY(in("add_key", calls(SYS_add_key, scratch, scratch + sizeof text.type,
+                                           scratch + sizeof text.type + sizeof text.name, id.size(), session)));
+    TRY(in("invocation_id", set_owner(calls, key, keyrings.invocation())));
+  }
+  TRY(in("session keyring", set_owner(calls, session, keyrings.session())));
+  return true;
+}
+
+extern const TaskRoom kKeyrings;
+const TaskRoom kKeyrings{.name = "keyrings", .version = 1, .dump = dump, .restore = inherited};
+
+}  // namespace ks::engine
