@@ -4,15 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <memory>
 
 #include "base/file.h"
+#include "engine/image/blob_reader.h"
 
 namespace ks::engine {
-
-namespace {
-constexpr size_t kPiece = 1 << 20;  // fits the second-level cache between reading, checksum and filling
-}
 
 std::string pages_file(pid_t pid) { return fmt::format("pages-{}", pid); }
 std::string inherited_pages_file(pid_t pid) { return fmt::format("inherited-{}", pid); }
@@ -34,21 +30,16 @@ Result<> write_pages(ImageWriter& image, const std::string& name, std::span<cons
 Result<uint64_t> read_pages(const ImageReader& image, const std::string& name, std::span<const PageRun> runs,
                             const RemoteMemory& to) {
   if (runs.empty()) return 0;
-  ImageFile expected = TRY(image.file(name));
-  Fd blob = TRY(image.blob(name));
-  Digest digest;
+  BlobReader blob = TRY(BlobReader::open(image, name));
   uint64_t total = 0;
-  auto buffer = std::make_unique_for_overwrite<std::byte[]>(kPiece);
   for (const PageRun& run : runs)
-    for (uint64_t at = run.start; at < run.end; at += kPiece) {
-      std::span piece(buffer.get(), std::min<uint64_t>(kPiece, run.end - at));
-      TRY(read_exactly(blob.get(), piece, name));
-      digest.add(piece);
+    for (uint64_t at = run.start; at < run.end;) {
+      auto piece = TRY(blob.next(run.end - at));
       TRY(to.write({at}, piece));
+      at += piece.size();
       total += piece.size();
     }
-  if (total != expected.bytes) return fail(name + ": its size is not that of its pages");
-  if (digest.finish() != expected.digest) return fail(name + ": damaged (checksum differs)");
+  TRY(blob.finish());
   return total;
 }
 
