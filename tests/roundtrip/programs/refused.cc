@@ -68,6 +68,8 @@ static Verify exchanges(int reader, int writer) {
     CHECK(read(reader, bytes, 4) == 1 && bytes[0] == 'd');
   };
 }
+// What nobody has used is taken for that of every process of its user; other tests run at the same time.
+static void become_nobody_else() { CHECK(seteuid(54321) == 0); }
 static int new_file(const char* name) {
   int fd = open(name, O_RDWR | O_CREAT | O_TRUNC, 0600);
   CHECK(fd >= 0 && write(fd, "content", 7) == 7);
@@ -393,6 +395,20 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        sembuf up{1, 2, SEM_UNDO};
        CHECK(semop(id, &up, 1) == 0);
        return Verify([=] { CHECK(semctl(id, 1, GETVAL) == 2 && semctl(id, 0, IPC_RMID) == 0); });
+     }},
+    {"sysv_queue_not_used",
+     [] {
+       become_nobody_else();
+       int id = msgget(IPC_PRIVATE, 0600);
+       if (id < 0) skip("no System V message queues");
+       return Verify([=] { CHECK(msgctl(id, IPC_RMID, nullptr) == 0); });
+     }},
+    {"sysv_semaphores_not_used",
+     [] {
+       become_nobody_else();
+       int id = semget(IPC_PRIVATE, 3, 0600);
+       if (id < 0) skip("no System V semaphores");
+       return Verify([=] { CHECK(semctl(id, 0, IPC_RMID) == 0); });
      }},
     {"locked_memory",
      [] {
