@@ -4,6 +4,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -72,11 +73,12 @@ struct Dumping {
   CarriedFiles carried_files{outside, options.largest_deleted_file};
   std::map<pid_t, std::vector<DumpedDescriptor>> descriptors;  // by number
   std::map<pid_t, pid_t> forked_by;  // of processes that a thread other than the leader has forked
+  std::vector<std::set<pid_t>> sharing_descriptors, sharing_directories;  // processes that share theirs
   std::vector<DumpedLock> locks;
   std::map<pid_t, DumpedPages> pages;
   std::optional<int32_t> session_keyring;  // of all processes that have one of their own
-  std::span<const OpenFile> open_files;  // by id
-  std::string file_envelopes;            // of the open files, all rooms
+  std::span<const OpenFile> open_files;    // by id
+  std::string file_envelopes;              // of the open files, all rooms
   uint64_t memory_bytes = 0;
 
   // Number under which a process has an open file, -1 where it has not.

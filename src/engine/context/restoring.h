@@ -82,8 +82,9 @@ struct MadeNamespaces {
 
 struct RestoredProcess {
   pid_t pid = 0;
-  bool in_user_namespace = false;      // one in which nobody may choose PIDs
-  std::deque<RestoredThread> threads;  // the leader first
+  bool shares_descriptors = false, shares_directories = false;  // those of a process before it
+  bool in_user_namespace = false;                               // one in which nobody may choose PIDs
+  std::deque<RestoredThread> threads;                           // the leader first
   std::optional<RemoteMemory> memory;
   std::map<std::string, Envelope> rooms;  // what each room wrote
   RemoteAddress scratch;

@@ -6,7 +6,8 @@
 namespace ks::engine {
 
 extern const TaskRoom kNamespaces, kUserNamespace, kKeyrings, kMemory, kVdso, kLayout, kDescriptors, kDirectories,
-    kThreads, kScheduling, kSettings, kCredentials, kJobControl, kSeccomp, kStopReports, kTimers, kSignals;
+    kThreadDirectories, kThreads, kScheduling, kSettings, kCredentials, kJobControl, kSeccomp, kStopReports, kTimers,
+    kSignals;
 
 std::span<const TaskRoom* const> all_task_rooms() {
   static constexpr std::array rooms = {
@@ -15,8 +16,10 @@ std::span<const TaskRoom* const> all_task_rooms() {
       &kVdso,         // while its place is known to be free
       &kLayout,       // the executable, found among the mapped files
       &kDirectories,  // while it may look everywhere
-      &kUserNamespace, &kKeyrings,
-      &kThreads,      // early: files can lead to them
+      &kUserNamespace,
+      &kKeyrings,
+      &kThreads,  // early: files can lead to them
+      &kThreadDirectories,
       &kDescriptors,  // from here on the engine's own descriptors are gone from the process
       &kJobControl,   // before the signals are queued that a stop, or its end, discards
       &kSettings,

@@ -2,12 +2,14 @@
 #include "engine/task/descent.h"
 
 #include <fmt/format.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <memory>
 
@@ -58,6 +60,40 @@ Result<> check_lost_leaders(Dumping& dumping, const std::vector<pid_t>& lost) {
       if (std::ranges::binary_search(lost, leader))
         dumping.refuse(0, fmt::format("{} {}", what, leader), fmt::format("is shared with pid {}", *pid));
   }
+  return {};
+}
+
+// They are shared by being cloned with the flag for it, so all but one must be cloned by another of them.
+Result<> describe_sharing(Dumping& dumping, image::Tree& tree, const std::vector<FamilyStep>& plan) {
+  struct Shared {
+    const std::vector<std::set<pid_t>>& sets;
+    void (image::Tree::Process::*set)(int32_t);
+    const char* what;
+  };
+  for (const auto& [sets, set, what] :
+       {Shared{dumping.sharing_descriptors, &image::Tree::Process::set_descriptors_of, "its descriptor table"},
+        Shared{dumping.sharing_directories, &image::Tree::Process::set_directories_of, "its working directory"}})
+    for (const auto& members : sets) {
+      pid_t first = 0;
+      for (const FamilyStep& step : plan) {
+        if (step.action != FamilyStep::Action::clone || !members.contains(step.who)) continue;
+        if (!first)
+          first = step.who;
+        else if (!members.contains(step.other))
+          dumping.refuse(
+              step.who, "process",
+              fmt::format("shares {} with pid {}, but not with its parent; that is not supported yet", what, first));
+        else
+          std::invoke(set, *std::ranges::find(*tree.mutable_processes(), step.who, &image::Tree::Process::pid),
+                      first);
+      }
+    }
+  std::string own = TRY(read_link("/proc/self/ns/user"));
+  for (const auto& members : dumping.sharing_directories)
+    for (pid_t pid : members)
+      if (TRY(read_link(proc_path(pid, "ns/user"))) != own)
+        dumping.refuse(pid, "process",
+                       "shares its working directory, in a user namespace; that is not supported yet");
   return {};
 }
 
@@ -142,10 +178,19 @@ class Descent {
   struct Member {
     size_t index = kNone;  // of a living one
     int exit_signal = 0;
+    pid_t descriptors_of = 0, directories_of = 0;
   };
+  // With a process of which it is told that it does so with `first`, who is the first of them.
+  bool shares(pid_t with, pid_t first, pid_t Member::* of) const {
+    auto member = by_pid_.find(with);
+    return first && (with == first || (member != by_pid_.end() && member->second.*of == first));
+  }
 
   void add(const image::Tree::Process& process, size_t index) {
-    by_pid_[process.pid()] = {.index = index, .exit_signal = process.exit_signal()};
+    by_pid_[process.pid()] = {.index = index,
+                              .exit_signal = process.exit_signal(),
+                              .descriptors_of = process.descriptors_of(),
+                              .directories_of = process.directories_of()};
   }
 
   static std::string label(pid_t who) { return who > 0 ? fmt::format("pid {}", who) : "a process in passing"; }
@@ -188,7 +233,12 @@ class Descent {
     auto member = by_pid_.find(who);
     bool passes = member == by_pid_.end();
     pid_t pid = who;
-    auto thread = who > 0 ? remote_clone(caller, memory_of(by), parking_.scratch(), 0,
+    uint64_t flags = 0;
+    if (!passes) {
+      if (shares(by, member->second.descriptors_of, &Member::descriptors_of)) flags |= CLONE_FILES;
+      if (shares(by, member->second.directories_of, &Member::directories_of)) flags |= CLONE_FS;
+    }
+    auto thread = who > 0 ? remote_clone(caller, memory_of(by), parking_.scratch(), flags,
                                          passes ? 0 : member->second.exit_signal, pid)
                           : clone_anywhere(caller, memory_of(by), pid);
     if (!thread) return std::unexpected(std::move(thread).error());
@@ -201,6 +251,8 @@ class Descent {
     }
     RestoredProcess& process = processes_[member->second.index];
     process.pid = pid;
+    process.shares_descriptors = flags & CLONE_FILES;
+    process.shares_directories = flags & CLONE_FS;
     process.scratch = parking_.scratch();
     process.threads.emplace_back(*std::move(thread), caller.base(), caller.instruction());
     process.memory = std::move(memory);
@@ -307,7 +359,10 @@ Result<> describe_family(Dumping& dumping, image::Tree& tree) {
       describe(process, *tree.add_processes());
   }
   auto members = family_of(dumping.processes);
-  if (auto plan = plan_family(members); !plan) dumping.refuse(0, "process tree", plan.error().what);
+  if (auto plan = plan_family(members))
+    TRY(describe_sharing(dumping, tree, *plan));
+  else
+    dumping.refuse(0, "process tree", plan.error().what);
   auto lost = lost_leaders(members);
   if (std::ranges::binary_search(lost, 0))
     dumping.refuse(0, "process tree", "a session or process group lies outside this PID namespace");

@@ -66,6 +66,7 @@ Result<int> hand_over(Restoring& restoring, RestoredProcess& process, int source
 }
 
 Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom& room) {
+  if (process.shares_descriptors) return {};
   auto table = TRY(process.read<image::Descriptors>(room.name, room.version));
   // The process has the engine's descriptors. Those that are needed lie in a range that is free here; what is not
   // replaced is closed.

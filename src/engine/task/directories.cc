@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Working directory, root directory, umask.
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -21,8 +22,7 @@ struct Place {
   std::optional<uint32_t> carried;  // among the carried files, where no disk keeps it
 };
 
-Result<Place> find_place(Dumping& dumping, const StoppedProcess& process, const char* which) {
-  std::string link = process.proc(which);
+Result<Place> find_place(Dumping& dumping, const std::string& link) {
   Place place{.path = TRY(read_link(link))};
   struct stat stat{};
   if (::stat(link.c_str(), &stat)) return fail_errno(link);
@@ -36,49 +36,106 @@ Result<Place> find_place(Dumping& dumping, const StoppedProcess& process, const 
   return place;
 }
 
-Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
-  StoppedProcess& stopped = process.stopped;
-  image::Directories out;
-  out.set_umask(stopped.status.umask);
+// Of a thread.
+Result<image::Directories::Set> find_set(Dumping& dumping, const StoppedProcess& process, pid_t tid) {
+  std::string task = process.proc(fmt::format("task/{}/", tid));
+  image::Directories::Set out;
+  out.set_tid(tid);
+  out.set_umask(TRY(parse_status(TRY(read_file(task + "status")))).umask);
   for (auto [which, what] : {std::pair("cwd", "working directory"), std::pair("root", "root directory")}) {
-    auto place = find_place(dumping, stopped, which);
+    auto place = find_place(dumping, task + which);
     bool root = which == std::string_view("root");
     if (place && place->carried && root) place = refuse(place->path + " is deleted or lies in memory (tmpfs)");
     if (!place && place.error().refusal) {
-      dumping.refuse(stopped.pid, what, place.error().what);
+      dumping.refuse(process.pid, what, place.error().what);
       continue;
     }
     auto [path, carried] = TRY(std::move(place));
     (root ? out.mutable_root() : out.mutable_working())->assign(path);
     if (carried) out.set_carried_working(*carried);
   }
+  return out;
+}
+
+Result<long> compare(pid_t one, pid_t other) {
+  long order = ::syscall(SYS_kcmp, one, other, KCMP_FS, 0, 0);
+  if (order < 0) return fail_errno("kcmp");
+  return order;
+}
+
+// Those of the process first, then those of threads that have their own (unshare(2) with CLONE_FS).
+Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
+  StoppedProcess& stopped = process.stopped;
+  image::Directories out;
+  std::vector<pid_t> apart;
+  for (const StoppedThread& thread : stopped.threads) {
+    pid_t tid = thread.tid();
+    if (tid != stopped.pid && TRY(compare(stopped.pid, tid)) == 0) continue;
+    *out.add_sets() = TRY(find_set(dumping, stopped, tid));
+    if (tid == stopped.pid) continue;
+    for (pid_t other : apart)
+      if (TRY(compare(other, tid)) == 0)
+        dumping.refuse(
+            stopped.pid, fmt::format("thread {}", tid),
+            fmt::format("shares its working directory with thread {}, but not with its process; that is not "
+                        "supported yet",
+                        other));
+    for (const auto& other : dumping.processes)
+      if (!other.zombie && other.pid != stopped.pid && TRY(compare(other.pid, tid)) == 0)
+        dumping.refuse(
+            stopped.pid, fmt::format("thread {}", tid),
+            fmt::format("shares its working directory with pid {}, which is not supported yet", other.pid));
+    apart.push_back(tid);
+  }
+  if (!apart.empty() && TRY(read_link(stopped.proc("ns/user"))) != TRY(read_link("/proc/self/ns/user")))
+    dumping.refuse(stopped.pid, fmt::format("thread {}", apart.front()),
+                   "has a working directory of its own, in a user namespace; that is not supported yet");
   process.put(room.name, room.version, out);
   return {};
 }
 
-Result<> call_with_path(RestoredProcess& process, long number, const std::string& path) {
+Result<> call_with_path(RestoredProcess& process, RemoteCalls& calls, long number, const std::string& path) {
   if (path.size() >= Parking::kScratchSize) return fail("path too long", ENAMETOOLONG);
   TRY(process.memory->write(process.scratch, std::as_bytes(std::span(path.c_str(), path.size() + 1))));
-  TRY(in(path, process.leader()(number, process.scratch)));
+  TRY(in(path, calls(number, process.scratch)));
+  return {};
+}
+
+Result<> restore_set(Restoring& restoring, RestoredProcess& process, RemoteCalls& calls,
+                     const image::Directories::Set& set) {
+  if (set.has_carried_working())
+    TRY(in("working directory", calls(SYS_fchdir, TRY(restoring.carried_file(set.carried_working())))));
+  else
+    TRY(in("working directory", call_with_path(process, calls, SYS_chdir, set.working())));
+  if (set.root() != "/") TRY(in("root directory", call_with_path(process, calls, SYS_chroot, set.root())));
+  TRY(calls(SYS_umask, set.umask()));
   return {};
 }
 
 // While the process still has the engine's descriptors.
 Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom& room) {
+  if (process.shares_directories) return {};
   auto directories = TRY(process.read<image::Directories>(room.name, room.version));
-  if (directories.has_carried_working())
-    TRY(in("working directory",
-           process.leader()(SYS_fchdir, TRY(restoring.carried_file(directories.carried_working())))));
-  else
-    TRY(in("working directory", call_with_path(process, SYS_chdir, directories.working())));
-  if (directories.root() != "/") TRY(in("root directory", call_with_path(process, SYS_chroot, directories.root())));
-  TRY(process.leader()(SYS_umask, directories.umask()));
+  if (directories.sets().empty() || directories.sets(0).tid() != process.pid) return fail("not those of the process");
+  return restore_set(restoring, process, process.leader(), directories.sets(0));
+}
+
+Result<> nothing(Dumping&, DumpedProcess&, const TaskRoom&) { return {}; }
+
+Result<> restore_threads(Restoring& restoring, RestoredProcess& process, const TaskRoom& room) {
+  auto directories = TRY(process.read<image::Directories>("directories", room.version));
+  for (const auto& set : directories.sets())
+    for (RestoredThread& thread : process.threads)
+      if (thread.tid() == set.tid() && set.tid() != process.pid)
+        TRY(in(fmt::format("thread {}", set.tid()), restore_set(restoring, process, thread.calls, set)));
   return {};
 }
 
 }  // namespace
 
-extern const TaskRoom kDirectories;
+extern const TaskRoom kDirectories, kThreadDirectories;
 const TaskRoom kDirectories{.name = "directories", .version = 1, .dump = dump, .restore = restore};
+const TaskRoom kThreadDirectories{
+    .name = "thread-directories", .version = 1, .dump = nothing, .restore = restore_threads};
 
 }  // namespace ks::engine

@@ -71,14 +71,13 @@ Result<bool> check_confinement(Dumping& dumping, StoppedProcess& process) {
 }
 
 Result<> check_threads_share(Dumping& dumping, const StoppedProcess& process) {
-  for (const StoppedThread& thread : process.threads)
-    for (auto [type, what] : {std::pair(KCMP_FILES, "descriptors"), std::pair(KCMP_FS, "working directory")}) {
-      long order = ::syscall(SYS_kcmp, process.pid, thread.tid(), type, 0, 0);
-      if (order < 0) return fail_errno("kcmp");
-      if (order != 0)
-        dumping.refuse(process.pid, fmt::format("thread {}", thread.tid()),
-                       fmt::format("has {} of its own, which is not supported yet", what));
-    }
+  for (const StoppedThread& thread : process.threads) {
+    long order = ::syscall(SYS_kcmp, process.pid, thread.tid(), KCMP_FILES, 0, 0);
+    if (order < 0) return fail_errno("kcmp");
+    if (order != 0)
+      dumping.refuse(process.pid, fmt::format("thread {}", thread.tid()),
+                     "has descriptors of its own, which is not supported yet");
+  }
   return {};
 }
 
@@ -113,10 +112,19 @@ Result<> check_sharing(Dumping& dumping) {
     auto order = [type](pid_t a, pid_t b) { return ::syscall(SYS_kcmp, a, b, type, 0, 0); };
     // The kernel's order puts those that share next to each other.
     std::ranges::sort(pids, [&](pid_t a, pid_t b) { return order(a, b) == 1; });
-    for (size_t i = 1; i < pids.size(); ++i)
-      if (order(pids[i - 1], pids[i]) == 0)
+    auto* sets = type == KCMP_FILES ? &dumping.sharing_descriptors
+                 : type == KCMP_FS  ? &dumping.sharing_directories
+                                    : nullptr;
+    bool goes_on = false;
+    for (size_t i = 1; i < pids.size(); ++i) {
+      bool shares = order(pids[i - 1], pids[i]) == 0;
+      if (shares && !sets)
         dumping.refuse(pids[i], "process",
                        fmt::format("shares {} with pid {}, which is not supported yet", what, pids[i - 1]));
+      if (shares && sets && !goes_on) sets->push_back({pids[i - 1]});
+      if (shares && sets) sets->back().insert(pids[i]);
+      goes_on = shares;
+    }
   }
   return {};
 }

@@ -25,7 +25,7 @@ struct TaskRoom {
 
 // In the order of restoring; dumping takes it too. The first ones, and all but the last ones, are restored in every
 // process before the others are in any.
-inline constexpr size_t kEarlyRooms = 8;
+inline constexpr size_t kEarlyRooms = 9;
 inline constexpr size_t kLateRooms = 4;
 std::span<const TaskRoom* const> all_task_rooms();
 

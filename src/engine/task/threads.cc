@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Threads: registers, and what the kernel keeps for each on behalf of the C library.
+#include <linux/kcmp.h>
 #include <linux/sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -53,6 +54,9 @@ Result<> dump_thread(const Dumping& dumping, DumpedProcess& process, StoppedThre
   out.set_tid(thread.tid());
   out.set_registers(&thread.registers, sizeof thread.registers);
   TRY(dump_sleep(dumping, stopped, thread, out));
+  long order = ::syscall(SYS_kcmp, stopped.pid, thread.tid(), KCMP_FS, 0, 0);
+  if (order < 0) return fail_errno("kcmp");
+  out.set_own_directories(order != 0);
   out.set_xstate(thread.xstate.data(), thread.xstate.size());
   out.set_signal_mask(thread.mask);
   out.set_rseq(thread.rseq.address);
@@ -135,11 +139,12 @@ Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom&
   constexpr uint64_t kThread = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
   for (const auto& thread : threads.threads()) {
     if (thread.tid() == process.pid) continue;
+    uint64_t flags = thread.own_directories() ? kThread & ~uint64_t{CLONE_FS} : kThread;
     SeizedThread made =
         TRY(process.in_user_namespace
-                ? remote_clone_in_turn(process.leader(), *process.memory, process.scratch, kThread, thread.tid(),
+                ? remote_clone_in_turn(process.leader(), *process.memory, process.scratch, flags, thread.tid(),
                                        restoring.reserved)
-                : remote_clone(process.leader(), *process.memory, process.scratch, kThread, 0, thread.tid()));
+                : remote_clone(process.leader(), *process.memory, process.scratch, flags, 0, thread.tid()));
     process.threads.emplace_back(std::move(made), process.leader().base(), process.leader().instruction());
   }
   for (int i = 0; i < threads.threads_size(); ++i)

@@ -141,13 +141,13 @@ static Verify finds_key(const char* name) {
 }
 // Two processes that share with each other what processes do not.
 static Verify shares(unsigned long flags) {
-  static char stack[65536];
+  auto* stack = new char[65536];
   int child = clone(
       [](void*) {
         while (!told()) usleep(1000);
         return 0;
       },
-      stack + sizeof stack, static_cast<int>(flags) | SIGCHLD, nullptr);
+      stack + 65536, static_cast<int>(flags) | SIGCHLD, nullptr);
   CHECK(child > 0);
   return ends_well(child);
 }
@@ -713,8 +713,15 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        return ends_well(target);
      }},
     {"shared_memory_of_processes", [] { return shares(CLONE_VM); }},
-    {"shared_descriptors", [] { return shares(CLONE_FILES); }},
-    {"shared_directory", [] { return shares(CLONE_FS); }},
+    {"shared_descriptors_of_siblings",
+     [] {
+       Verify one = shares(CLONE_FILES), other = shares(CLONE_FILES);
+       CHECK(unshare(CLONE_FILES) == 0);
+       return [=] {
+         one();
+         other();
+       };
+     }},
     {"descriptors_of_a_thread", [] { return waits_in_thread([] { CHECK(unshare(CLONE_FILES) == 0); }); }},
     {"deleted_root_directory",
      [] {
