@@ -62,8 +62,8 @@ class Frozen {
 };
 
 struct RestoreOptions {
-  // A process whose root directory the restored processes get, and whose namespaces stand for those of the sandbox that
-  // they had; 0: the caller's.
+  // A process whose root directory the restored processes get, and whose namespaces stand for those of the sandbox
+  // that they had; 0: the caller's.
   pid_t into = 0;
   // Called when everything is in place and verified, before the first restored instruction runs. On an error
   // all restored processes are killed.

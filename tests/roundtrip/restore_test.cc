@@ -16,6 +16,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <memory>
 #include <thread>
 
 #include "base/file.h"
@@ -183,6 +184,70 @@ TEST_F(Restore, IsForgottenIfTheCallerSaysSo) {
   EXPECT_TRUE(descendants(::getpid()).empty());
   ASSERT_NO_FATAL_FAILURE(restore());
   verify();
+}
+
+// A control group of cgroup v2, empty when it goes.
+class Group {
+ public:
+  Group() {
+    for (const char* top : {"/sys/fs/cgroup/unified", "/sys/fs/cgroup"}) {
+      std::string name = std::string(top) + "/kernel-swap-test-XXXXXX";
+      if (::access((std::string(top) + "/cgroup.procs").c_str(), F_OK) || !::mkdtemp(name.data())) continue;
+      path_ = name;
+      return;
+    }
+  }
+  ~Group() {
+    kill_descendants();
+    if (!path_.empty()) ::rmdir(path_.c_str());
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+// As a service whose processes have been left by the one that forked them.
+TEST_F(Restore, OfAGroupWithSeveralTrees) {
+  Group group;
+  if (group.path().empty()) GTEST_SKIP() << "no control group can be made";
+  std::vector<std::unique_ptr<Workplace>> places;
+  std::vector<std::unique_ptr<Subject>> subjects;
+  for (const char* program : {"tree", "threads", "pipes"}) {
+    places.push_back(std::make_unique<Workplace>());
+    subjects.push_back(std::make_unique<Subject>(*places.back(), program));
+    ASSERT_EQ(subjects.back()->await_ready(), "");
+    std::vector<pid_t> pids = descendants(subjects.back()->pid());
+    pids.push_back(subjects.back()->pid());
+    for (pid_t pid : pids) {
+      auto moved = write_value(group.path() + "/cgroup.procs", std::to_string(pid));
+      if (!moved) GTEST_SKIP() << moved.error().what;
+    }
+  }
+  for (bool leave_running : {true, false}) {
+    Outcome outcome = EngineProcess([&]() -> Result<> {
+                        auto engine = TRY(engine::Engine::open());
+                        auto frozen = TRY(engine.freeze({.cgroup = group.path()}));
+                        TRY(frozen.dump(image_, {.leave_running = leave_running}));
+                        if (leave_running) return remove_tree(image_);
+                        return frozen.kill();
+                      }).wait();
+    ASSERT_TRUE(outcome.done()) << outcome;
+  }
+  for (const auto& subject : subjects) forget_end(subject->pid());
+  Outcome outcome = EngineProcess([&]() -> Result<> {
+                      auto engine = TRY(engine::Engine::open());
+                      auto report = TRY(engine.restore(image_, {}));
+                      for (const auto& subject : subjects)
+                        if (std::ranges::find(report.roots, subject->pid()) == report.roots.end())
+                          return fail("a root is missing");
+                      return {};
+                    }).wait();
+  ASSERT_TRUE(outcome.done()) << outcome;
+  for (const auto& subject : subjects) {
+    subject->tell();
+    EXPECT_EQ(subject->await_success(), "");
+  }
 }
 
 // A sandbox as systemd makes it: mounts, a host name, users, a network and IPC objects of its own.

@@ -114,6 +114,8 @@ Result<> tell_parent(Restoring&, RestoredProcess& process, const TaskRoom&) {
   auto control = TRY(process.read<image::JobControl>("job-control", 1));
   for (pid_t child : control.told())
     TRY(in("waitid", process.leader()(SYS_waitid, P_PID, child, 0, WSTOPPED | WNOHANG | __WALL, 0)));
+  if (control.stopped_size() || control.continued_size() || control.told_size())
+    TRY(set_action(process, SIGCHLD, {}));  // its own comes with the other handlers, if it has one
   return {};
 }
 

@@ -39,7 +39,8 @@ std::vector<Line> lines_of(const Swap& swap, const Manifest& manifest) {
 Result<int> run(const Status& status) {
   auto swap = SwapStore().newest();
   if (!swap) {
-    if (status.json) fmt::print("{}", Json::object().set("swap", "").set("well", true).set("units", Json::array()).text());
+    if (status.json)
+      fmt::print("{}", Json::object().set("swap", "").set("well", true).set("units", Json::array()).text());
     if (!status.json) fmt::print("no swap yet\n");
     return kDone;
   }
