@@ -3,6 +3,7 @@
 
 #include <elf.h>
 #include <fmt/format.h>
+#include <signal.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
@@ -15,12 +16,28 @@ namespace ks::engine {
 namespace {
 
 // From the bottom: room for the kernel to deliver a signal to a thread that has just been let go at its frame; the
-// frame (11 KiB with AMX); the scratch area.
-constexpr uint64_t kHeadroom = 8192, kFrameRoom = 16384;
-constexpr uint64_t kTotal = kHeadroom + kFrameRoom + Foothold::kScratchSize;
+// frame (11 KiB with AMX); the scratch area; the frames of a chain.
+constexpr uint64_t kHeadroom = 8192, kFrameRoom = 16384, kChainRoom = 8192;
+constexpr uint64_t kTotal = kHeadroom + kFrameRoom + Foothold::kScratchSize + kChainRoom;
+constexpr size_t kChainLength = kChainRoom / kBareFrameSize - 1;
 
 constexpr uint64_t kIdentWord = 8;  // EI_ABIVERSION and the seven bytes from EI_PAD on: one word, written at once
 static_assert(EI_PAD == 9 && EI_NIDENT == EI_PAD + kLandingCode.size());
+
+// A signal that does nothing to the thread, whether somebody traces it or not, and that nobody else can be waiting
+// for: not caught, not blocked, nothing by default. 0: there is none.
+int harmless_signal(const StoppedProcess& process, const StoppedThread& thread) {
+  const Status& status = process.status;
+  // In a PID namespace of its own it knows itself under another number.
+  if (status.ns_pids.size() > 1) return 0;
+  // rt_sigreturn(2) forgets what was to be restarted, which would then end with EINTR.
+  if (in_syscall(thread.registers) && syscall_result(thread.registers) == -kRestartBlock) return 0;
+  for (int signal : {SIGURG, SIGWINCH}) {
+    uint64_t bit = uint64_t{1} << (signal - 1);
+    if (!((status.caught | status.pending | status.shared_pending | thread.mask) & bit)) return signal;
+  }
+  return 0;
+}
 
 bool all_zero(std::span<const std::byte> bytes) {
   return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
@@ -111,6 +128,60 @@ Result<> Foothold::enter(StoppedThread& thread) {
   TRY(thread.hold.set_signal_mask(kAllSignals));
   calls_.emplace(thread.hold, landing, code_, thread.filters);
   return {};
+}
+
+Result<> Foothold::make_all(std::span<const RemoteCall> calls) {
+  auto able =
+      std::ranges::find_if(process_->threads, [&](auto& thread) { return harmless_signal(*process_, thread); });
+  if (able == process_->threads.end()) {
+    RemoteCalls& leader = *TRY(on(process_->leader()));
+    for (const RemoteCall& call : calls) {
+      TRY(leader.begin(call.number, call.arguments));
+      TRY(leader.finish(call.number));
+    }
+    return {};
+  }
+  TRY(on(*able));
+  for (; !calls.empty(); calls = calls.subspan(std::min(calls.size(), kChainLength)))
+    TRY(run_chain(*able, calls.first(std::min(calls.size(), kChainLength)), harmless_signal(*process_, *able)));
+  return {};
+}
+
+// The last call of a chain sends the thread a signal, for which only a traced thread stops.
+Result<> Foothold::run_chain(StoppedThread& thread, std::span<const RemoteCall> calls, int signal) {
+  std::vector<RemoteCall> chain(calls.begin(), calls.end());
+  chain.push_back(
+      {SYS_tgkill,
+       {static_cast<uint64_t>(process_->pid), static_cast<uint64_t>(thread.tid()), static_cast<uint64_t>(signal)}});
+  uint64_t first = scratch().value + kScratchSize;
+  std::vector<std::byte> frames;
+  for (size_t i = 0; i < chain.size(); ++i) {
+    TRY(check_filters(thread.filters, code_, chain[i].number, chain[i].arguments, false));
+    bool last = i + 1 == chain.size();
+    Registers registers = at_syscall(calls_->base(), code_, chain[i].number, chain[i].arguments);
+    uint64_t here = first + frames.size();
+    registers.rsp = (last ? base_ + kHeadroom : here + kBareFrameSize) + sizeof(uint64_t);
+    uint64_t mask = last ? kAllSignals & ~(uint64_t{1} << (signal - 1)) : kAllSignals;
+    auto frame = bare_signal_frame(base_ + kHeadroom, registers, mask, thread.xstate);
+    frames.insert(frames.end(), frame.begin(), frame.end());
+  }
+  TRY(process_->memory->write({first}, frames));
+  Registers start = calls_->base();
+  start.rsp = first + sizeof(uint64_t);
+  calls_->mark_used();
+  TRY(thread.hold.set_registers(start));
+  TRY(thread.hold.resume());
+  int came = 0;
+  auto stop = TRY(thread.hold.wait(&came));
+  while (stop == SeizedThread::Stop::group || stop == SeizedThread::Stop::event) {
+    TRY(thread.hold.resume());
+    stop = TRY(thread.hold.wait(&came));
+  }
+  if (stop == SeizedThread::Stop::gone) return fail("died under our hands", ESRCH);
+  TRY(thread.hold.set_signal_mask(kAllSignals));
+  if (stop == SeizedThread::Stop::signal && came == signal) return {};
+  thread.hold.give_back(came);
+  return fail("a signal came between", EINTR);
 }
 
 Result<> Foothold::leave() {

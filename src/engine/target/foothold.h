@@ -7,9 +7,13 @@
 // they are all zero (the stack is grown where they are not). Whenever a thread is not in its own state, its stack
 // pointer is at a frame that leads back there: if this program is killed, the thread falls through
 // into rt_sigreturn and runs on.
+//
+// Many calls at once are a chain of such frames: each makes one call, rt_sigreturn leads to the next, and the last to
+// the thread's own. It runs through the chain without a stop, also when nobody is left to stop it.
 #pragma once
 
 #include <optional>
+#include <span>
 
 #include "base/result.h"
 #include "engine/target/companion.h"
@@ -27,6 +31,9 @@ class Foothold {
 
   // Calls on this thread. The pointer is good until calls on another thread are asked for.
   Result<RemoteCalls*> on(StoppedThread& thread);
+  // Calls that are the same in any thread and whose answers lie in memory; what one returns is not known, nor whether it
+  // has failed.
+  Result<> make_all(std::span<const RemoteCall> calls);
   RemoteAddress scratch() const;
   static constexpr uint64_t kScratchSize = 8192;
 
@@ -37,6 +44,7 @@ class Foothold {
   Foothold(StoppedProcess& process, uint64_t code, uint64_t base, uint64_t original_word);
   Result<> enter(StoppedThread& thread);
   Result<> leave();
+  Result<> run_chain(StoppedThread& thread, std::span<const RemoteCall> calls, int signal);
 
   StoppedProcess* process_;
   uint64_t code_;           // address of the seven bytes

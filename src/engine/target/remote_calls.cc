@@ -39,16 +39,18 @@ Result<uint64_t> RemoteCalls::finish(long number) {
 // Stepping over the instruction would be quicker, but forces a SIGTRAP on the thread, which takes away an ignored
 // or blocked one; and a thread let go in the middle of a step dies of it.
 Result<> RemoteCalls::reach_syscall_stop() {
+  int signal = 0;
   TRY(thread_->resume_to_syscall());
-  auto reached = TRY(thread_->wait());
+  auto reached = TRY(thread_->wait(&signal));
   // A job-control stop that was under way comes first; what follows it is ours.
   while (reached == SeizedThread::Stop::group || reached == SeizedThread::Stop::event) {
     TRY(thread_->resume_to_syscall());
-    reached = TRY(thread_->wait());
+    reached = TRY(thread_->wait(&signal));
   }
   if (reached == SeizedThread::Stop::gone) return fail("died under our hands", ESRCH);
-  if (reached != SeizedThread::Stop::syscall) return fail("a signal came between", EINTR);
-  return {};
+  if (reached == SeizedThread::Stop::syscall) return {};
+  thread_->give_back(signal);
+  return fail("a signal came between", EINTR);
 }
 
 }  // namespace ks::engine

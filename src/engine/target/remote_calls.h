@@ -25,6 +25,11 @@ uint64_t as_argument(T value) {
 Result<> check_filters(std::span<const SeccompFilter> filters, uint64_t instruction, long number,
                        const SyscallArguments& arguments, bool must_be_made);
 
+struct RemoteCall {
+  long number;
+  SyscallArguments arguments{};
+};
+
 class RemoteCalls {
  public:
   // `instruction` is a system call instruction in the thread's memory; `base` are the registers for all that is
@@ -44,6 +49,8 @@ class RemoteCalls {
   // The same in two steps: stopped on its way into the kernel, and back.
   Result<> begin(long number, const SyscallArguments& arguments);
   Result<uint64_t> finish(long number);
+  // The thread has been led into calls past this object.
+  void mark_used() { used_ = true; }
 
   SeizedThread& thread() { return *thread_; }
   uint64_t instruction() const { return instruction_; }
@@ -53,6 +60,7 @@ class RemoteCalls {
 
  private:
   Result<> reach_syscall_stop();
+
   SeizedThread* thread_;
   Registers base_;
   uint64_t instruction_;

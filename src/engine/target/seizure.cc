@@ -84,6 +84,7 @@ Result<bool> Seizure::seize_more(const std::vector<pid_t>& pids, Clock::time_poi
         if (tid == pid) process.zombie = found = true;
         continue;
       }
+      thread->set_end_told_late(tid == pid);
       TRY(thread->interrupt());
       tids_.insert(tid);
       process.threads.push_back({.hold = *std::move(thread)});

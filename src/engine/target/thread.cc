@@ -64,10 +64,12 @@ Result<bool> has_ended(pid_t tid) {
   return state == 'Z' || state == 'X';
 }
 
-SeizedThread::SeizedThread(SeizedThread&& other) noexcept : tid_(std::exchange(other.tid_, 0)) {}
+SeizedThread::SeizedThread(SeizedThread&& other) noexcept
+    : tid_(std::exchange(other.tid_, 0)), end_told_late_(other.end_told_late_) {}
 
 SeizedThread& SeizedThread::operator=(SeizedThread&& other) noexcept {
   std::swap(tid_, other.tid_);
+  std::swap(end_told_late_, other.end_told_late_);
   return *this;
 }
 
@@ -103,7 +105,7 @@ Result<SeizedThread::Stop> SeizedThread::decode(int status, int* signal) {
 // yielding, is 50 times as slow as soon as others want the CPU.)
 Result<SeizedThread::Stop> SeizedThread::wait(int* signal) {
   Stop stop;
-  if (TRY(poll(stop, signal))) return stop;
+  if (TRY(poll(stop, signal, end_told_late_ ? WNOHANG : 0))) return stop;
   SignalBlock block(SIGCHLD);
   for (;;) {
     bool waited = block.await(kLookAgain);
@@ -115,9 +117,13 @@ Result<SeizedThread::Stop> SeizedThread::wait(int* signal) {
   }
 }
 
-Result<bool> SeizedThread::poll(Stop& stop, int* signal) {
+Result<bool> SeizedThread::poll(Stop& stop, int* signal) { return poll(stop, signal, WNOHANG); }
+
+Result<bool> SeizedThread::poll(Stop& stop, int* signal, int wait_flags) {
   int status;
-  pid_t got = ::waitpid(tid_, &status, __WALL | WNOHANG);
+  pid_t got;
+  do got = ::waitpid(tid_, &status, __WALL | wait_flags);
+  while (got < 0 && errno == EINTR);
   if (got < 0) return fail_errno("wait");
   if (got == 0) return false;
   stop = TRY(decode(status, signal));
@@ -133,6 +139,8 @@ Result<> SeizedThread::resume_to_syscall(int signal) {
   if (trace(kSyscall, tid_, 0, as_data(static_cast<unsigned long>(signal)))) return fail_errno("resume");
   return {};
 }
+
+void SeizedThread::give_back(int signal) const { ::syscall(SYS_tkill, tid_, signal); }
 
 Result<> SeizedThread::detach() {
   // Of a thread that has not stopped yet the kernel keeps us the tracer.

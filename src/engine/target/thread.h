@@ -42,11 +42,16 @@ class SeizedThread {
   // Waits for the next stop or the end, of a leader also when its other threads live on. `signal` is what is about to
   // be delivered at a Stop::signal.
   Result<Stop> wait(int* signal = nullptr);
+  // Of a leader with other threads the kernel tells the end only when those are reaped, so that wait() must not rely
+  // on it, which costs. So it is taken to be until told otherwise.
+  void set_end_told_late(bool late) { end_told_late_ = late; }
   // As wait(), or nothing yet (Stop::gone is a stop too).
   Result<bool> poll(Stop& stop, int* signal = nullptr);
 
   Result<> resume(int signal = 0);
   Result<> resume_to_syscall(int signal = 0);
+  // Sends again what a stop has taken from it.
+  void give_back(int signal) const;
   Result<> detach();
   // The kernel kills the thread should this program end.
   Result<> kill_with_us();
@@ -75,7 +80,9 @@ class SeizedThread {
  private:
   explicit SeizedThread(pid_t tid) : tid_(tid) {}
   Result<Stop> decode(int status, int* signal);
+  Result<bool> poll(Stop& stop, int* signal, int wait_flags);
   pid_t tid_ = 0;
+  bool end_told_late_ = true;
 };
 
 // Dead, reaped or not.

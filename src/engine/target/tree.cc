@@ -106,6 +106,8 @@ Result<FrozenTree> FrozenTree::freeze(const std::string& cgroup, pid_t root) {
       continue;
     }
     if (tree.processes_.empty()) return fail("no process to checkpoint", ESRCH);
+    for (auto& process : tree.processes_)
+      if (process.threads.size() == 1) process.leader().hold.set_end_told_late(process.zombie);
     for (auto& process : tree.processes_) TRY(in(fmt::format("pid {}", process.pid), read_outside(process)));
     TRY(put_parents_first(tree.processes_));
     return tree;

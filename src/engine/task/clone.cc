@@ -23,6 +23,7 @@ Result<SeizedThread> remote_clone(RemoteCalls& caller, const RemoteMemory& memor
   if (!made && made.error().code == EEXIST) return fail(fmt::format("pid {} is taken", tid), EEXIST);
   TRY(in(fmt::format("clone3 of pid {}", tid), std::move(made)));
   SeizedThread child = SeizedThread::adopt(tid);
+  child.set_end_told_late(false);  // it is alone, or no leader
   auto stop = TRY(child.wait());
   if (stop != SeizedThread::Stop::event) return fail(fmt::format("pid {}: did not stop at birth", tid));
   return child;
@@ -64,6 +65,7 @@ Result<SeizedThread> remote_clone_in_turn(RemoteCalls& caller, const RemoteMemor
     TRY(std::move(begun));
     auto got = static_cast<pid_t>(TRY(in(fmt::format("clone3 of thread {}", tid), std::move(made))));
     SeizedThread child = SeizedThread::adopt(got);
+    child.set_end_told_late(false);
     if (got == tid) {
       if (TRY(child.wait()) != SeizedThread::Stop::event)
         return fail(fmt::format("pid {}: did not stop at birth", tid));

@@ -32,19 +32,28 @@ struct KernelInterval {
 constexpr std::array kTimers = {ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF};
 
 Result<> dump_handlers(DumpedProcess& process, image::Signals& out) {
-  RemoteCalls& calls = *TRY(process.leader());
+  // Also of those by default: a program can read flags and mask back, and SIGCHLD's flags matter.
+  constexpr KernelAction kUnread{.handler = ~0ull, .flags = ~0ull, .restorer = ~0ull, .mask = ~0ull};
+  std::vector<KernelAction> actions(NSIG - 1, kUnread);
   RemoteAddress scratch = process.foothold.scratch();
-  for (int signal = 1; signal < NSIG; ++signal) {
-    // Also of those by default: a program can read flags and mask back, and SIGCHLD's flags matter.
-    TRY(calls(SYS_rt_sigaction, signal, 0, scratch, kSignalSetSize));
-    auto action = TRY(process.stopped.memory->read<KernelAction>(scratch));
-    if (action == KernelAction{}) continue;
-    auto* handler = out.add_handlers();
-    handler->set_signal(static_cast<uint32_t>(signal));
-    handler->set_handler(action.handler);
-    handler->set_flags(action.flags);
-    handler->set_restorer(action.restorer);
-    handler->set_mask(action.mask);
+  TRY(process.stopped.memory->write(scratch, std::as_bytes(std::span(actions))));
+  std::vector<RemoteCall> calls;
+  for (uint64_t signal = 1; signal < NSIG; ++signal)
+    calls.push_back(
+        {SYS_rt_sigaction, {signal, 0, scratch.value + (signal - 1) * sizeof(KernelAction), kSignalSetSize}});
+  TRY(process.foothold.make_all(calls));
+  TRY(process.stopped.memory->read(scratch, std::as_writable_bytes(std::span(actions))));
+  for (uint32_t signal = 1; const KernelAction& action : actions) {
+    if (action == kUnread) return fail(fmt::format("the handler of signal {} cannot be read", signal));
+    if (action != KernelAction{}) {
+      auto* handler = out.add_handlers();
+      handler->set_signal(signal);
+      handler->set_handler(action.handler);
+      handler->set_flags(action.flags);
+      handler->set_restorer(action.restorer);
+      handler->set_mask(action.mask);
+    }
+    ++signal;
   }
   return {};
 }

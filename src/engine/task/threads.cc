@@ -145,6 +145,7 @@ Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom&
                 ? remote_clone_in_turn(process.leader(), *process.memory, process.scratch, flags, thread.tid(),
                                        restoring.reserved)
                 : remote_clone(process.leader(), *process.memory, process.scratch, flags, 0, thread.tid()));
+    process.threads.front().hold.set_end_told_late(true);
     process.threads.emplace_back(std::move(made), process.leader().base(), process.leader().instruction());
   }
   for (int i = 0; i < threads.threads_size(); ++i)

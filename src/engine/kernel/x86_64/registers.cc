@@ -49,7 +49,9 @@ static_assert(offsetof(KernelUcontext, mask) == 40 + 256);
 
 constexpr uint64_t kFpXstate = 1, kSigcontextSs = 2, kStrictRestoreSs = 4;  // UC_*
 
-size_t round_up(size_t value, size_t to) { return (value + to - 1) / to * to; }
+static_assert(sizeof(Frame) <= kBareFrameSize && kBareFrameSize % 64 == 0);
+
+bool has_xsave(std::span<const std::byte> xstate) { return xstate.size() > kFxsaveSize; }
 
 }  // namespace
 
@@ -116,12 +118,8 @@ std::optional<uint64_t> frame_instruction(std::span<const uint64_t, kFrameWords>
   return words[kInstruction];
 }
 
-std::vector<std::byte> signal_frame(uint64_t address, const Registers& registers, uint64_t mask,
-                                    std::span<const std::byte> xstate) {
-  const size_t floating = round_up(sizeof(Frame), 64);
-  const bool has_xsave = xstate.size() > kFxsaveSize;
-  std::vector<std::byte> bytes(floating + xstate.size() + (has_xsave ? FP_XSTATE_MAGIC2_SIZE : 0));
-
+std::array<std::byte, kBareFrameSize> bare_signal_frame(uint64_t lender, const Registers& registers, uint64_t mask,
+                                                        std::span<const std::byte> xstate) {
   Frame frame{};
   sigcontext& context = frame.ucontext.context;
   context.r8 = registers.r8;
@@ -144,24 +142,32 @@ std::vector<std::byte> signal_frame(uint64_t address, const Registers& registers
   context.eflags = registers.eflags;
   context.cs = static_cast<uint16_t>(registers.cs);
   context.ss = static_cast<uint16_t>(registers.ss);
-  context.fpstate = reinterpret_cast<_fpstate_64*>(address + floating);
-  frame.ucontext.flags = kSigcontextSs | kStrictRestoreSs | (has_xsave ? kFpXstate : 0);
+  context.fpstate = reinterpret_cast<_fpstate_64*>(lender + kBareFrameSize);
+  frame.ucontext.flags = kSigcontextSs | kStrictRestoreSs | (has_xsave(xstate) ? kFpXstate : 0);
   frame.ucontext.mask = mask;
   // The kernel takes the alternate stack from the frame as well; SS_DISABLE here would remove the thread's. An
   // invalid size makes it keep what is set (it ignores the error).
   frame.ucontext.stack.flags = 0;
   frame.ucontext.stack.size = 1;
+  std::array<std::byte, kBareFrameSize> bytes{};
   std::memcpy(bytes.data(), &frame, sizeof frame);
+  return bytes;
+}
 
-  std::memcpy(bytes.data() + floating, xstate.data(), xstate.size());
-  if (has_xsave) {
+std::vector<std::byte> signal_frame(uint64_t address, const Registers& registers, uint64_t mask,
+                                    std::span<const std::byte> xstate) {
+  auto bare = bare_signal_frame(address, registers, mask, xstate);
+  std::vector<std::byte> bytes(bare.begin(), bare.end());
+  bytes.insert(bytes.end(), xstate.begin(), xstate.end());
+  if (has_xsave(xstate)) {
+    bytes.resize(bytes.size() + FP_XSTATE_MAGIC2_SIZE);
     _fpx_sw_bytes software{};
     software.magic1 = FP_XSTATE_MAGIC1;
     software.extended_size = static_cast<uint32_t>(xstate.size()) + FP_XSTATE_MAGIC2_SIZE;
     software.xfeatures = xstate_supported(xstate);
     software.xstate_size = static_cast<uint32_t>(xstate.size());
-    store(bytes, floating + kSoftwareBytes, software);
-    store(bytes, floating + xstate.size(), static_cast<uint32_t>(FP_XSTATE_MAGIC2));
+    store(bytes, kBareFrameSize + kSoftwareBytes, software);
+    store(bytes, kBareFrameSize + xstate.size(), static_cast<uint32_t>(FP_XSTATE_MAGIC2));
   }
   return bytes;
 }

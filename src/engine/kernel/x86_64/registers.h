@@ -63,6 +63,10 @@ std::optional<uint64_t> frame_instruction(std::span<const uint64_t, kFrameWords>
 // The address must be 64-byte aligned.
 std::vector<std::byte> signal_frame(uint64_t address, const Registers& registers, uint64_t mask,
                                     std::span<const std::byte> xstate);
+// One that borrows the extended registers from such a frame at `lender`.
+inline constexpr size_t kBareFrameSize = 320;
+std::array<std::byte, kBareFrameSize> bare_signal_frame(uint64_t lender, const Registers& registers, uint64_t mask,
+                                                        std::span<const std::byte> xstate);
 
 // XSAVE images as ptrace shows them (Intel SDM volume 1, chapter 13; kernel Documentation/arch/x86/xstate.rst).
 // On a processor without XSAVE they end after the FXSAVE area.
