@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/select.h>
-#include <sys/sem.h>
 
 #include <functional>
 #include <thread>
@@ -37,8 +36,6 @@ int main() {
   sigset_t blocked;
   sigfillset(&blocked);
   CHECK(sigprocmask(SIG_BLOCK, &blocked, nullptr) == 0 && pipe(pipes) == 0);
-  int semaphores = semget(IPC_PRIVATE, 2, 0600);
-  CHECK(semaphores >= 0);
   timespec absolute{};
   clock_gettime(CLOCK_MONOTONIC, &absolute);
   absolute.tv_sec += 1000;
@@ -91,14 +88,6 @@ int main() {
         return sigwaitinfo(&set, nullptr) == SIGUSR2;
       },
       [&] {
-        sembuf take{0, -1, 0};
-        return semop(semaphores, &take, 1) == 0;
-      },
-      [&] {
-        sembuf take{1, -1, 0};
-        return semtimedop(semaphores, &take, 1, &kLong) == 0;
-      },
-      [&] {
         siginfo_t info;
         return waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOWAIT) == 0;
       },
@@ -118,11 +107,7 @@ int main() {
     while (futex(&words[i], FUTEX_WAKE_PRIVATE, 1, nullptr) != 1) usleep(1000);
   }
   CHECK(kill(getpid(), SIGUSR1) == 0 && kill(getpid(), SIGUSR2) == 0);
-  for (unsigned short i = 0; i < 2; ++i) {
-    sembuf give{i, 1, 0};
-    CHECK(semop(semaphores, &give, 1) == 0);
-  }
   for (auto& thread : threads) thread.join();
-  CHECK(waitpid(child, nullptr, 0) == child && semctl(semaphores, 0, IPC_RMID) == 0);
+  CHECK(waitpid(child, nullptr, 0) == child);
   return 0;
 }
