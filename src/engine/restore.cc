@@ -24,6 +24,7 @@
 #include "engine/kinds/table.h"
 #include "engine/memory.pb.h"
 #include "engine/target/process.h"
+#include "engine/task/controlling_terminal.h"
 #include "engine/task/descent.h"
 #include "engine/task/inheritance.h"
 #include "engine/task/keyrings.h"
@@ -230,11 +231,12 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
     auto at_birth = [&](const Cloner& cloner, RemoteCalls& calls, const RemoteMemory& memory) {
       return in("inheritance", prepare_to_be_inherited(restoring, cloner.pid, cloner.by, calls, memory));
     };
-    TRY(clone_family(nursery.processes, loaded.tree, seed, restoring.parking, taken, at_birth));
+    TRY(clone_family(nursery.processes, loaded.tree, seed, restoring, taken, at_birth));
   }
   for (size_t i = 0; i < nursery.processes.size(); ++i) nursery.processes[i].rooms = std::move(loaded.rooms[i]);
   for (auto& process : nursery.processes) restoring.processes[process.pid] = &process;
   TRY(reserve_tids(restoring, nursery.processes));
+  TRY(settle_terminals(restoring, loaded.tree));
   // Files can lead to threads; and the last rooms start timers and spread threads over CPUs, so they wait until all
   // memory is filled.
   auto early = all_task_rooms().first(kEarlyRooms), late = all_task_rooms().last(kLateRooms);

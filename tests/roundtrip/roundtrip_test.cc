@@ -103,6 +103,7 @@ const std::vector<Program> kPrograms = {
     {"stopped", {}, false},
     {"suspended"},
     {"thread_churn", {}, false},
+    {"terminals"},
     {"thread_directories"},
     {"threads"},
     {"timerfds", {}, false},

@@ -59,6 +59,11 @@ struct DumpedLock {
   std::string line;
 };
 
+// A terminal of which the target has both ends; 0: nobody's.
+struct TerminalUse {
+  pid_t session = 0, foreground = 0;
+};
+
 struct Dumping {
   const Kernel& kernel;
   const DumpOptions& options;
@@ -77,6 +82,7 @@ struct Dumping {
   std::vector<DumpedLock> locks;
   std::map<pid_t, DumpedPages> pages;
   std::optional<int32_t> session_keyring;  // of all processes that have one of their own
+  std::map<dev_t, TerminalUse> terminals;  // by the device of the slave
   std::span<const OpenFile> open_files;    // by id
   std::string file_envelopes;              // of the open files, all rooms
   uint64_t memory_bytes = 0;

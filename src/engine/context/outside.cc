@@ -28,7 +28,8 @@ Result<> OutsideHolders::scan() {
     for (const auto& fd : *fds) {
       auto number = parse_number<int>(fd);
       auto link = read_link(proc_path(pid, "fd/" + fd));
-      if (number && link && link->ends_with(']')) holders_->emplace(*std::move(link), Descriptor{pid, *number});
+      if (number && link && (link->ends_with(']') || link->ends_with("/ptmx")))
+        holders_->emplace(*std::move(link), Descriptor{pid, *number});
     }
   }
   return {};

@@ -16,8 +16,8 @@
 
 namespace ks::engine {
 
-// The anonymous objects ("pipe:[41]", "socket:[7]") that processes outside of a target have open. Read once, when
-// first asked.
+// The anonymous objects ("pipe:[41]", "socket:[7]") and terminals ("/dev/ptmx") that processes outside of a target
+// have open. Read once, when first asked.
 class OutsideHolders {
  public:
   explicit OutsideHolders(std::set<pid_t> inside) : inside_(std::move(inside)) {}

@@ -112,6 +112,7 @@ class Restoring {
   DescriptorRange own_descriptors;  // in the engine, and inherited by the processes until they have theirs
   Fds open_files, mapped_files;
   RemadeFiles carried;
+  std::map<dev_t, Fd> terminals;  // by the device of the slave, which they have open
   std::set<uint32_t> late_files;  // made when the processes were there: they have not inherited them
   Fd sender, receiver;            // of a socket through which they get those
   MadeNamespaces namespaces;

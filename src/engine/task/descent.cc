@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "engine/task/clone.h"
+#include "engine/task/controlling_terminal.h"
 
 namespace ks::engine {
 
@@ -158,9 +159,15 @@ std::vector<FamilyMember> family_of(const image::Tree& tree) {
 
 class Descent {
  public:
-  Descent(std::deque<RestoredProcess>& processes, const image::Tree& tree, Seed& seed, const Parking& parking,
+  Descent(std::deque<RestoredProcess>& processes, const image::Tree& tree, Seed& seed, const Restoring& restoring,
           const std::set<pid_t>& taken, const AtBirth& at_birth)
-      : processes_(processes), tree_(tree), seed_(seed), parking_(parking), taken_(taken), at_birth_(at_birth) {
+      : processes_(processes),
+        tree_(tree),
+        seed_(seed),
+        restoring_(restoring),
+        parking_(restoring.parking),
+        taken_(taken),
+        at_birth_(at_birth) {
     for (int i = 0; i < tree.processes_size(); ++i) add(tree.processes(i), static_cast<size_t>(i));
     for (const auto& zombie : tree.zombies()) add(zombie.process(), kNone);
   }
@@ -215,6 +222,9 @@ class Descent {
         return clone(step.who, step.other);
       case FamilyStep::Action::set_session:
         TRY(in("setsid", (*TRY(calls_of(step.who)))(SYS_setsid)));
+        if (auto member = by_pid_.find(step.who); member != by_pid_.end() && member->second.index != kNone)
+          TRY(take_terminal(restoring_, tree_.processes(static_cast<int>(member->second.index)),
+                            *TRY(calls_of(step.who))));
         return {};
       case FamilyStep::Action::set_group: {
         auto real = passing_pids_.find(step.other);
@@ -330,6 +340,7 @@ class Descent {
   std::deque<RestoredProcess>& processes_;
   const image::Tree& tree_;
   Seed& seed_;
+  const Restoring& restoring_;
   const Parking& parking_;
   const std::set<pid_t>& taken_;
   const AtBirth& at_birth_;
@@ -358,6 +369,7 @@ Result<> describe_family(Dumping& dumping, image::Tree& tree) {
     else
       describe(process, *tree.add_processes());
   }
+  describe_terminals(dumping, tree);
   auto members = family_of(dumping.processes);
   if (auto plan = plan_family(members))
     TRY(describe_sharing(dumping, tree, *plan));
@@ -397,8 +409,8 @@ std::set<pid_t> pids_of(const image::Tree& tree) {
 }
 
 Result<> clone_family(std::deque<RestoredProcess>& processes, const image::Tree& tree, Seed& seed,
-                      const Parking& parking, const std::set<pid_t>& taken, const AtBirth& at_birth) {
-  return Descent(processes, tree, seed, parking, taken, at_birth).carry_out();
+                      const Restoring& restoring, const std::set<pid_t>& taken, const AtBirth& at_birth) {
+  return Descent(processes, tree, seed, restoring, taken, at_birth).carry_out();
 }
 
 }  // namespace ks::engine

@@ -36,6 +36,6 @@ Result<std::vector<Cloner>> cloners_of(const image::Tree& tree);
 // in passing. `at_birth` comes for the seed (0) and for each process before it clones others.
 using AtBirth = std::function<Result<>(const Cloner&, RemoteCalls&, const RemoteMemory&)>;
 Result<> clone_family(std::deque<RestoredProcess>& processes, const image::Tree& tree, Seed& seed,
-                      const Parking& parking, const std::set<pid_t>& taken, const AtBirth& at_birth);
+                      const Restoring& restoring, const std::set<pid_t>& taken, const AtBirth& at_birth);
 
 }  // namespace ks::engine

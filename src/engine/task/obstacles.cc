@@ -90,7 +90,6 @@ Result<bool> check_process(Dumping& dumping, StoppedProcess& process) {
       refuse("process", "its main thread has ended while others run on, which no restore can repeat");
     return false;
   }
-  if (process.stat.tty_nr) refuse("terminal", "has a controlling terminal, which is not supported yet");
   if (process.status.tracer_pid != ::getpid())
     refuse("process", fmt::format("is traced by pid {}", process.status.tracer_pid));
   if (process.status.ns_pids.size() > 1)

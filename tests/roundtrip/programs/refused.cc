@@ -455,6 +455,32 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
      }},
     {"kernel_log", [] { return keeps(open("/dev/kmsg", O_RDONLY | O_NONBLOCK)); }},
     {"terminal", [] { return keeps(posix_openpt(O_RDWR | O_NOCTTY)); }},
+    {"terminal_from_outside",
+     [] {
+       int master = posix_openpt(O_RDWR | O_NOCTTY);
+       if (master < 0 || grantpt(master) || unlockpt(master)) skip("no pseudo-terminals");
+       int slave = open(ptsname(master), O_RDWR | O_NOCTTY);
+       target = fork_child([=] {
+         close(master);
+         char bytes[4];
+         CHECK(read(slave, bytes, 4) == 2 && bytes[0] == 'x');
+       });
+       return [=] {
+         CHECK(write(master, "x\n", 2) == 2);
+         ends_well(target)();
+       };
+     }},
+    {"terminal_unread",
+     [] {
+       int master = posix_openpt(O_RDWR | O_NOCTTY);
+       if (master < 0 || grantpt(master) || unlockpt(master)) skip("no pseudo-terminals");
+       int slave = open(ptsname(master), O_RDWR | O_NOCTTY);
+       CHECK(write(slave, "abc", 3) == 3);
+       return [=] {
+         char bytes[4];
+         CHECK(read(master, bytes, 4) == 3 && memcmp(bytes, "abc", 3) == 0 && isatty(slave));
+       };
+     }},
     {"controlling_terminal",
      [] {
        int master = posix_openpt(O_RDWR | O_NOCTTY);
