@@ -4,6 +4,7 @@
 #include <asm/sigcontext.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace ks::engine {
@@ -157,10 +158,10 @@ std::array<std::byte, kBareFrameSize> bare_signal_frame(uint64_t lender, const R
 std::vector<std::byte> signal_frame(uint64_t address, const Registers& registers, uint64_t mask,
                                     std::span<const std::byte> xstate) {
   auto bare = bare_signal_frame(address, registers, mask, xstate);
-  std::vector<std::byte> bytes(bare.begin(), bare.end());
-  bytes.insert(bytes.end(), xstate.begin(), xstate.end());
+  std::vector<std::byte> bytes(bare.size() + xstate.size() + (has_xsave(xstate) ? FP_XSTATE_MAGIC2_SIZE : 0));
+  std::memcpy(bytes.data(), bare.data(), bare.size());
+  std::ranges::copy(xstate, bytes.begin() + kBareFrameSize);
   if (has_xsave(xstate)) {
-    bytes.resize(bytes.size() + FP_XSTATE_MAGIC2_SIZE);
     _fpx_sw_bytes software{};
     software.magic1 = FP_XSTATE_MAGIC1;
     software.extended_size = static_cast<uint32_t>(xstate.size()) + FP_XSTATE_MAGIC2_SIZE;
