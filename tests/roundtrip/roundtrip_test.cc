@@ -105,6 +105,7 @@ const std::vector<Program> kPrograms = {
     {"thread_churn", {}, false},
     {"terminals"},
     {"thread_directories"},
+    {"thread_settings"},
     {"threads"},
     {"timerfds", {}, false},
     {"trap", {"blocked"}},

@@ -30,8 +30,7 @@ class Survey {
       for (auto [name, flag] : kNamespaceTypes)
         if (uint32_t id = TRY(in(fmt::format("{} namespace", name), find(process, name)))) member->add_namespaces(id);
       TRY(check_children(process));
-      for (const auto& thread : process.threads)
-        if (thread.tid() != process.pid) TRY(check_thread(process, thread.tid()));
+      TRY(check_threads(process));
       if (user_namespace_) TRY(check_ids(process));
     }
     return std::move(out_);
@@ -132,18 +131,19 @@ class Survey {
     return {};
   }
 
-  Result<> check_thread(const StoppedProcess& process, pid_t tid) {
-    auto compare = [&](const char* name) -> Result<> {
-      auto its = namespace_of(process.pid, name, tid);
-      if (!its || *its != TRY(namespace_of(process.pid, name)))
-        dumping_.refuse(process.pid, fmt::format("thread {}", tid),
-                        fmt::format("lives in another {} namespace than its process, which is not supported yet",
-                                    std::string_view(name).substr(0, std::string_view(name).find('_'))));
-      return {};
-    };
-    // Threads always share their user and PID namespaces.
-    for (const char* name : {"mnt", "uts", "ipc", "net", "cgroup", "time"}) TRY(compare(name));
-    for (const char* name : {"pid_for_children", "time_for_children"}) TRY(compare(name));
+  // (Threads always share their user and PID namespaces.)
+  Result<> check_threads(const StoppedProcess& process) {
+    if (process.threads.size() < 2) return {};
+    for (const char* name : {"mnt", "uts", "ipc", "net", "cgroup", "time", "pid_for_children", "time_for_children"}) {
+      auto of_process = namespace_of(process.pid, name);
+      if (!of_process) continue;  // refused before
+      std::string_view type(name);
+      for (const auto& thread : process.threads)
+        if (auto its = namespace_of(process.pid, name, thread.tid()); !its || *its != *of_process)
+          dumping_.refuse(process.pid, fmt::format("thread {}", thread.tid()),
+                          fmt::format("lives in another {} namespace than its process, which is not supported yet",
+                                      type.substr(0, type.find('_'))));
+    }
     return {};
   }
 

@@ -136,6 +136,25 @@ static Verify waits_in_thread(void (*first)()) {
     thread->join();
   };
 }
+// A control group for one of us, be it of cgroup v2 or of a hierarchy of v1.
+static std::string group_path;
+static const std::string& new_group() {
+  for (const char* top : {"/sys/fs/cgroup/unified", "/sys/fs/cgroup"}) {
+    group_path = std::string(top) + "/kernel-swap-test-" + std::to_string(getpid());
+    if (access((std::string(top) + "/cgroup.threads").c_str(), F_OK) || mkdir(group_path.c_str(), 0700)) continue;
+    int type = open((group_path + "/cgroup.type").c_str(), O_WRONLY);
+    if (type >= 0 && write(type, "threaded", 8) == 8 && close(type) == 0) return group_path;
+    rmdir(group_path.c_str());
+  }
+  skip("no control group can be made");
+}
+static void join_group(const char* file) {
+  std::string tid = std::to_string(syscall(SYS_gettid));
+  int fd = open((group_path + "/" + file).c_str(), O_WRONLY);
+  if (fd >= 0 && write(fd, tid.data(), tid.size()) == static_cast<ssize_t>(tid.size()) && close(fd) == 0) return;
+  rmdir(group_path.c_str());
+  skip("no control group can be joined");
+}
 static Verify finds_key(const char* name) {
   return [=] { CHECK(syscall(SYS_request_key, "user", name, nullptr, 0) > 0); };
 }
@@ -715,6 +734,24 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
      [] {
        if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0) < 0) skip("no keys");
        return waits_in_thread([] { CHECK(syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0) > 0); });
+     }},
+    {"control_group_of_a_child",
+     [] {
+       new_group();
+       Verify child = lives_in_child([] { join_group("cgroup.procs"); });
+       return [=] {
+         child();
+         CHECK(rmdir(group_path.c_str()) == 0);
+       };
+     }},
+    {"thread_in_another_group",
+     [] {
+       new_group();
+       Verify thread = waits_in_thread([] { join_group("cgroup.threads"); });
+       return [=] {
+         thread();
+         for (int i = 0; i < 100 && rmdir(group_path.c_str()); ++i) usleep(10'000);  // until the thread is gone
+       };
      }},
     {"cgroup_namespace", [] { return in_namespace(CLONE_NEWCGROUP); }},
     {"pid_namespace",
