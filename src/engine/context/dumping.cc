@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/context/dumping.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+
 #include <algorithm>
+#include <optional>
 
 #include "base/file.h"
 
@@ -25,6 +29,26 @@ Result<uint32_t> Dumping::mapped_file(const std::string& link, bool shared, bool
   std::string path = TRY(read_link(link));
   auto carried = TRY(carried_files.add(mounts.root.get(), link, {.writable = writable, .changes_show = shared}));
   return mapped_files.add(mounts, link, path, writable, carried);
+}
+
+namespace {
+
+// Nothing where the path leads nowhere.
+std::optional<uint64_t> mount_of(const MountView& view, const std::string& path) {
+  auto file = open_in_root(view.root.get(), path, O_PATH | O_NOFOLLOW);
+  struct statx status{};
+  if (!file || ::statx(file->get(), "", AT_EMPTY_PATH, STATX_MNT_ID, &status)) return std::nullopt;
+  return status.stx_mnt_id;
+}
+
+}  // namespace
+
+bool Dumping::is_refilled(const std::string& path) const {
+  return std::ranges::any_of(options.refilled, [&](const std::string& directory) {
+    bool below = path.starts_with(directory) && (path.size() == directory.size() || path[directory.size()] == '/');
+    // What is mounted below such a directory is not part of it.
+    return below && mount_of(mounts, path) == mount_of(mounts, directory);
+  });
 }
 
 }  // namespace ks::engine

@@ -92,6 +92,9 @@ struct Dumping {
   // The open file under a number, null where there is none.
   const OpenFile* file_at(pid_t pid, int number) const;
 
+  // In a directory whose contents are put there again by name (DumpOptions::refilled).
+  bool is_refilled(const std::string& path) const;
+
   // One open file's record.
   template <class Message>
   void put_file(std::string_view kind, uint32_t version, const Message& body) {

@@ -75,6 +75,9 @@ Result<HandleFinder::Found> HandleFinder::find(dev_t device, int handle_type, st
     struct statfs system{};
     if (::fstatfs(fd->get(), &system)) return fail_errno(found.path);
     found.file_system = static_cast<uint64_t>(system.f_type);
+    struct statx facts{};
+    if (::statx(fd->get(), "", AT_EMPTY_PATH, 0, &facts)) return fail_errno(found.path);
+    found.mount_root = facts.stx_attributes & STATX_ATTR_MOUNT_ROOT;
     return found;
   }
   if (elsewhere.empty()) return refuse("watches a file that cannot be found");

@@ -41,6 +41,7 @@ class HandleFinder {
     std::string path;  // from the view's root
     struct stat stat{};
     uint64_t file_system = 0;  // its magic number
+    bool mount_root = false;
   };
   // A refusal where it cannot be opened or no path leads to it.
   Result<Found> find(dev_t device, int handle_type, std::string_view handle);

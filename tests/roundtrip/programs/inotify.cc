@@ -31,6 +31,8 @@ int main(int count, char**) {
   CHECK(inotify_add_watch(fd, "top/old", IN_CREATE | IN_EXCL_UNLINK) == 300);
   CHECK(inotify_add_watch(fd, "symbolic", IN_ATTRIB | IN_DONT_FOLLOW) == 301);
   CHECK(rename("top/old", "top/new") == 0);
+  // In memory, but there as soon as it is mounted.
+  int memory = count > 1 ? -1 : inotify_add_watch(empty, "/dev/shm", IN_DELETE_SELF);
   char bytes[65536];
   while (read(fd, bytes, sizeof bytes) > 0) {
   }
@@ -53,6 +55,7 @@ int main(int count, char**) {
   CHECK(fchownat(AT_FDCWD, "symbolic", 0, 0, AT_SYMLINK_NOFOLLOW) == 0 && next(fd, 0).wd == 301);
   CHECK(read(fd, bytes, sizeof bytes) == -1 && errno == EAGAIN);
   CHECK(inotify_add_watch(fd, "gone", IN_CREATE) == 302);
-  CHECK(!(fcntl(empty, F_GETFL) & O_NONBLOCK) && inotify_add_watch(empty, "top", IN_CREATE) == 1);
+  CHECK(!(fcntl(empty, F_GETFL) & O_NONBLOCK) && inotify_add_watch(empty, "top", IN_CREATE) == (memory < 0 ? 1 : 2));
+  CHECK(memory < 0 || inotify_add_watch(empty, "/dev/shm", IN_DELETE_SELF | IN_MASK_ADD) == memory);
   return 0;
 }

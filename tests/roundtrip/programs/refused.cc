@@ -244,8 +244,14 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
     {"inotify_in_memory",
      [] {
        int fd = inotify_init1(0);
-       CHECK(inotify_add_watch(fd, "/dev/shm", IN_DELETE_SELF) >= 0);
-       return keeps(fd);
+       char name[] = "/dev/shm/kernel-swap-test-XXXXXX";
+       CHECK(mkdtemp(name) && inotify_add_watch(fd, name, IN_DELETE_SELF) >= 0);
+       std::string directory = name;
+       Verify verify = keeps(fd);
+       return Verify([=] {
+         verify();
+         CHECK(rmdir(directory.c_str()) == 0);
+       });
      }},
     {"inotify_unread",
      [] {

@@ -30,13 +30,18 @@ constexpr int kDrainEvery = 4096;  // below fs.inotify.max_queued_events
 
 bool owns(const OpenFile& file) { return file.link == "anon_inode:inotify" || file.link == "anon_inode:[inotify]"; }
 
-Result<> dump_watch(HandleFinder& finder, const InotifyLine& line, image::Inotify::Watch& out) {
+Result<> dump_watch(const Dumping& dumping, HandleFinder& finder, const InotifyLine& line,
+                    image::Inotify::Watch& out) {
   if (line.handle.empty()) return refuse("watches a file of a file system that does not tell which one");
   auto watched = TRY(finder.find(line.device, line.handle_type, line.handle));
   switch (watched.file_system) {
     case TMPFS_MAGIC:
     case RAMFS_MAGIC:
-      return refuse("watches " + watched.path + ", which lies in memory (tmpfs)");
+      // What is mounted is there as soon as it is mounted, and what is refilled as soon as it is filled.
+      if (!watched.mount_root && !dumping.is_refilled(watched.path))
+        return refuse("watches " + watched.path + ", which lies in memory (tmpfs)");
+      out.set_another(true);
+      break;
     case PROC_SUPER_MAGIC:
     case SYSFS_MAGIC:
     case CGROUP_SUPER_MAGIC:
@@ -66,7 +71,7 @@ Result<> dump_one(Dumping& dumping, const OpenFile& file) {
   out.set_id(file.id);
   out.set_flags(static_cast<uint32_t>(file.flags()));
   HandleFinder finder(dumping.mounts);
-  for (const auto& line : lines) TRY(dump_watch(finder, line, *out.add_watches()));
+  for (const auto& line : lines) TRY(dump_watch(dumping, finder, line, *out.add_watches()));
   dumping.put_file(kName, kVersion, out);
   return {};
 }
@@ -117,7 +122,8 @@ Result<> add_watch(const Restoring& restoring, int fd, int& last, const image::I
   Fd watched = TRY(open_in_root(restoring.root.get(), watch.path(), O_PATH | O_NOFOLLOW));
   struct stat found{};
   if (::fstat(watched.get(), &found)) return fail_errno(watch.path());
-  if (found.st_ino != watch.inode() || (found.st_mode & S_IFMT) != watch.mode())
+  bool same = watch.another() || found.st_ino == watch.inode();
+  if (!same || (found.st_mode & S_IFMT) != watch.mode())
     return fail(watch.path() + ": not the file that was watched; it has been replaced");
   int got = ::inotify_add_watch(fd, fmt::format("/proc/self/fd/{}", watched.get()).c_str(), watch.mask());
   if (got < 0) return fail_errno(watch.path());

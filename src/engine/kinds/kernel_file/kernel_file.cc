@@ -83,7 +83,7 @@ Result<> check_namespace(const OpenFile& file, const char* name) {
 // deleted from then on.
 bool is_of_network(const std::string& path) {
   size_t at = path.find("/net/");
-  return at != path.npos && std::isdigit(static_cast<unsigned char>(path[at - 1]));
+  return at != path.npos && at > 0 && std::isdigit(static_cast<unsigned char>(path[at - 1]));
 }
 
 // Its path from the top of a /proc, of which a part may be mounted elsewhere, or on itself (ProtectKernelTunables=).

@@ -110,7 +110,8 @@ Result<> check_fifo(const Dumping& dumping, const OpenFile& file) {
     return refuse("its path leads elsewhere now (renamed, replaced or hidden by a mount)");
   struct statfs system{};
   if (::statfs(proc_path(file.pid, fmt::format("fd/{}", file.fd)).c_str(), &system)) return fail_errno(file.link);
-  if (system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC)
+  bool in_memory = system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC;
+  if (in_memory && !dumping.is_refilled(file.link))
     return refuse("lies in memory (tmpfs), which is not supported yet");
   return {};
 }
@@ -163,6 +164,7 @@ Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
     out.set_flags(static_cast<uint32_t>(file.flags()));
     if (is_fifo(file)) out.set_path(file.link);
     out.set_inode(file.stat.st_ino);
+    out.set_refilled(is_fifo(file) && dumping.is_refilled(file.link));
     if (told.insert(key).second) {
       auto checked = check_pipe(dumping, file, ends);
       if (checked && !ends.empty()) checked = dump_content(ends, out);
@@ -182,7 +184,7 @@ Result<Ends> open_fifo(const Restoring& restoring, const image::PipeEnd& end) {
   Fd fd = TRY(open_in_root(restoring.root.get(), end.path(), flags));
   struct stat found{};
   if (::fstat(fd.get(), &found)) return fail_errno(end.path());
-  if (!S_ISFIFO(found.st_mode) || found.st_ino != end.inode())
+  if (!S_ISFIFO(found.st_mode) || (!end.refilled() && found.st_ino != end.inode()))
     return fail(end.path() + ": not the FIFO that was open; it has been replaced");
   int queued = 0;
   if (end.capacity() && ::ioctl(fd.get(), FIONREAD, &queued)) return fail_errno("FIONREAD");

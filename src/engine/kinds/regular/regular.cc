@@ -34,22 +34,6 @@ bool is_device(uint32_t mode) { return S_ISCHR(mode) || S_ISBLK(mode); }
 
 bool is_writable(int flags) { return !(flags & O_PATH) && (flags & O_ACCMODE) != O_RDONLY; }
 
-// Nothing where the path leads nowhere.
-std::optional<uint64_t> mount_of(const Dumping& dumping, const std::string& path) {
-  auto file = open_in_root(dumping.mounts.root.get(), path, O_PATH | O_NOFOLLOW);
-  struct statx status{};
-  if (!file || ::statx(file->get(), "", AT_EMPTY_PATH, STATX_MNT_ID, &status)) return std::nullopt;
-  return status.stx_mnt_id;
-}
-
-// What is mounted below such a directory is not part of it.
-bool is_refilled(const Dumping& dumping, const std::string& path) {
-  return std::ranges::any_of(dumping.options.refilled, [&](const std::string& directory) {
-    bool below = path.starts_with(directory) && (path.size() == directory.size() || path[directory.size()] == '/');
-    return below && mount_of(dumping, path) == mount_of(dumping, directory);
-  });
-}
-
 // How the file is found again after a swap.
 struct Place {
   bool own = false;  // by a path of our own, not of the service
@@ -71,7 +55,7 @@ Result<Place> find_place(const Dumping& dumping, const OpenFile& file) {
   Fd reached;
   if (leads_to(view.root.get(), file.link, file.stat)) {
     reached = TRY(open_in_root(view.root.get(), file.link, O_PATH | O_NOFOLLOW));
-    place.refilled = !place.own && is_refilled(dumping, file.link);
+    place.refilled = !place.own && dumping.is_refilled(file.link);
   } else {
     auto handle = HandleFinder(view).handle_of(link);
     if (!handle)
