@@ -260,6 +260,7 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   if (options.before_thaw) TRY(options.before_thaw());
   TRY(files.release(restoring));
   for (auto& process : nursery.processes) TRY(in(fmt::format("pid {}", process.pid), thaw(process)));
+  for (auto& [id, segment] : restoring.carried.segments) segment.keep();
   return report;
 }
 

@@ -81,7 +81,7 @@ const std::vector<Refusal> kRefusals = {
     {"sysv_queue_not_used", {"System V message queue", "may be its own"}},
     {"sysv_semaphores", {"System V semaphores"}},
     {"sysv_semaphores_not_used", {"System V semaphores", "may be its own"}},
-    {"sysv_memory", {"area", "System V"}},
+    {"sysv_memory", {"area", "/SYSV", "shared with pid"}},
     {"tcp_socket", {"fd", "socket"}},
     {"terminal", {"fd", "/dev/ptmx", "other end"}},
     {"terminal_from_outside", {"fd", "/dev/pts/", "not part of the service"}},

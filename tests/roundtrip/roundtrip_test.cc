@@ -102,6 +102,7 @@ const std::vector<Program> kPrograms = {
     {"stack"},
     {"stopped", {}, false},
     {"suspended"},
+    {"system_v_memory", {}, false},
     {"thread_churn", {}, false},
     {"terminals"},
     {"thread_directories"},

@@ -16,6 +16,7 @@
 #include "engine/context/carried_content.h"
 #include "engine/context/mapped_files.h"
 #include "engine/context/named_file.h"
+#include "engine/context/system_v_memory.h"
 
 namespace ks::engine {
 
@@ -125,6 +126,8 @@ Result<> CarriedFiles::describe(int root, const std::string& path, const struct 
   if (magic == HUGETLBFS_MAGIC) file.set_huge_page(static_cast<uint64_t>(system.f_bsize));
   file.set_path(without_mark(path));
 
+  if (magic != HUGETLBFS_MAGIC && path.starts_with("/SYSV") && stat.st_dev == TRY(kernel_memory_device()))
+    return describe_segment(path, stat, file);
   if (magic == HUGETLBFS_MAGIC || stat.st_dev == TRY(kernel_memory_device())) {
     constexpr std::string_view kMemfd = "/memfd:";
     if (path.starts_with(kMemfd) && stat.st_nlink == 0) {

@@ -17,6 +17,7 @@
 #include "base/result.h"
 #include "engine/carried_files.pb.h"
 #include "engine/context/outside.h"
+#include "engine/context/system_v_memory.h"
 #include "engine/image/store.h"
 
 namespace ks::engine {
@@ -59,10 +60,11 @@ class CarriedFiles {
 struct RemadeFiles {
   std::map<uint32_t, Fd> files;
   std::map<uint32_t, Fd> openings;  // by id of the open file
+  std::map<uint32_t, RemadeSegment> segments;
 };
 Result<RemadeFiles> remake_carried_files(const ImageReader& image, int root);
 // Seals forbid what mapping and filling need, so they come last.
-Result<> seal_carried_files(const ImageReader& image, const RemadeFiles& remade);
+Result<> seal_carried_files(const ImageReader& image, RemadeFiles& remade);
 
 // The same file as a new open file with flags of its own.
 Result<Fd> reopen(int fd, int flags);

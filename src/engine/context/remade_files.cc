@@ -217,6 +217,12 @@ Result<Fd> remake(const ImageReader& image, int root, const File& file, RemadeFi
     case File::DELETED:
       made = make_nameless(image, root, file, remade);
       break;
+    case File::SYSTEM_V: {
+      RemadeSegment segment = TRY(RemadeSegment::make(file));
+      made = segment.open();
+      remade.segments.emplace(file.id(), std::move(segment));
+      break;
+    }
     default:
       return fail("of an unknown origin");
   }
@@ -225,7 +231,7 @@ Result<Fd> remake(const ImageReader& image, int root, const File& file, RemadeFi
     if (::ftruncate(fd.get(), static_cast<off_t>(file.bytes()))) return fail_errno("ftruncate");
     TRY(read_content(image, fd.get(), file));
   }
-  if (!keep) TRY(dress(fd.get(), file));
+  if (!keep && file.origin() != File::SYSTEM_V) TRY(dress(fd.get(), file));
   // An executable must not be open for writing (execve(2), ETXTBSY), and that is how we keep them all.
   return is_directory(file) ? std::move(fd) : TRY(reopen(fd.get(), O_RDONLY));
 }
@@ -252,8 +258,10 @@ Result<RemadeFiles> remake_carried_files(const ImageReader& image, int root) {
   return remade;
 }
 
-Result<> seal_carried_files(const ImageReader& image, const RemadeFiles& remade) {
+Result<> seal_carried_files(const ImageReader& image, RemadeFiles& remade) {
   for (auto list = TRY(read_list(image)); const auto& file : list.files()) {
+    if (auto segment = remade.segments.find(file.id()); segment != remade.segments.end())
+      TRY(in(file.path(), segment->second.finish(file.system_v())));
     if (!file.seals()) continue;
     auto found = remade.files.find(file.id());
     if (found == remade.files.end()) return fail("a sealed file is missing");

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/shm.h>
 #include <sys/syscall.h>
 
 #include <bit>
@@ -15,9 +16,29 @@ namespace {
 // Huge pages are given at the first touch.
 bool is_early(int advice) { return advice == MADV_HUGEPAGE || advice == MADV_NOHUGEPAGE; }
 
+// As a whole where all of it is there; else elsewhere, and what is left of it is moved.
+Result<> attach_segment(RemoteCalls& calls, const image::Area& area) {
+  uint64_t whole = (area.segment_bytes() + kPageSize - 1) / kPageSize * kPageSize;
+  uint64_t length = area.end() - area.start(), past = area.offset() + length;
+  if (past > whole) return fail("lies beyond the end of its segment");
+  int flags = area.read_only() ? SHM_RDONLY : 0;
+  uint64_t at = TRY(in("shmat", calls(SYS_shmat, area.segment(), length == whole ? area.start() : 0, flags)));
+  if (length != whole) {
+    TRY(in("mremap",
+           calls(SYS_mremap, at + area.offset(), length, length, MREMAP_MAYMOVE | MREMAP_FIXED, area.start())));
+    if (area.offset()) TRY(in("munmap", calls(SYS_munmap, at, area.offset())));
+    if (past < whole) TRY(in("munmap", calls(SYS_munmap, at + past, whole - past)));
+  }
+  uint32_t protection = area.read_only() ? PROT_READ : PROT_READ | PROT_WRITE;
+  if (area.protection() != protection)
+    TRY(in("mprotect", calls(SYS_mprotect, area.start(), length, area.protection())));
+  return {};
+}
+
 }  // namespace
 
 Result<> map_area(const Restoring& restoring, RemoteCalls& calls, const image::Area& area) {
+  if (area.source() == image::Area::SYSTEM_V) return attach_segment(calls, area);
   int flags = MAP_FIXED_NOREPLACE | (area.shared() ? MAP_SHARED : MAP_PRIVATE);
   int fd = -1;
   switch (area.source()) {

@@ -72,7 +72,8 @@ std::string obstacle(const Vma& area) {
     if (!harmless) return "has the unknown property \"" + flag + "\"";
   }
   if (area.protection_key) return "has a protection key, which is not supported yet";
-  if (area.path.starts_with("/SYSV")) return "System V shared memory, which is not supported yet";
+  if (area.path.starts_with("/SYSV") && area.has("ht"))
+    return "System V shared memory of huge pages, which is not supported yet";
   if (area.path.starts_with("/[aio]")) return "an asynchronous I/O ring, which is not supported yet";
   if (area.path.starts_with("anon_inode:")) return "memory of " + area.path + ", which is not supported yet";
   bool known = area.path.empty() || area.path.starts_with('/') || area.path == "[heap]" || area.path == "[stack]" ||
@@ -113,6 +114,14 @@ Result<> describe(Dumping& dumping, StoppedProcess& process, const Vma& area, im
   out.set_source(image::Area::FILE);
   // "may write", whether it can just now or not: the file was open for writing.
   out.set_id(TRY(dumping.mapped_file(link, area.shared, area.shared && area.has("mw"))));
+  if (area.path.starts_with("/SYSV") && area.shared) {
+    struct stat file{};
+    if (::stat(link.c_str(), &file)) return fail_errno(link);
+    out.set_source(image::Area::SYSTEM_V);
+    out.set_segment(static_cast<int32_t>(area.inode));
+    out.set_segment_bytes(static_cast<uint64_t>(file.st_size));
+    out.set_read_only(!area.has("mw"));
+  }
   return {};
 }
 

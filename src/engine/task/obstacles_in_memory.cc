@@ -65,6 +65,15 @@ Result<std::optional<pid_t>> find_suspect(const Dumping& dumping, std::span<cons
   return std::nullopt;
 }
 
+// Then it is carried with the memory of the processes.
+bool is_attached(const Dumping& dumping, uint64_t id) {
+  return std::ranges::any_of(dumping.processes, [&](const StoppedProcess& process) {
+    return std::ranges::any_of(process.areas, [&](const Vma& area) {
+      return area.shared && area.inode == id && area.path.starts_with("/SYSV");
+    });
+  });
+}
+
 // No file where the kernel has no System V IPC.
 Result<> check_list(Dumping& dumping, const SystemVList& list) {
   auto text = read_file(std::string("/proc/sysvipc/") + list.name);
@@ -82,6 +91,7 @@ Result<> check_list(Dumping& dumping, const SystemVList& list) {
     std::vector<pid_t> users;
     for (size_t column : list.pids) users.push_back(static_cast<pid_t>(number(column).value_or(0)));
     if (list.pids.empty()) users = users_of_semaphores(static_cast<int>(*id), static_cast<unsigned>(*count));
+    if (std::string_view(list.name) == "shm" && is_attached(dumping, static_cast<uint64_t>(*id))) continue;
     std::string object = fmt::format("System V {} {}", list.what, *id);
     if (auto pid = find_among(dumping, users))
       dumping.refuse(*pid, object, "not supported yet");

@@ -391,7 +391,11 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        if (id < 0 || at == reinterpret_cast<void*>(-1)) skip("no System V shared memory");
        shmctl(id, IPC_RMID, nullptr);
        fill_page(at, 1);
-       return Verify([=] { CHECK(page_is(at, 1)); });
+       target = fork_child([=] {
+         wait_until_told();
+         CHECK(page_is(at, 1));
+       });
+       return ends_well(target);
      }},
     {"sysv_memory_not_attached",
      [] {
