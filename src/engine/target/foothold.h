@@ -31,8 +31,8 @@ class Foothold {
 
   // Calls on this thread. The pointer is good until calls on another thread are asked for.
   Result<RemoteCalls*> on(StoppedThread& thread);
-  // Calls that are the same in any thread and whose answers lie in memory; what one returns is not known, nor whether it
-  // has failed.
+  // Calls that are the same in any thread and whose answers lie in memory; what one returns is not known, nor whether
+  // it has failed.
   Result<> make_all(std::span<const RemoteCall> calls);
   RemoteAddress scratch() const;
   static constexpr uint64_t kScratchSize = 8192;
