@@ -50,7 +50,7 @@ Result<> RemoteCalls::reach_syscall_stop() {
   if (reached == SeizedThread::Stop::gone) return fail("died under our hands", ESRCH);
   if (reached == SeizedThread::Stop::syscall) return {};
   thread_->give_back(signal);
-  return fail("a signal came between", EINTR);
+  return fail("a signal came between; try again", EINTR);
 }
 
 }  // namespace ks::engine

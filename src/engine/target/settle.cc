@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/target/settle.h"
 
+#include <elf.h>
 #include <fmt/format.h>
 #include <signal.h>
 #include <sys/auxv.h>
@@ -248,14 +249,18 @@ Result<bool> finish_handler(StoppedThread& thread) {
 // Never by single steps: the kernel does not take them back from a thread whose tracer dies, and SIGTRAP ends it. So
 // it runs for a moment, until it happens to be stopped outside; even a program that does nothing but read clocks is
 // there often enough.
-// True: it ran.
+// One that is stopped by job control can be found on the foothold of an engine that was killed: it goes back from
+// there. True: it ran.
 Result<bool> leave_vdso(StoppedProcess& process, StoppedThread& thread, std::span<const Vma> texts) {
   auto give_up = std::chrono::steady_clock::now() + kVdsoLimit;
   for (int run = 0; std::chrono::steady_clock::now() < give_up; ++run) {
     bool inside = std::ranges::any_of(texts, [&](const Vma& text) { return contains(text, thread.registers.rip); });
     if (!inside && !TRY(interrupted_vdso(process, thread, texts))) return run > 0;
-    if (thread.stop_signal) return refuse("has been stopped in the vDSO (SIGSTOP)");
-    if (inside)
+    bool landed = thread.stop_signal && std::ranges::any_of(texts, [&](const Vma& text) {
+                    return thread.registers.rip - text.start < EI_NIDENT;
+                  });
+    if (thread.stop_signal && !landed) return refuse("has been stopped in the vDSO (SIGSTOP)");
+    if (inside && !landed)
       TRY(run_and_stop(thread, run % 16 * 10us));  // by itself a stop comes after the same few instructions
     else if (!TRY(finish_handler(thread)))
       break;

@@ -34,12 +34,16 @@ std::chrono::milliseconds reaping_limit(pid_t pid) {
   return stat && stat->ppid == 1 ? kOrphanLimit : kReapLimit;
 }
 
-// A stop of job control is one of the whole process; one that has begun ends at once where it is let go on.
+// A stop of job control is one of the whole process; one that has begun, or is demanded by a signal that nothing can
+// hold back, ends at once where it is let go on.
 Result<> check_stops(const std::vector<StoppedProcess>& processes) {
-  for (const auto& process : processes)
-    for (const auto& thread : process.threads)
-      if (thread.stop_signal != process.threads.front().stop_signal)
-        return fail(fmt::format("pid {}: is just being stopped", process.pid), EAGAIN);
+  for (const auto& process : processes) {
+    if (process.threads.empty()) continue;
+    int stop = process.threads.front().stop_signal;
+    bool demanded = !stop && process.status.shared_pending >> (SIGSTOP - 1) & 1;
+    if (demanded || std::ranges::any_of(process.threads, [&](auto& thread) { return thread.stop_signal != stop; }))
+      return fail(fmt::format("pid {}: is just being stopped", process.pid), EAGAIN);
+  }
   return {};
 }
 
@@ -97,6 +101,7 @@ Result<FrozenTree> FrozenTree::freeze(const std::string& cgroup, pid_t root) {
         }
       } while (TRY(seizure.settle_all()));
       forget_reaped(tree.processes_);
+      for (auto& process : tree.processes_) TRY(in(fmt::format("pid {}", process.pid), read_outside(process)));
       return check_stops(tree.processes_);
     }();
     if (!stopped) {
@@ -108,7 +113,6 @@ Result<FrozenTree> FrozenTree::freeze(const std::string& cgroup, pid_t root) {
     if (tree.processes_.empty()) return fail("no process to checkpoint", ESRCH);
     for (auto& process : tree.processes_)
       if (process.threads.size() == 1) process.leader().hold.set_end_told_late(process.zombie);
-    for (auto& process : tree.processes_) TRY(in(fmt::format("pid {}", process.pid), read_outside(process)));
     TRY(put_parents_first(tree.processes_));
     return tree;
   }
