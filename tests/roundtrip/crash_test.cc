@@ -4,9 +4,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/mman.h>
 
-#include <atomic>
 #include <filesystem>
 #include <iostream>
 #include <map>
@@ -17,6 +15,7 @@
 #include "engine/kernel/proc.h"
 #include "engine_process.h"
 #include "family.h"
+#include "hearts.h"
 #include "subject.h"
 
 namespace ks::test {
@@ -33,10 +32,8 @@ class Crash : public testing::Test {
     become_reaper();
     subject_.emplace(place_, "steady");
     ASSERT_EQ(subject_->await_ready(), "");
-    Fd file = open_file(place_.file("hearts"), O_RDONLY).value();
-    hearts_ = static_cast<const std::atomic<uint64_t>*>(::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, file.get(), 0));
-    ASSERT_NE(hearts_, MAP_FAILED);
-    while (hearts_[kHearts - 1] == 0) std::this_thread::sleep_for(1ms);
+    hearts_.emplace(place_.file("hearts"), kHearts);
+    ASSERT_TRUE(all_beat());
     seed_ = std::random_device()();
     if (const char* given = ::getenv("SEED")) seed_ = static_cast<unsigned>(std::strtoul(given, nullptr, 10));
     std::cout << "SEED=" << seed_ << "\n";
@@ -78,29 +75,7 @@ class Crash : public testing::Test {
     return text;
   }
 
-  // Every heart goes on.
-  bool all_beat() {
-    uint64_t before[kHearts];
-    for (int i = 0; i < kHearts; ++i) before[i] = hearts_[i];
-    for (auto limit = Clock::now() + 20s; Clock::now() < limit; std::this_thread::sleep_for(500us)) {
-      bool all = true;
-      for (int i = 0; i < kHearts; ++i) all &= hearts_[i] > before[i];
-      if (all) return true;
-    }
-    for (int i = 0; i < kHearts; ++i)
-      if (hearts_[i] == before[i]) std::cout << "heart " << i << " stands still\n";
-    std::vector<pid_t> pids = descendants(subject_->pid());
-    pids.push_back(subject_->pid());
-    for (pid_t pid : pids) {
-      auto tids = list_directory(fmt::format("/proc/{}/task", pid)).value();
-      for (const auto& tid : tids) {
-        std::string task = fmt::format("/proc/{}/task/{}/", pid, tid);
-        std::cout << tid << ": " << read_file(task + "wchan").value_or("") << ' '
-                  << read_file(task + "syscall").value_or("");
-      }
-    }
-    return false;
-  }
+  bool all_beat() { return hearts_->all_beat(subject_->pid()); }
   std::chrono::nanoseconds up_to(Clock::duration longest) {
     return std::chrono::nanoseconds(std::uniform_int_distribution<int64_t>(0, longest / 1ns)(random_));
   }
@@ -109,11 +84,11 @@ class Crash : public testing::Test {
     EXPECT_EQ(subject_->await_success(), "");
   }
 
-  static constexpr int kHearts = 13;
+  static constexpr size_t kHearts = 13;
   Workplace place_;
   std::string image_ = place_.file("image");
   std::optional<Subject> subject_;
-  const std::atomic<uint64_t>* hearts_ = nullptr;
+  std::optional<Hearts> hearts_;
   std::map<pid_t, uint64_t> masks_;
   std::map<pid_t, int> seen_;
   bool first_look_ = true;

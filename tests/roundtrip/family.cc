@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "family.h"
 
+#include <fmt/format.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -12,6 +13,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "engine/kernel/proc.h"
 
 namespace ks::test {
 
@@ -60,6 +62,25 @@ std::optional<int> await_end(pid_t pid, std::chrono::milliseconds limit) {
 }
 
 void forget_end(pid_t pid) { ends().erase(pid); }
+
+std::string await_unseized(pid_t root) {
+  std::string traced;
+  for (auto until = std::chrono::steady_clock::now() + 20s; std::chrono::steady_clock::now() < until;) {
+    traced.clear();
+    std::vector<pid_t> pids = descendants(root);
+    pids.push_back(root);
+    for (pid_t pid : pids)
+      for (const auto& tid : list_directory(fmt::format("/proc/{}/task", pid)).value_or(std::vector<std::string>{})) {
+        auto text = read_file(fmt::format("/proc/{}/task/{}/status", pid, tid));
+        auto status = text ? engine::parse_status(*text) : std::unexpected(text.error());
+        if (status && (status->tracer_pid || status->state == 't'))
+          traced += fmt::format("{}/{} is traced\n", pid, tid);
+      }
+    if (traced.empty()) break;
+    std::this_thread::sleep_for(1ms);
+  }
+  return traced;
+}
 
 void kill_descendants() {
   for (;;) {

@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace ks::test {
@@ -22,6 +23,8 @@ std::optional<int> await_end(pid_t pid, std::chrono::milliseconds limit);
 void reap();
 // Ends of this PID that were noted concern an earlier process.
 void forget_end(pid_t pid);
+// Empty once no task of a process and its descendants is traced any more; otherwise, after a while, which ones are.
+std::string await_unseized(pid_t root);
 // All below this process, dead and reaped.
 void kill_descendants();
 

@@ -1,123 +1,27 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Every program goes through every way of being dumped and restored, and finds itself unchanged.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <numeric>
+#include <random>
 #include <thread>
 
 #include "base/file.h"
 #include "engine_process.h"
 #include "family.h"
 #include "portrait.h"
+#include "programs.h"
 #include "subject.h"
 
 namespace ks::test {
 namespace {
 
-struct Program {
-  std::string name;
-  std::vector<std::string> arguments = {};
-  bool still = true;  // /proc shows the same as long as it waits
+constexpr int kKills = 10, kLeastKills = 4;
+constexpr auto kKillsLimit = 3s;  // the largest programs are killed less often
 
-  std::string label() const {
-    std::string text = name.substr(0, name.find('.'));
-    for (const auto& argument : arguments) text += "_" + argument;
-    return text;
-  }
-};
-
-const std::vector<Program> kPrograms = {
-    {"advice"},
-    {"alternate_stack"},
-    {"anonymous"},
-    {"clocks"},
-    {"copy_on_write", {"huge"}},
-    {"copy_on_write", {"orphans"}},
-    {"copy_on_write", {"parent"}},
-    {"credentials", {"capable"}},
-    {"credentials", {"mixed"}},
-    {"credentials", {"secure"}},
-    {"credentials", {"user"}},
-    {"deadlines", {}, false},
-    {"deleted_executable"},
-    {"deleted_files"},
-    {"devices"},
-    {"directories"},
-    {"directories", {"chroot"}},
-    {"directories", {"deleted"}},
-    {"directories", {"memory"}},
-    {"directories", {"outside"}},
-    {"directory_reading"},
-    {"epolls"},
-    {"eventfds"},
-    {"fifos"},
-    {"files"},
-    {"files_in_memory"},
-    {"floating_point"},
-    {"guard_pages"},
-    {"handlers"},
-    {"heap"},
-    {"huge_pages"},
-    {"huge_tlb"},
-    {"inotify"},
-    {"inotify", {"chroot"}},
-    {"interval_timers"},
-    {"kernel_files"},
-    {"keyrings"},
-    {"locks"},
-    {"many"},
-    {"memfds"},
-    {"memfds", {"huge"}},
-    {"names", {"argument"}},
-    {"namespaces", {"ipc"}},
-    {"namespaces", {"net"}},
-    {"namespaces", {"user"}},
-    {"namespaces", {"uts"}},
-    {"namespaces", {"user", "uts", "ipc", "net"}},
-    {"orphans", {"deep", "100"}, false},
-    {"orphans", {"orphans"}},
-    {"orphans", {"wide", "200"}, false},
-    {"parent_death"},
-    {"parent_death", {"user"}},
-    {"pending"},
-    {"pidfds"},
-    {"pipes"},
-    {"posix_timers", {}, false},
-    {"private_file"},
-    {"protections"},
-    {"registers"},
-    {"renamed_files"},
-    {"robust"},
-    {"rseq"},
-    {"seccomp", {"privileged"}},
-    {"seccomp", {"unprivileged"}},
-    {"settings"},
-    {"shared_anonymous"},
-    {"shared_file"},
-    {"sharing", {"descriptors"}},
-    {"sharing", {"directories"}},
-    {"sharing", {"descriptors", "directories"}},
-    {"signal_storm", {}, false},
-    {"signalfds"},
-    {"sleeps"},
-    {"stack"},
-    {"stopped", {}, false},
-    {"suspended"},
-    {"system_v_memory", {}, false},
-    {"thread_churn", {}, false},
-    {"terminals"},
-    {"thread_directories"},
-    {"thread_settings"},
-    {"threads"},
-    {"timerfds", {}, false},
-    {"trap", {"blocked"}},
-    {"trap", {"handled"}},
-    {"trap", {"ignored"}},
-    {"tree"},
-    {"vfork", {}, false},
-    {"waits"},
-    {"worker.py", {}, false},
-    {"zombies"},
-};
+bool said_try_again(const Outcome& outcome) { return outcome.text.find("try again") != std::string::npos; }
 
 class RoundTrip : public testing::TestWithParam<Program> {
  protected:
@@ -133,7 +37,7 @@ class RoundTrip : public testing::TestWithParam<Program> {
 
   void dump(const DumpPlan& plan) {
     Outcome outcome = EngineProcess::dump(subject_->pid(), image_, plan).wait();
-    for (int i = 0; i < 20 && outcome.text.find("try again") != std::string::npos; ++i)
+    for (int i = 0; i < 20 && said_try_again(outcome); ++i)
       outcome = EngineProcess::dump(subject_->pid(), image_, plan).wait();
     ASSERT_TRUE(outcome.done()) << outcome << "\n" << subject_->output();
     if (!plan.leave_running) return;
@@ -188,7 +92,51 @@ TEST_P(RoundTrip, RestoredAgainAndAgain) {
   verify();
 }
 
-INSTANTIATE_TEST_SUITE_P(Programs, RoundTrip, testing::ValuesIn(kPrograms),
+// The engine is killed at instants spread over a whole dump, and nobody is harmed. SEED=N in the environment repeats
+// them.
+TEST_P(RoundTrip, UnharmedByKilledDumps) {
+  unsigned seed = std::random_device()();
+  if (const char* given = ::getenv("SEED")) seed = static_cast<unsigned>(std::strtoul(given, nullptr, 10));
+  std::mt19937 random(seed);
+  auto begun = std::chrono::steady_clock::now();
+  ASSERT_NO_FATAL_FAILURE(dump({.leave_running = true}));
+  auto longest = std::chrono::steady_clock::now() - begun;
+  std::vector<int> parts(kKills);
+  std::iota(parts.begin(), parts.end(), 0);
+  std::ranges::shuffle(parts, random);
+  auto enough = std::chrono::steady_clock::now() + kKillsLimit;
+  for (int i = 0; i < kKills && (i < kLeastKills || std::chrono::steady_clock::now() < enough); ++i) {
+    auto instant = (longest * parts[static_cast<size_t>(i)] + longest * (random() % 1000) / 1000) / kKills;
+    EngineProcess engine = EngineProcess::dump(subject_->pid(), image_, {.leave_running = true});
+    std::this_thread::sleep_for(instant);
+    engine.kill();
+    Outcome outcome = engine.wait();
+    auto where = [&] {
+      return fmt::format("SEED={}, kill {} after {} us of {}\n", seed, i, instant / 1us, longest / 1us) +
+             subject_->ending() + "\n" + subject_->output();
+    };
+    ASSERT_TRUE(outcome.done() || outcome.end == Outcome::End::killed || said_try_again(outcome))
+        << outcome << where();
+    ASSERT_EQ(await_unseized(subject_->pid()), "") << where();
+    ASSERT_EQ(subject_->ending(), "runs") << where();
+    ASSERT_TRUE(remove_tree(image_));
+  }
+  SCOPED_TRACE(fmt::format("SEED={}", seed));
+  // Nor is what the killed ones have left in the way of another dump.
+  ASSERT_NO_FATAL_FAILURE(dump({.leave_running = true}));
+  if (GetParam().still) {
+    std::string changes = differences(before_, portray(subject_->pid()));
+    EXPECT_TRUE(changes.empty()) << changes;
+  }
+  subject_->tell();
+  std::string trouble = subject_->await_success();
+  // What SIGSTOP and SIGCONT do to the calls that signal(7) names, a kill just after the stop does too.
+  if (trouble.find("(errno: Interrupted system call)") == std::string::npos) {
+    EXPECT_EQ(trouble, "");
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Programs, RoundTrip, testing::ValuesIn(all_programs()),
                          [](const auto& info) { return info.param.label(); });
 
 }  // namespace

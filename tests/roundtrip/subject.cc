@@ -99,6 +99,8 @@ std::string Subject::await_ready() {
 
 void Subject::tell() { ::chmod(output_file_.c_str(), 0744); }
 
+void Subject::expect_interruptions(bool expected) { ::chmod(output_file_.c_str(), expected ? 0654 : 0644); }
+
 std::string Subject::ending() {
   auto status = await_end(pid_, std::chrono::milliseconds(10));
   return status ? describe_end(*status) : "runs";

@@ -38,6 +38,8 @@ class Subject {
   std::string await_ready();
   // Makes it compare and end.
   void tell();
+  // Whether calls that signal(7) names may end with EINTR for now; for programs that ask.
+  void expect_interruptions(bool expected);
   // Empty if it ends well.
   std::string await_success();
   std::string output() const;
