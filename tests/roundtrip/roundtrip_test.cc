@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <iostream>
 #include <numeric>
 #include <random>
 #include <thread>
@@ -22,6 +23,12 @@ constexpr int kKills = 10, kLeastKills = 4;
 constexpr auto kKillsLimit = 3s;  // the largest programs are killed less often
 
 bool said_try_again(const Outcome& outcome) { return outcome.text.find("try again") != std::string::npos; }
+
+// What SIGSTOP and SIGCONT do to the calls that signal(7) names, an engine does too that is killed between a thread's
+// stop and its next act. Programs that count on those calls say so, and end.
+bool was_interrupted(const std::string& output) {
+  return output.find("(errno: Interrupted system call)") != std::string::npos;
+}
 
 class RoundTrip : public testing::TestWithParam<Program> {
  protected:
@@ -118,7 +125,11 @@ TEST_P(RoundTrip, UnharmedByKilledDumps) {
     ASSERT_TRUE(outcome.done() || outcome.end == Outcome::End::killed || said_try_again(outcome))
         << outcome << where();
     ASSERT_EQ(await_unseized(subject_->pid()), "") << where();
-    ASSERT_EQ(subject_->ending(), "runs") << where();
+    if (auto ending = subject_->ending(); ending != "runs") {
+      ASSERT_TRUE(was_interrupted(subject_->output())) << where();
+      std::cout << "interrupted as by SIGSTOP and SIGCONT, at kill " << i << "\n";
+      return;
+    }
     ASSERT_TRUE(remove_tree(image_));
   }
   SCOPED_TRACE(fmt::format("SEED={}", seed));
@@ -130,8 +141,7 @@ TEST_P(RoundTrip, UnharmedByKilledDumps) {
   }
   subject_->tell();
   std::string trouble = subject_->await_success();
-  // What SIGSTOP and SIGCONT do to the calls that signal(7) names, a kill just after the stop does too.
-  if (trouble.find("(errno: Interrupted system call)") == std::string::npos) {
+  if (!was_interrupted(trouble)) {
     EXPECT_EQ(trouble, "");
   }
 }
