@@ -21,7 +21,7 @@ namespace ks::engine {
 namespace {
 
 constexpr int kDeepest = 8;  // keyrings in keyrings; the kernel's own limit is 6
-constexpr std::string_view kInvocation = "invocation_id";
+constexpr const char* kInvocation = "invocation_id";
 
 struct Description {
   std::string type, name;
@@ -150,7 +150,7 @@ Result<> inherited(Restoring&, RestoredProcess&, const TaskRoom&) { return {}; }
 
 // Of the start of the unit that we are part of.
 std::string own_invocation_id() {
-  long key = ::syscall(SYS_keyctl, KEYCTL_SEARCH, KEY_SPEC_SESSION_KEYRING, "user", kInvocation.data(), 0);
+  long key = ::syscall(SYS_keyctl, KEYCTL_SEARCH, KEY_SPEC_SESSION_KEYRING, "user", kInvocation, 0);
   char id[256];
   long length = key < 0 ? -1 : ::syscall(SYS_keyctl, KEYCTL_READ, key, id, sizeof id);
   return length <= 0 || length > static_cast<long>(sizeof id) ? "" : std::string(id, static_cast<size_t>(length));

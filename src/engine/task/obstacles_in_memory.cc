@@ -40,6 +40,7 @@ const std::array kSystemV = {SystemVList{"shm", "shared memory", {4, 5}, 9, 13},
 // Semaphores tell one by one who was the last to use them.
 std::vector<pid_t> users_of_semaphores(int id, unsigned count) {
   std::vector<pid_t> pids;
+  pids.reserve(count);
   for (unsigned number = 0; number < count; ++number) pids.push_back(::semctl(id, static_cast<int>(number), GETPID));
   return pids;
 }
@@ -89,6 +90,7 @@ Result<> check_list(Dumping& dumping, const SystemVList& list) {
     if (!id || !count || !creator || !changed)
       return fail(fmt::format("/proc/sysvipc/{}: not understood: {}", list.name, line));
     std::vector<pid_t> users;
+    users.reserve(list.pids.size());
     for (size_t column : list.pids) users.push_back(static_cast<pid_t>(number(column).value_or(0)));
     if (list.pids.empty()) users = users_of_semaphores(static_cast<int>(*id), static_cast<unsigned>(*count));
     if (std::string_view(list.name) == "shm" && is_attached(dumping, static_cast<uint64_t>(*id))) continue;
