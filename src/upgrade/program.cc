@@ -35,6 +35,7 @@ Result<ProgramEnd> run_program(const std::vector<std::string>& arguments) {
   posix_spawn_file_actions_adddup2(actions.get(), to.get(), STDOUT_FILENO);
   posix_spawn_file_actions_adddup2(actions.get(), to.get(), STDERR_FILENO);
   std::vector<char*> words;
+  words.reserve(arguments.size() + 1);
   for (const std::string& argument : arguments) words.push_back(const_cast<char*>(argument.c_str()));
   words.push_back(nullptr);
   pid_t pid = 0;

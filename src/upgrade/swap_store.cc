@@ -162,6 +162,7 @@ std::vector<Swap> SwapStore::swaps() const {
                 [](const std::string& name) { return name.size() != kIdDigits || !parse_number<unsigned>(name); });
   std::ranges::sort(names);
   std::vector<Swap> swaps;
+  swaps.reserve(names.size());
   for (const std::string& name : names) swaps.emplace_back(root_ + "/" + name);
   return swaps;
 }

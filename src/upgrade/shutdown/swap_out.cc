@@ -114,6 +114,7 @@ Result<> swap_out(const Bus& bus, const SwapStore& store) {
     passengers = freeze_all(*engine, marked.units, swap, manifest);
     dump_all(passengers, swap, manifest);
     std::vector<std::string> staying;
+    staying.reserve(manifest.left_out.size());
     for (const LeftOutUnit& unit : manifest.left_out) staying.push_back(unit.name);
     if (auto loud = let_systemd_speak(bus, staying); !loud) swap.note("quiet", "", loud.error().what);
   } else {
