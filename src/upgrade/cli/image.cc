@@ -97,6 +97,13 @@ Result<UnitState> state_of(const std::string& word) {
 
 Result<> stop(const std::string& unit) { return TRY(Bus::open()).stop(unit); }
 
+// An image that cannot be opened has named itself already.
+template <class T>
+Result<T> of_image(const std::string& directory, Result<T> result) {
+  if (!result && result.error().what.starts_with(directory + ": ")) return result;
+  return in(directory, std::move(result));
+}
+
 }  // namespace
 
 Result<int> run(const Checkpoint& checkpoint) {
@@ -155,7 +162,7 @@ Result<int> run(const Checkpoint& checkpoint) {
 
 Result<int> run(const Restore& restore) {
   auto engine = TRY(engine::Engine::open());
-  auto report = TRY(engine.restore(restore.directory, {}));
+  auto report = TRY(of_image(restore.directory, engine.restore(restore.directory, {})));
   if (!restore.pidfile.empty() && !report.roots.empty())
     TRY(in(
         "the processes run, but their PID could not be written",
@@ -173,7 +180,7 @@ Result<int> run(const Restore& restore) {
 }
 
 Result<int> run(const Inspect& inspect) {
-  auto image = TRY(engine::Engine::inspect(inspect.directory));
+  auto image = TRY(of_image(inspect.directory, engine::Engine::inspect(inspect.directory)));
   if (inspect.json)
     fmt::print("{}", to_json(image).text());
   else
