@@ -7,13 +7,15 @@
 
 namespace ks::engine {
 
-Result<Fd> OpenFile::fetch() const {
+Result<Fd> fetch_descriptor(pid_t pid, int fd) {
   Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (!process) return fail_errno("pidfd_open");
   Fd mine(static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), fd, 0)));
   if (!mine) return fail_errno("pidfd_getfd");
   return mine;
 }
+
+Result<Fd> OpenFile::fetch() const { return fetch_descriptor(pid, fd); }
 
 int OpenFile::flags() const { return info.flags & ~(O_CLOEXEC | O_ASYNC | O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY); }
 

@@ -14,6 +14,9 @@
 
 namespace ks::engine {
 
+// A duplicate of our own of a process's descriptor.
+Result<Fd> fetch_descriptor(pid_t pid, int fd);
+
 // One open file description; any number of descriptors may lead to it.
 struct OpenFile {
   uint32_t id = 0;

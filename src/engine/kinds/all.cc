@@ -8,6 +8,18 @@ namespace ks::engine {
 extern const Kind kKernelFile, kCarried, kRegular, kDevice, kTerminal, kOwnTerminal, kPipe, kEventfd, kTimerfd,
     kSignalfd, kJournal, kInotify, kPidFd, kEpoll, kLocks, kOwner;
 
+Result<> dump_each(Dumping& dumping, std::span<const OpenFile> files,
+                   Result<> (*dump_one)(Dumping&, const OpenFile&)) {
+  for (const OpenFile& file : files) {
+    auto dumped = dump_one(dumping, file);
+    if (!dumped && dumped.error().refusal)
+      dumping.refuse(file.pid, file.object(), dumped.error().what);
+    else
+      TRY(in(file.object(), std::move(dumped)));
+  }
+  return {};
+}
+
 std::span<const Kind* const> all_kinds() {
   // Explicit, because order matters and nothing may be dropped silently.
   static constexpr std::array kinds = {&kKernelFile, &kCarried, &kRegular, &kDevice, &kTerminal, &kOwnTerminal,

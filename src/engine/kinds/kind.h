@@ -32,6 +32,23 @@ struct Kind {
   bool of_processes = false;
 };
 
+// For a kind whose files are dumped one by one: a refusal of one names it and is no reason not to go on.
+Result<> dump_each(Dumping& dumping, std::span<const OpenFile> files,
+                   Result<> (*dump_one)(Dumping&, const OpenFile&));
+
+// For a kind whose files are made one by one, each from a Message with its id.
+template <class Message>
+Result<Fds> make_each(Restoring& restoring, std::span<const Envelope> envelopes,
+                      Result<Fd> (*make_one)(Restoring&, const Message&)) {
+  Fds made;
+  for (const Envelope& envelope : envelopes) {
+    Message file;
+    TRY(parse_body(envelope, file));
+    made.emplace(file.id(), TRY(make_one(restoring, file)));
+  }
+  return made;
+}
+
 // In the order in which they are asked and made.
 std::span<const Kind* const> all_kinds();
 

@@ -66,13 +66,7 @@ Result<Fd> make_one(Restoring& restoring, const image::OpenCarriedFile& file) {
 }
 
 Result<Fds> make(Restoring& restoring, std::span<const Envelope> envelopes) {
-  Fds made;
-  for (const Envelope& envelope : envelopes) {
-    image::OpenCarriedFile file;
-    TRY(parse_body(envelope, file));
-    made.emplace(file.id(), TRY(make_one(restoring, file)));
-  }
-  return made;
+  return make_each(restoring, envelopes, make_one);
 }
 
 }  // namespace

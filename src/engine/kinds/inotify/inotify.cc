@@ -76,16 +76,7 @@ Result<> dump_one(Dumping& dumping, const OpenFile& file) {
   return {};
 }
 
-Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
-  for (const OpenFile& file : files) {
-    auto dumped = dump_one(dumping, file);
-    if (!dumped && dumped.error().refusal)
-      dumping.refuse(file.pid, file.object(), dumped.error().what);
-    else
-      TRY(in(file.object(), std::move(dumped)));
-  }
-  return {};
-}
+Result<> dump(Dumping& dumping, std::span<const OpenFile> files) { return dump_each(dumping, files, dump_one); }
 
 Result<Fds> make(Restoring&, std::span<const Envelope> envelopes) {
   Fds made;

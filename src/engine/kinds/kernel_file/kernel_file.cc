@@ -160,18 +160,9 @@ Result<> dump_one(Dumping& dumping, const OpenFile& file) {
   return {};
 }
 
-Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
-  for (const OpenFile& file : files) {
-    auto dumped = dump_one(dumping, file);
-    if (!dumped && dumped.error().refusal)
-      dumping.refuse(file.pid, file.object(), dumped.error().what);
-    else
-      TRY(in(file.object(), std::move(dumped)));
-  }
-  return {};
-}
+Result<> dump(Dumping& dumping, std::span<const OpenFile> files) { return dump_each(dumping, files, dump_one); }
 
-Result<Fd> make_one(const Restoring& restoring, const image::KernelFile& file) {
+Result<Fd> make_one(Restoring& restoring, const image::KernelFile& file) {
   int flags = static_cast<int>(file.flags());
   int open_flags = flags & O_PATH ? flags & (O_PATH | O_DIRECTORY | O_NOFOLLOW) : flags | O_NOCTTY;
   Fd fd = TRY(open_in_root(restoring.root.get(), file.path(), open_flags));
@@ -184,13 +175,7 @@ Result<Fd> make_one(const Restoring& restoring, const image::KernelFile& file) {
 }
 
 Result<Fds> make(Restoring& restoring, std::span<const Envelope> envelopes) {
-  Fds made;
-  for (const Envelope& envelope : envelopes) {
-    image::KernelFile file;
-    TRY(parse_body(envelope, file));
-    made.emplace(file.id(), TRY(make_one(restoring, file)));
-  }
-  return made;
+  return make_each(restoring, envelopes, make_one);
 }
 
 }  // namespace

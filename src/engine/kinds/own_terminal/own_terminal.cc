@@ -41,36 +41,19 @@ Result<> dump_one(Dumping& dumping, const OpenFile& file) {
   return {};
 }
 
-Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
-  for (const OpenFile& file : files) {
-    auto dumped = dump_one(dumping, file);
-    if (!dumped && dumped.error().refusal)
-      dumping.refuse(file.pid, file.object(), dumped.error().what);
-    else
-      TRY(in(file.object(), std::move(dumped)));
-  }
-  return {};
-}
+Result<> dump(Dumping& dumping, std::span<const OpenFile> files) { return dump_each(dumping, files, dump_one); }
 
 Result<Fd> make_one(Restoring& restoring, const image::OwnTerminal& terminal) {
   RestoredProcess& process = *TRY(restoring.process(terminal.pid()));
   TRY(process.memory->write(process.scratch, std::as_bytes(std::span(kPath))));
   auto opened = TRY(in(kPath, process.leader()(SYS_openat, AT_FDCWD, process.scratch, terminal.flags() | O_CLOEXEC)));
-  Fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0)));
-  Fd mine(pidfd ? static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd.get(), opened, 0)) : -1);
-  if (!mine) return fail_errno("pidfd_getfd");
+  Fd mine = TRY(fetch_descriptor(process.pid, static_cast<int>(opened)));
   TRY(in("close", process.leader()(SYS_close, opened)));
   return mine;
 }
 
 Result<Fds> make(Restoring& restoring, std::span<const Envelope> envelopes) {
-  Fds made;
-  for (const Envelope& envelope : envelopes) {
-    image::OwnTerminal terminal;
-    TRY(parse_body(envelope, terminal));
-    made.emplace(terminal.id(), TRY(make_one(restoring, terminal)));
-  }
-  return made;
+  return make_each(restoring, envelopes, make_one);
 }
 
 }  // namespace

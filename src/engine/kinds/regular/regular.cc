@@ -133,16 +133,7 @@ Result<> dump_one(Dumping& dumping, const OpenFile& file) {
   return {};
 }
 
-Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
-  for (const OpenFile& file : files) {
-    auto dumped = dump_one(dumping, file);
-    if (!dumped && dumped.error().refusal)
-      dumping.refuse(file.pid, file.object(), dumped.error().what);
-    else
-      TRY(in(file.object(), std::move(dumped)));
-  }
-  return {};
-}
+Result<> dump(Dumping& dumping, std::span<const OpenFile> files) { return dump_each(dumping, files, dump_one); }
 
 bool is_same(const image::RegularFile& file, const struct stat& found) {
   if (file.device()) return found.st_rdev == file.device() && (found.st_mode & S_IFMT) == (file.mode() & S_IFMT);

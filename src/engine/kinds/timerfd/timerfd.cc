@@ -156,7 +156,7 @@ Result<> arm(int fd, const Restoring& restoring, const image::TimerFd& file, int
   return {};
 }
 
-Result<Fd> make_one(const Restoring& restoring, const image::TimerFd& file) {
+Result<Fd> make_one(Restoring& restoring, const image::TimerFd& file) {
   Fd fd(::timerfd_create(file.clock(), TFD_CLOEXEC));
   if (!fd) return fail_errno("timerfd_create");
   for (int attempt = 0;; ++attempt) {
@@ -171,13 +171,7 @@ Result<Fd> make_one(const Restoring& restoring, const image::TimerFd& file) {
 }
 
 Result<Fds> make(Restoring& restoring, std::span<const Envelope> envelopes) {
-  Fds made;
-  for (const Envelope& envelope : envelopes) {
-    image::TimerFd file;
-    TRY(parse_body(envelope, file));
-    made.emplace(file.id(), TRY(make_one(restoring, file)));
-  }
-  return made;
+  return make_each(restoring, envelopes, make_one);
 }
 
 }  // namespace
