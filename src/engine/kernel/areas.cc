@@ -99,6 +99,18 @@ Result<std::vector<Vma>> parse_areas(std::string_view text, bool with_attributes
 
 bool Vma::has(std::string_view flag) const { return std::ranges::find(flags, flag) != flags.end(); }
 
+// VmFlags come in the order of bits: what has no letters and stands right behind these six, in an area that is
+// locked, is VM_LOCKONFAULT (fs/proc/task_mmu.c). A second one without letters stays what it is: unknown.
+void name_lock_on_fault(std::vector<Vma>& areas) {
+  constexpr std::string_view kBefore[] = {"lo", "io", "sr", "rr", "dc", "de"};
+  for (Vma& area : areas) {
+    auto at = std::ranges::find(area.flags, kNameless);
+    if (at == area.flags.begin() || at == area.flags.end() || !area.has("lo")) continue;
+    bool alone = std::find(at + 1, area.flags.end(), kNameless) == area.flags.end();
+    if (alone && std::ranges::find(kBefore, std::string_view(at[-1])) != std::end(kBefore)) *at = "lf";
+  }
+}
+
 Result<std::vector<Vma>> parse_smaps(std::string_view text) { return parse_areas(text, true); }
 Result<std::vector<Vma>> parse_maps(std::string_view text) { return parse_areas(text, false); }
 

@@ -9,6 +9,8 @@
 #include <filesystem>
 
 #include "base/file.h"
+#include "base/text.h"
+#include "engine/kernel/features.h"
 #include "engine/kernel/proc.h"
 
 namespace ks::engine {
@@ -114,6 +116,38 @@ TEST(ParseSmaps, ReadsTheKernelsOwn) {
   EXPECT_TRUE(find(*smaps, locked).has("dc"));
   EXPECT_TRUE(find(*smaps, locked).has("nr"));
   EXPECT_TRUE(std::ranges::any_of(*smaps, [](auto& a) { return a.path == "[vdso]"; }));
+}
+
+// As Linux 6.1 shows them.
+TEST(NameLockOnFault, WhereNothingElseCanBeMeant) {
+  auto flags = [](const char* text) {
+    Vma area;
+    for (auto word : split_words(text)) area.flags.emplace_back(word);
+    std::vector<Vma> areas{area};
+    name_lock_on_fault(areas);
+    return areas[0].has("lf");
+  };
+  EXPECT_TRUE(flags("rd wr mr mw me lo ?? ac sd"));
+  EXPECT_TRUE(flags("rd mr mw me lo ?? sd"));
+  EXPECT_TRUE(flags("rd wr mr mw me lo dc ?? ac sd"));
+  EXPECT_TRUE(flags("mr mw me lo ??"));
+  EXPECT_FALSE(flags("rd wr mr mw me ac sd"));
+  EXPECT_FALSE(flags("rd wr mr mw me ?? ac sd"));
+  EXPECT_FALSE(flags("rd wr mr mw me lo ac ?? sd"));
+  EXPECT_FALSE(flags("rd wr mr mw me lo ?? ac sd ??"));
+  EXPECT_FALSE(flags("?? lo"));
+  EXPECT_FALSE(flags(""));
+}
+
+// Whatever the kernel calls it.
+TEST(NameLockOnFault, OnThisKernel) {
+  void* page = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(page, MAP_FAILED);
+  if (mlock2(page, 4096, MLOCK_ONFAULT)) GTEST_SKIP() << "no memory may be locked";
+  auto areas = parse_smaps(read_file("/proc/self/smaps").value()).value();
+  munmap(page, 4096);
+  if (!probe_kernel()->names_lock_on_fault) name_lock_on_fault(areas);
+  EXPECT_EQ(std::ranges::count_if(areas, [](auto& area) { return area.has("lf"); }), 1);
 }
 
 TEST(ParseMaps, RefusesWhatBelongsToSmaps) {

@@ -3,6 +3,7 @@
 
 #include <linux/kcmp.h>
 #include <linux/membarrier.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
@@ -10,6 +11,7 @@
 
 #include "base/file.h"
 #include "engine/kernel/pagemap.h"
+#include "engine/kernel/proc.h"
 
 namespace ks::engine {
 
@@ -27,6 +29,20 @@ bool probe_checkpoint_restore() {
          ::syscall(SYS_kcmp, self, self, KCMP_VM, 0, 0) == 0;
 }
 
+// A page of our own shows how this kernel calls it. One that we may not lock tells nothing: then what has no letters
+// is not known.
+Result<bool> probe_names_lock_on_fault() {
+  void* page = ::mmap(nullptr, kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (page == MAP_FAILED) return fail_errno("mmap");
+  bool locked = ::mlock2(page, kPageSize, MLOCK_ONFAULT) == 0;
+  auto text = read_file("/proc/self/smaps");
+  ::munmap(page, kPageSize);
+  if (!locked) return true;
+  for (const Vma& area : TRY(parse_smaps(TRY(std::move(text)))))
+    if (area.start == reinterpret_cast<uint64_t>(page)) return !area.has(kNameless);
+  return true;
+}
+
 }  // namespace
 
 Result<Kernel> probe_kernel() {
@@ -38,6 +54,7 @@ Result<Kernel> probe_kernel() {
   kernel.timer_ids = ::prctl(kTimerCreateRestoreIds, 2, 0, 0, 0) >= 0;
   kernel.time_namespace = ::access("/proc/self/ns/time_for_children", F_OK) == 0;
   kernel.checkpoint_restore = probe_checkpoint_restore();
+  kernel.names_lock_on_fault = TRY(in("/proc/self/smaps", probe_names_lock_on_fault()));
   TRY(in("/proc/self/pagemap", probe_pagemap(kernel)));
   return kernel;
 }

@@ -16,6 +16,9 @@ struct Kernel {
   // Frame numbers of the shared zero pages of 4 KiB and 2 MiB; 0: unknown, and a zero page is then taken for
   // data. They hold as long as the process that probed lives.
   uint64_t zero_frame = 0, huge_zero_frame = 0;
+  // VmFlags of smaps have "lf" for VM_LOCKONFAULT, since 6.9; before, "??" stands for it as for all that has no
+  // letters.
+  bool names_lock_on_fault = true;
   bool membarrier_query = false;    // MEMBARRIER_CMD_GET_REGISTRATIONS, since 6.3
   bool timer_ids = false;           // PR_TIMER_CREATE_RESTORE_IDS, since 6.15
   bool time_namespace = false;      // time_namespaces(7)

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <span>
 
 #include "base/file.h"
@@ -55,17 +56,33 @@ void add_run(std::vector<PageRun>& runs, uint64_t start, uint64_t end) {
     runs.push_back({start, end});
 }
 
+// The entries of a hole are all alike; which bits they have differs.
+bool is_hole(std::span<const Entry> entries) {
+  Entry first = entries.front();
+  return !first.present() && !first.swapped() &&
+         std::memcmp(entries.data(), entries.data() + 1, entries.size_bytes() - sizeof first) == 0;
+}
+
 Result<> read_entries(const Kernel& kernel, int pagemap, uint64_t start, uint64_t end, bool page_cache,
                       std::vector<PageRun>& runs) {
   std::vector<Entry> entries(std::min<uint64_t>((end - start) / kPageSize, 65536));
   for (uint64_t address = start; address < end;) {
     auto part = std::span(entries).first(std::min<uint64_t>(entries.size(), (end - address) / kPageSize));
     TRY(read_exactly_at(pagemap, std::as_writable_bytes(part), address / kPageSize * sizeof(Entry), "pagemap"));
-    for (Entry entry : part) {
-      if ((entry.present() || entry.swapped()) && (page_cache || !entry.file()) && !entry.guard() &&
-          !is_zero_page(kernel, entry))
-        add_run(runs, address, address + kPageSize);
-      address += kPageSize;
+    while (!part.empty()) {
+      // Of a large area most is holes.
+      auto some = part.first(std::min<size_t>(part.size(), 512));
+      part = part.subspan(some.size());
+      if (is_hole(some)) {
+        address += some.size() * kPageSize;
+        continue;
+      }
+      for (Entry entry : some) {
+        if ((entry.present() || entry.swapped()) && (page_cache || !entry.file()) && !entry.guard() &&
+            !is_zero_page(kernel, entry))
+          add_run(runs, address, address + kPageSize);
+        address += kPageSize;
+      }
     }
   }
   return {};

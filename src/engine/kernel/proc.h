@@ -72,6 +72,10 @@ struct Vma {
   bool has(std::string_view flag) const;
 };
 Result<std::vector<Vma>> parse_smaps(std::string_view text);
+// What VmFlags show for a property that the kernel has no letters for.
+inline constexpr std::string_view kNameless = "??";
+// Gives the areas that mlock2(2) has locked with MLOCK_ONFAULT the flag "lf" on a kernel that has no letters for it.
+void name_lock_on_fault(std::vector<Vma>& areas);
 // The same of /proc/PID/maps, without flags, key and populated.
 Result<std::vector<Vma>> parse_maps(std::string_view text);
 

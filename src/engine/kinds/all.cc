@@ -23,8 +23,9 @@ Result<> dump_each(Dumping& dumping, std::span<const OpenFile> files,
 std::span<const Kind* const> all_kinds() {
   // Explicit, because order matters and nothing may be dropped silently.
   static constexpr std::array kinds = {&kKernelFile, &kCarried, &kRegular, &kDevice, &kTerminal, &kOwnTerminal,
-                                       &kPipe, &kEventfd, &kTimerfd, &kSignalfd, &kJournal, &kInotify, &kPidFd,
-                                       &kEpoll,
+                                       &kPipe, &kTimerfd, &kSignalfd, &kJournal, &kInotify, &kPidFd, &kEpoll,
+                                       // its dump may wake epolls, whose edges are to be looked at before
+                                       &kEventfd,
                                        // of files of every kind; a lease makes an owner
                                        &kLocks, &kOwner};
   return kinds;

@@ -137,6 +137,7 @@ void put_runs(const std::vector<PageRun>& runs, List& into) {
 Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   StoppedProcess& stopped = process.stopped;
   TRY(check_memory_policies(dumping, process));
+  if (!dumping.kernel.names_lock_on_fault) name_lock_on_fault(stopped.areas);
   image::Memory memory;
   DumpedPages& pages = dumping.pages[stopped.pid];
   std::vector<PageRun>& runs = pages.runs;

@@ -25,6 +25,15 @@ static void raise_count(int fd) {
   uint64_t one = 1;
   CHECK(write(fd, &one, sizeof one) == sizeof one);
 }
+// A kernel that does not tell whether an eventfd is a semaphore has to be tried (before 6.5), which is an edge.
+static bool is_tried(int fd) {
+  char path[64], text[512]{};
+  snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
+  int info = open(path, O_RDONLY);
+  CHECK(info >= 0 && read(info, text, sizeof text - 1) > 0);
+  close(info);
+  return !strstr(text, "eventfd-semaphore:");
+}
 static void take_count(int fd) {
   uint64_t count;
   CHECK(read(fd, &count, sizeof count) == sizeof count);
@@ -91,7 +100,8 @@ int main() {
   take_count(high);
   CHECK(next(level) == 2);
 
-  CHECK(next(edge) == 0);
+  uint64_t repeated = next(edge);
+  CHECK(repeated == 0 || (repeated == 3 && is_tried(seen)));
   raise_count(seen);
   CHECK(next(edge) == 3 && next(edge) == 0);
   CHECK(next(other_edge) == 4 && next(other_edge) == 0);
