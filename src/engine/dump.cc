@@ -66,6 +66,12 @@ Result<> dump_process(Dumping& dumping, StoppedProcess& process) {
     return {};
   }
   DumpedProcess dumped{.stopped = process, .foothold = TRY(std::move(foothold))};
+  auto answers = interview(dumped.foothold, process);
+  if (!answers && answers.error().refusal) {
+    dumping.refuse(process.pid, "process", answers.error().what);
+    return {};
+  }
+  dumped.answers = TRY(std::move(answers));
   for (const TaskRoom* room : all_task_rooms()) {
     auto done = room->dump(dumping, dumped, *room);
     if (!done && done.error().refusal)

@@ -120,6 +120,17 @@ TEST_F(Restore, FailsWithoutTheWorkingDirectory) {
   verify();
 }
 
+// The first segment of all has the number 0.
+TEST_F(Restore, OfTheFirstSystemVMemoryOfANamespace) {
+  Fd before = open_file("/proc/self/ns/ipc", O_RDONLY).value();
+  if (::unshare(CLONE_NEWIPC)) GTEST_SKIP() << "no IPC namespace can be made";
+  start("system_v_memory");
+  if (!HasFatalFailure()) dump();
+  if (!HasFatalFailure()) restore();
+  if (!HasFatalFailure()) verify();
+  EXPECT_EQ(::setns(before.get(), CLONE_NEWIPC), 0);
+}
+
 // As an upgrade of its package does.
 TEST_F(Restore, OfAnExecutableThatWasReplaced) {
   std::string copy = place_.file("copy");

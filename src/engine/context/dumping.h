@@ -11,6 +11,7 @@
 
 #include "engine/context/carried_files.h"
 #include "engine/context/clocks.h"
+#include "engine/context/interview.h"
 #include "engine/context/mapped_files.h"
 #include "engine/context/mounts.h"
 #include "engine/context/open_file.h"
@@ -29,7 +30,8 @@ namespace ks::engine {
 struct DumpedProcess {
   StoppedProcess& stopped;
   Foothold foothold;
-  std::string envelopes;
+  ProcessAnswers answers{};
+  std::string envelopes{};
 
   Result<RemoteCalls*> leader() { return foothold.on(stopped.leader()); }
   template <class Message>

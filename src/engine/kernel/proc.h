@@ -69,6 +69,8 @@ struct Vma {
   uint64_t page_bytes = 0;    // of its page tables: larger than 4096 on hugetlbfs
 
   uint64_t size() const { return end - start; }
+  // Of System V shared memory the inode's number is the segment's, and the first one of a machine is 0.
+  bool has_file() const { return inode || device_major || device_minor; }
   bool has(std::string_view flag) const;
 };
 Result<std::vector<Vma>> parse_smaps(std::string_view text);

@@ -21,8 +21,8 @@ constexpr uint64_t kHeadroom = 8192, kFrameRoom = 16384, kChainRoom = 8192;
 constexpr uint64_t kTotal = kHeadroom + kFrameRoom + Foothold::kScratchSize + kChainRoom;
 constexpr size_t kChainLength = kChainRoom / kBareFrameSize - 1;
 
-constexpr uint64_t kIdentWord = 8;  // EI_ABIVERSION and the seven bytes from EI_PAD on: one word, written at once
-static_assert(EI_PAD == 9 && EI_NIDENT == EI_PAD + kLandingCode.size());
+constexpr uint64_t kIdentWord = EI_ABIVERSION;  // and the padding: one word, written at once
+static_assert(EI_NIDENT == kIdentWord + kLandingCode.size() && kLandingCode.size() == sizeof(uint64_t));
 
 // A signal that does nothing to the thread, whether somebody traces it or not, and that nobody else can be waiting
 // for: not caught, not blocked, nothing by default. 0: there is none.
@@ -63,14 +63,13 @@ Result<uint64_t> find_stack_pages(const StoppedProcess& process) {
 
 }  // namespace
 
-Foothold::Foothold(StoppedProcess& process, uint64_t code, uint64_t base, uint64_t original_word)
-    : process_(&process), code_(code), base_(base), original_word_(original_word) {}
+Foothold::Foothold(StoppedProcess& process, uint64_t code, uint64_t base)
+    : process_(&process), code_(code), base_(base) {}
 
 Foothold::Foothold(Foothold&& other) noexcept
     : process_(std::exchange(other.process_, nullptr)),
       code_(other.code_),
       base_(other.base_),
-      original_word_(other.original_word_),
       current_(std::exchange(other.current_, nullptr)),
       calls_(other.calls_),
       companion_(std::move(other.companion_)) {}
@@ -84,15 +83,12 @@ Result<Foothold> Foothold::establish(StoppedProcess& process) {
   if (!vdso) return refuse("it has no vDSO, which is where we make system calls from");
   uint64_t base = TRY(find_stack_pages(process));
   uint64_t word_address = vdso->start + kIdentWord;
-  uint64_t original = TRY(process.leader().hold.peek_word(word_address));
-  uint64_t code_word = original & 0xff;
-  std::memcpy(reinterpret_cast<std::byte*>(&code_word) + 1, kLandingCode.data(), kLandingCode.size());
-  if (original == code_word)
-    original &= 0xff;  // an engine was killed here before
-  else if (original >> 8)
+  uint64_t original = TRY(process.leader().hold.peek_word(word_address)), code_word = 0;
+  std::memcpy(&code_word, kLandingCode.data(), kLandingCode.size());
+  if (original && original != code_word)  // which an engine that was killed leaves
     return refuse("the header of its vDSO is in use by somebody else");
   TRY(process.leader().hold.poke_word(word_address, code_word));
-  return Foothold(process, word_address + 1, base, original);
+  return Foothold(process, word_address, base);
 }
 
 RemoteAddress Foothold::scratch() const { return {base_ + kHeadroom + kFrameRoom}; }
@@ -118,7 +114,7 @@ Result<> Foothold::enter(StoppedThread& thread) {
   TRY(process_->memory->write({frame}, bytes));
   Registers landing = thread.registers;
   landing.rip = code_ + kLandingReturn;
-  landing.rsp = frame + sizeof(uint64_t);
+  landing.rsp = frame + kFrameStack;
   landing.rax = 0;
   landing.orig_rax = ~0ull;
   // In this order a thread that is let go between has either its own state or a frame that leads there.
@@ -130,25 +126,32 @@ Result<> Foothold::enter(StoppedThread& thread) {
   return {};
 }
 
-Result<> Foothold::make_all(std::span<const RemoteCall> calls) {
+bool Foothold::permits(const StoppedThread& thread, const RemoteCall& call) const {
+  return check_filters(thread.filters, code_, call.number, call.arguments, false).has_value();
+}
+
+StoppedThread& Foothold::quickest() {
   auto able =
       std::ranges::find_if(process_->threads, [&](auto& thread) { return harmless_signal(*process_, thread); });
-  if (able == process_->threads.end()) {
-    RemoteCalls& leader = *TRY(on(process_->leader()));
-    for (const RemoteCall& call : calls) {
-      TRY(leader.begin(call.number, call.arguments));
-      TRY(leader.finish(call.number));
-    }
-    return {};
+  return able == process_->threads.end() ? process_->leader() : *able;
+}
+
+Result<std::vector<int64_t>> Foothold::make_all(StoppedThread& thread, std::span<const RemoteCall> calls) {
+  std::vector<int64_t> results;
+  RemoteCalls& one = *TRY(on(thread));
+  int signal = harmless_signal(*process_, thread);
+  if (!signal)
+    for (const RemoteCall& call : calls) results.push_back(TRY(one.outcome(call)));
+  while (results.size() < calls.size()) {
+    auto rest = calls.subspan(results.size());
+    TRY(run_chain(thread, rest.first(std::min(rest.size(), kChainLength)), signal, results));
   }
-  TRY(on(*able));
-  for (; !calls.empty(); calls = calls.subspan(std::min(calls.size(), kChainLength)))
-    TRY(run_chain(*able, calls.first(std::min(calls.size(), kChainLength)), harmless_signal(*process_, *able)));
-  return {};
+  return results;
 }
 
 // The last call of a chain sends the thread a signal, for which only a traced thread stops.
-Result<> Foothold::run_chain(StoppedThread& thread, std::span<const RemoteCall> calls, int signal) {
+Result<> Foothold::run_chain(StoppedThread& thread, std::span<const RemoteCall> calls, int signal,
+                             std::vector<int64_t>& results) {
   std::vector<RemoteCall> chain(calls.begin(), calls.end());
   chain.push_back(
       {SYS_tgkill,
@@ -160,15 +163,14 @@ Result<> Foothold::run_chain(StoppedThread& thread, std::span<const RemoteCall> 
     bool last = i + 1 == chain.size();
     Registers registers = at_syscall(calls_->base(), code_, chain[i].number, chain[i].arguments);
     uint64_t here = first + frames.size();
-    registers.rsp = (last ? base_ + kHeadroom : here + kBareFrameSize) + sizeof(uint64_t);
+    registers.rsp = (last ? base_ + kHeadroom : here + kBareFrameSize) + kFrameStack;
     uint64_t mask = last ? kAllSignals & ~(uint64_t{1} << (signal - 1)) : kAllSignals;
     auto frame = bare_signal_frame(base_ + kHeadroom, registers, mask, thread.xstate);
     frames.insert(frames.end(), frame.begin(), frame.end());
   }
   TRY(process_->memory->write({first}, frames));
   Registers start = calls_->base();
-  start.rsp = first + sizeof(uint64_t);
-  calls_->mark_used();
+  start.rsp = first + kFrameStack;
   TRY(thread.hold.set_registers(start));
   TRY(thread.hold.resume());
   int came = 0;
@@ -179,9 +181,17 @@ Result<> Foothold::run_chain(StoppedThread& thread, std::span<const RemoteCall> 
   }
   if (stop == SeizedThread::Stop::gone) return fail("died under our hands", ESRCH);
   TRY(thread.hold.set_signal_mask(kAllSignals));
-  if (stop == SeizedThread::Stop::signal && came == signal) return {};
-  thread.hold.give_back(came);
-  return fail("a signal came between", EINTR);
+  if (stop != SeizedThread::Stop::signal || came != signal) {
+    thread.hold.give_back(came);
+    return fail("a signal came between", EINTR);
+  }
+  TRY(process_->memory->read({first}, frames));
+  for (size_t i = 0; i < calls.size(); ++i) {
+    int64_t result = 0;
+    std::memcpy(&result, frames.data() + (i + 1) * kBareFrameSize + kFrameResult, sizeof result);
+    results.push_back(result);
+  }
+  return {};
 }
 
 Result<> Foothold::leave() {
@@ -215,7 +225,7 @@ Result<> Foothold::abandon() {
   if (!process.leader().hold.tid()) return left;
   std::vector<std::byte> zeros(kTotal);
   auto wiped = process.memory->write({base_}, zeros);
-  auto restored = process.leader().hold.poke_word(code_ - 1, original_word_);
+  auto restored = process.leader().hold.poke_word(code_, 0);
   TRY(std::move(left));
   TRY(std::move(wiped));
   return restored;

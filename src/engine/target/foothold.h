@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Where a stopped process can make system calls for us without any risk to it.
 //
-// Nothing is mapped into the process. Seven bytes (a system call, then rt_sigreturn) go into the padding of the
-// ELF identification at the start of its vDSO, which is always mapped and executable and whose padding nobody
-// reads; a signal frame and a scratch area go to the lowest pages of its main stack, which are taken only while
-// they are all zero (the stack is grown where they are not). Whenever a thread is not in its own state, its stack
-// pointer is at a frame that leads back there: if this program is killed, the thread falls through
-// into rt_sigreturn and runs on.
+// Nothing is mapped into the process. Eight bytes (a system call, then rt_sigreturn) go into the end of the ELF
+// identification at the start of its vDSO, which is always mapped and executable: padding, and the ABI version, which
+// nobody reads; a signal frame and a scratch area go to the lowest pages of its main stack, which are taken only
+// while they are all zero (the stack is grown where they are not). Whenever a thread is not in its own state, its
+// stack pointer is at a frame that leads back there: if this program is killed, the thread falls through into
+// rt_sigreturn and runs on.
 //
 // Many calls at once are a chain of such frames: each makes one call, rt_sigreturn leads to the next, and the last to
-// the thread's own. It runs through the chain without a stop, also when nobody is left to stop it.
+// the thread's own. It runs through the chain without a stop, also when nobody is left to stop it. What a call
+// returns is found in the frame behind it.
 #pragma once
 
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "base/result.h"
 #include "engine/target/companion.h"
@@ -31,9 +33,12 @@ class Foothold {
 
   // Calls on this thread. The pointer is good until calls on another thread are asked for.
   Result<RemoteCalls*> on(StoppedThread& thread);
-  // Calls that are the same in any thread and whose answers lie in memory; what one returns is not known, nor whether
-  // it has failed.
-  Result<> make_all(std::span<const RemoteCall> calls);
+  // Calls one after the other, whatever comes of each: what they returned, an error as its negative errno.
+  Result<std::vector<int64_t>> make_all(StoppedThread& thread, std::span<const RemoteCall> calls);
+  // For calls that are the same in any thread: one in which many are quick.
+  StoppedThread& quickest();
+  // Whether a call can be made at all: the thread's filters would do it no harm.
+  bool permits(const StoppedThread& thread, const RemoteCall& call) const;
   RemoteAddress scratch() const;
   static constexpr uint64_t kScratchSize = 8192;
 
@@ -41,15 +46,15 @@ class Foothold {
   Result<> abandon();
 
  private:
-  Foothold(StoppedProcess& process, uint64_t code, uint64_t base, uint64_t original_word);
+  Foothold(StoppedProcess& process, uint64_t code, uint64_t base);
   Result<> enter(StoppedThread& thread);
   Result<> leave();
-  Result<> run_chain(StoppedThread& thread, std::span<const RemoteCall> calls, int signal);
+  Result<> run_chain(StoppedThread& thread, std::span<const RemoteCall> calls, int signal,
+                     std::vector<int64_t>& results);
 
   StoppedProcess* process_;
-  uint64_t code_;           // address of the seven bytes
-  uint64_t base_;           // of our pages in the stack
-  uint64_t original_word_;  // of the vDSO's header
+  uint64_t code_;  // address of the eight bytes
+  uint64_t base_;  // of our pages in the stack
   StoppedThread* current_ = nullptr;
   std::optional<RemoteCalls> calls_;
   Companion companion_;

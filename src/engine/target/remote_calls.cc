@@ -28,12 +28,21 @@ Result<> RemoteCalls::begin(long number, const SyscallArguments& arguments) {
   return in(fmt::format("remote system call {}", number), reach_syscall_stop());
 }
 
-Result<uint64_t> RemoteCalls::finish(long number) {
+Result<int64_t> RemoteCalls::result(long number) {
   TRY(in(fmt::format("remote system call {}", number), reach_syscall_stop()));
-  long result = syscall_result(TRY(thread_->registers()));
-  if (result < 0 && result > -4096)
-    return fail_errno(fmt::format("remote system call {}", number), static_cast<int>(-result));
-  return static_cast<uint64_t>(result);
+  return syscall_result(TRY(thread_->registers()));
+}
+
+Result<uint64_t> RemoteCalls::finish(long number) {
+  int64_t returned = TRY(result(number));
+  if (is_error(returned))
+    return fail_errno(fmt::format("remote system call {}", number), static_cast<int>(-returned));
+  return static_cast<uint64_t>(returned);
+}
+
+Result<int64_t> RemoteCalls::outcome(const RemoteCall& call) {
+  TRY(begin(call.number, call.arguments));
+  return result(call.number);
 }
 
 // Stepping over the instruction would be quicker, but forces a SIGTRAP on the thread, which takes away an ignored

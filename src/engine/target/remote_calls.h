@@ -49,17 +49,18 @@ class RemoteCalls {
   // The same in two steps: stopped on its way into the kernel, and back.
   Result<> begin(long number, const SyscallArguments& arguments);
   Result<uint64_t> finish(long number);
-  // The thread has been led into calls past this object.
-  void mark_used() { used_ = true; }
-
+  // What the call returned, an error as its negative errno.
+  Result<int64_t> outcome(const RemoteCall& call);
   SeizedThread& thread() { return *thread_; }
   uint64_t instruction() const { return instruction_; }
   void move_instruction(uint64_t to) { instruction_ = to; }
   const Registers& base() const { return base_; }
+  // The thread is at the end of a call.
   bool used() const { return used_; }
 
  private:
   Result<> reach_syscall_stop();
+  Result<int64_t> result(long number);
 
   SeizedThread* thread_;
   Registers base_;

@@ -18,6 +18,9 @@ using Clock = Backoff::Clock;
 using namespace std::chrono_literals;
 
 constexpr auto kReleaseLimit = 200ms;
+constexpr auto kStopLimit = 200ms;  // a running thread stops within a tick
+// Threads that stop at the same time. Between its stop and our look at it a thread would see our death as an EINTR.
+constexpr size_t kMostAtOnce = 16;
 
 // Waits until the thread is in a stop that leaves its state alone; false: it is gone.
 Result<bool> await_stop(StoppedThread& thread, Clock::time_point limit) {
@@ -41,6 +44,7 @@ Result<bool> await_stop(StoppedThread& thread, Clock::time_point limit) {
         [[fallthrough]];
       case SeizedThread::Stop::event:
         thread.stopped_at = Clock::now().time_since_epoch() / 1ns;
+        TRY(take_registers(thread));
         return true;
     }
   }
@@ -57,7 +61,6 @@ Result<SeizedThread> reconsider(pid_t pid, pid_t tid, Error error) {
 }
 
 Result<bool> read_and_settle(StoppedProcess& process, StoppedThread& thread, std::span<const Vma> vdso_texts) {
-  thread.registers = TRY(thread.hold.registers());
   thread.mask = TRY(thread.hold.signal_mask());
   thread.xstate = TRY(thread.hold.xstate());
   thread.rseq = TRY(thread.hold.rseq());
@@ -66,8 +69,7 @@ Result<bool> read_and_settle(StoppedProcess& process, StoppedThread& thread, std
 
 }  // namespace
 
-Result<bool> Seizure::seize_more(const std::vector<pid_t>& pids, Clock::time_point limit) {
-  std::vector<std::pair<size_t, size_t>> fresh;
+Result<bool> Seizure::seize_more(const std::vector<pid_t>& pids) {
   bool found = false;
   for (pid_t pid : pids) {
     if (pid == ::getpid()) return refuse("the target contains kernel-swap itself");
@@ -88,18 +90,25 @@ Result<bool> Seizure::seize_more(const std::vector<pid_t>& pids, Clock::time_poi
       TRY(thread->interrupt());
       tids_.insert(tid);
       process.threads.push_back({.hold = *std::move(thread)});
-      fresh.emplace_back(known->second, process.threads.size() - 1);
+      on_their_way_.emplace_back(known->second, process.threads.size() - 1);
       found = true;
+      if (on_their_way_.size() == kMostAtOnce) TRY(await_stops());
     }
   }
-  for (auto [process, index] : fresh) {
+  TRY(await_stops());
+  forget_dead_threads();
+  return found;
+}
+
+Result<> Seizure::await_stops() {
+  auto limit = Clock::now() + kStopLimit;
+  for (auto [process, index] : std::exchange(on_their_way_, {})) {
     StoppedThread& thread = processes_[process].threads[index];
     pid_t tid = thread.tid();
     if (!TRY(in(fmt::format("pid {}: thread {}", processes_[process].pid, tid), await_stop(thread, limit))))
       tids_.erase(tid);
   }
-  forget_dead_threads();
-  return found;
+  return {};
 }
 
 Result<bool> Seizure::settle_all() {

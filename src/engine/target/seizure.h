@@ -6,6 +6,7 @@
 
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "base/backoff.h"
@@ -19,7 +20,7 @@ class Seizure {
   explicit Seizure(std::vector<StoppedProcess>& processes) : processes_(processes) {}
 
   // Seizes what is not seized yet; true if there was anything. EAGAIN: one of them does not stop.
-  Result<bool> seize_more(const std::vector<pid_t>& pids, Backoff::Clock::time_point limit);
+  Result<bool> seize_more(const std::vector<pid_t>& pids);
   // Brings every thread to where its state can be carried. True if one has run for that, or died: it may have started
   // others.
   Result<bool> settle_all();
@@ -30,11 +31,13 @@ class Seizure {
 
  private:
   Result<> settle_threads(StoppedProcess& process, bool& ran);
+  Result<> await_stops();
   void forget_dead_threads();
 
   std::vector<StoppedProcess>& processes_;
   std::unordered_map<pid_t, size_t> processes_by_pid_;
   std::unordered_set<pid_t> tids_;
+  std::vector<std::pair<size_t, size_t>> on_their_way_;  // to a stop: process and thread by number
 };
 
 }  // namespace ks::engine

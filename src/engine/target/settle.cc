@@ -70,7 +70,7 @@ bool ends_on_stop(long number) {
 }
 
 Result<> reread(StoppedThread& thread) {
-  thread.registers = TRY(thread.hold.registers());
+  TRY(take_registers(thread));
   thread.mask = TRY(thread.hold.signal_mask());
   thread.xstate = TRY(thread.hold.xstate());
   thread.stopped_at = std::chrono::steady_clock::now().time_since_epoch() / 1ns;
@@ -270,6 +270,16 @@ Result<bool> leave_vdso(StoppedProcess& process, StoppedThread& thread, std::spa
 
 }  // namespace
 
+Result<> take_registers(StoppedThread& thread) {
+  thread.registers = TRY(thread.hold.registers());
+  if (is_compat(thread.registers) || !in_syscall(thread.registers) || syscall_result(thread.registers) != -EINTR ||
+      !ends_on_stop(syscall_number(thread.registers)))
+    return {};
+  // What the kernel itself does for calls that restart unless a handler runs.
+  thread.registers.rax = static_cast<unsigned long long>(-kRestartNoHand);
+  return thread.hold.set_registers(thread.registers);
+}
+
 Result<std::vector<Vma>> vdso_texts(const StoppedProcess& process) {
   uint64_t home = auxv_entry(TRY(read_file(process.proc("auxv"))), AT_SYSINFO_EHDR);
   std::vector<Vma> texts;
@@ -287,12 +297,6 @@ Result<bool> settle(StoppedProcess& process, StoppedThread& thread, std::span<co
     ran |= again;
   }
   TRY(abort_sequence(process, thread));
-  if (in_syscall(thread.registers) && syscall_result(thread.registers) == -EINTR &&
-      ends_on_stop(syscall_number(thread.registers))) {
-    // What the kernel itself does for calls that restart unless a handler runs.
-    thread.registers.rax = static_cast<unsigned long long>(-kRestartNoHand);
-    TRY(thread.hold.set_registers(thread.registers));
-  }
   return ran;
 }
 

@@ -23,8 +23,7 @@ namespace {
 using Clock = Backoff::Clock;
 using namespace std::chrono_literals;
 
-constexpr auto kStopLimit = 200ms;  // a running thread stops within a tick
-constexpr auto kFreezeLimit = 5s;   // of all attempts
+constexpr auto kFreezeLimit = 5s;  // of all attempts
 constexpr std::chrono::milliseconds kReapLimit = 200ms, kOrphanLimit = 5s;
 
 // How long to wait for a dead process to be reaped: init always does, sooner or later; another parent may never.
@@ -97,7 +96,7 @@ Result<FrozenTree> FrozenTree::freeze(const std::string& cgroup, pid_t root) {
       do {
         for (bool found = true; found;) {
           auto pids = TRY(cgroup.empty() ? list_tree(root) : list_cgroup(cgroup));
-          found = TRY(seizure.seize_more(pids, Clock::now() + kStopLimit));
+          found = TRY(seizure.seize_more(pids));
         }
       } while (TRY(seizure.settle_all()));
       forget_reaped(tree.processes_);
@@ -139,13 +138,11 @@ Result<> FrozenTree::kill() {
   // as with any death; nothing is won by waiting for that one.
   auto now = Clock::now();
   for (auto& process : processes_)
-    while (::access(process.proc("stat").c_str(), F_OK) == 0) {
+    for (Backoff backoff; ::access(process.proc("stat").c_str(), F_OK) == 0; backoff.pause()) {
       bool dead = TRY(has_ended(process.pid));
-      if (Clock::now() > now + (dead ? reaping_limit(process.pid) : kFreezeLimit)) {
-        if (dead) break;
-        return fail(fmt::format("pid {} does not die", process.pid));
-      }
-      std::this_thread::sleep_for(200us);
+      if (Clock::now() <= now + (dead ? reaping_limit(process.pid) : kFreezeLimit)) continue;
+      if (dead) break;
+      return fail(fmt::format("pid {} does not die", process.pid));
     }
   processes_.clear();
   return {};

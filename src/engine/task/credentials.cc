@@ -21,7 +21,9 @@ constexpr int kSuidDumpable = 2;  // set by the kernel alone
 Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   StoppedProcess& stopped = process.stopped;
   image::Credentials out;
-  for (StoppedThread& thread : stopped.threads) {
+  for (size_t i = 0; i < stopped.threads.size(); ++i) {
+    const StoppedThread& thread = stopped.threads[i];
+    const ThreadAnswers& answers = process.answers.threads[i];
     auto status = TRY(parse_status(TRY(read_file(stopped.proc(fmt::format("task/{}/status", thread.tid()))))));
     auto* written = out.add_threads();
     written->set_tid(thread.tid());
@@ -34,18 +36,15 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
     written->set_bounding(status.cap_bounding);
     written->set_ambient(status.cap_ambient);
     written->set_no_new_privileges(status.no_new_privs);
-    RemoteCalls& calls = *TRY(process.foothold.on(thread));
-    TRY(in("PR_GET_PDEATHSIG", calls(SYS_prctl, PR_GET_PDEATHSIG, process.foothold.scratch())));
-    written->set_parent_death_signal(TRY(stopped.memory->read<int>(process.foothold.scratch())));
+    written->set_parent_death_signal(answers.parent_death_signal);
     if (auto forker = dumping.forked_by.find(stopped.pid);
         written->parent_death_signal() && forker != dumping.forked_by.end())
       dumping.refuse(
           stopped.pid, "parent-death signal",
           fmt::format("waits for the end of thread {} of its parent, which is not supported yet", forker->second));
-    written->set_securebits(static_cast<uint32_t>(TRY(in("PR_GET_SECUREBITS", calls(SYS_prctl, PR_GET_SECUREBITS)))));
+    written->set_securebits(answers.securebits);
   }
-  RemoteCalls& calls = *TRY(process.leader());
-  out.set_dumpable(static_cast<int>(TRY(in("PR_GET_DUMPABLE", calls(SYS_prctl, PR_GET_DUMPABLE)))));
+  out.set_dumpable(process.answers.dumpable);
   process.put(room.name, room.version, out);
   return {};
 }

@@ -2,8 +2,7 @@
 // Keyrings (keyrings(7)). Keys live in the kernel and end with it. systemd gives each service a session keyring, in
 // which there is the ID of this start of the unit; that much is made again, and any other key is refused.
 //
-// Only the process itself can tell. To ask for a session keyring sets it to the user's, which it has been in effect
-// all the time, where there is no other (lookup_user_key() of the kernel); nothing else changes.
+// Only the process itself can tell.
 #include "engine/task/keyrings.h"
 
 #include <linux/keyctl.h>
@@ -51,16 +50,11 @@ class Inspection {
   Inspection(Dumping& dumping, DumpedProcess& process, image::Keyrings& out)
       : dumping_(dumping), process_(process), out_(out) {}
 
-  Result<> inspect(StoppedThread& thread) {
-    calls_ = TRY(process_.foothold.on(thread));
-    for (int which : {KEY_SPEC_THREAD_KEYRING, KEY_SPEC_PROCESS_KEYRING, KEY_SPEC_SESSION_KEYRING}) {
-      auto id = (*calls_)(SYS_keyctl, KEYCTL_GET_KEYRING_ID, which, 0);
-      if (!id && is_gone(id.error())) continue;
-      // A kernel without keys; a thread that would be ended for asking has no use for them.
-      if (!id && (id.error().code == ENOSYS || id.error().code == EPERM || id.error().refusal)) return {};
-      auto serial = static_cast<int32_t>(TRY(in("keyctl", std::move(id))));
-      TRY(which == KEY_SPEC_SESSION_KEYRING ? inspect_session(thread.tid(), serial) : inspect_keys(serial, 0));
-    }
+  Result<> inspect(StoppedThread& thread, const ThreadAnswers& answers, std::optional<int32_t> of_process) {
+    for (auto serial : {answers.thread_keyring, of_process})
+      if (serial && !seen_.contains(*serial)) TRY(inspect_keys(thread, *serial, 0));
+    if (auto serial = answers.session_keyring; serial && !seen_.contains(*serial))
+      TRY(inspect_session(thread, *serial));
     return {};
   }
 
@@ -69,42 +63,42 @@ class Inspection {
     dumping_.refuse(process_.stopped.pid, std::move(object), std::move(text));
   }
 
-  Result<std::string> read(int operation, int32_t serial) {
+  Result<std::string> read(StoppedThread& thread, int operation, int32_t serial) {
     RemoteAddress scratch = process_.foothold.scratch();
-    auto length =
-        TRY((*calls_)(SYS_keyctl, operation, serial, scratch, static_cast<uint64_t>(Foothold::kScratchSize)));
+    RemoteCalls& calls = *TRY(process_.foothold.on(thread));
+    auto length = TRY(calls(SYS_keyctl, operation, serial, scratch, Foothold::kScratchSize));
     if (length > Foothold::kScratchSize) return ks::refuse("is too large");
     std::string bytes(length, '\0');
     TRY(process_.stopped.memory->read(scratch, std::as_writable_bytes(std::span(bytes))));
     return bytes;
   }
-  Result<Description> describe(int32_t serial) {
-    std::string text = TRY(read(KEYCTL_DESCRIBE, serial));
+  Result<Description> describe(StoppedThread& thread, int32_t serial) {
+    std::string text = TRY(read(thread, KEYCTL_DESCRIBE, serial));
     return parse_description(text.c_str());
   }
 
-  Result<> inspect_session(pid_t tid, int32_t serial) {
-    auto described = TRY(in("session keyring", describe(serial)));
+  Result<> inspect_session(StoppedThread& thread, int32_t serial) {
+    auto described = TRY(in("session keyring", describe(thread, serial)));
     bool of_user = described.name.starts_with("_uid_ses.");
     if (!of_user && dumping_.session_keyring.value_or(serial) != serial)
-      refuse(fmt::format("thread {}", tid),
+      refuse(fmt::format("thread {}", thread.tid()),
              "has another session keyring than the unit's other processes, which is not supported yet");
     if (!of_user) {
       dumping_.session_keyring = serial;
       *out_.mutable_session() = described.key;
     }
-    return inspect_keys(serial, 0);
+    return inspect_keys(thread, serial, 0);
   }
 
-  Result<> inspect_keys(int32_t keyring, int depth) {
+  Result<> inspect_keys(StoppedThread& thread, int32_t keyring, int depth) {
     if (depth > kDeepest || !seen_.insert(keyring).second) return {};
-    auto bytes = read(KEYCTL_READ, keyring);
+    auto bytes = read(thread, KEYCTL_READ, keyring);
     if (!bytes && bytes.error().code == EACCES) return {};  // not for it either
     std::string serials = TRY(in("keyring", std::move(bytes)));
     for (size_t at = 0; at + sizeof(int32_t) <= serials.size(); at += sizeof(int32_t)) {
       int32_t serial;
       std::memcpy(&serial, serials.data() + at, sizeof serial);
-      auto described = describe(serial);
+      auto described = describe(thread, serial);
       if (!described && is_gone(described.error())) continue;
       if (!described && described.error().code == EACCES) {
         refuse(fmt::format("key {}", serial), "is in a keyring of it, and a new kernel does not have it");
@@ -112,9 +106,9 @@ class Inspection {
       }
       auto key = TRY(in("key", std::move(described)));
       if (key.type == "keyring")
-        TRY(inspect_keys(serial, depth + 1));
+        TRY(inspect_keys(thread, serial, depth + 1));
       else if (key.type == "user" && key.name == kInvocation)
-        TRY(keep_invocation(serial, key.key));
+        TRY(keep_invocation(thread, serial, key.key));
       else
         refuse(fmt::format("key {}:{}", key.type, key.name),
                "is in a keyring of it, and a new kernel does not have it");
@@ -122,8 +116,8 @@ class Inspection {
     return {};
   }
 
-  Result<> keep_invocation(int32_t serial, const image::Keyrings::Key& key) {
-    auto id = read(KEYCTL_READ, serial);
+  Result<> keep_invocation(StoppedThread& thread, int32_t serial, const image::Keyrings::Key& key) {
+    auto id = read(thread, KEYCTL_READ, serial);
     if (!id) return {};  // it cannot read it itself
     *out_.mutable_invocation() = key;
     out_.set_invocation_id(*std::move(id));
@@ -133,15 +127,17 @@ class Inspection {
   Dumping& dumping_;
   DumpedProcess& process_;
   image::Keyrings& out_;
-  RemoteCalls* calls_ = nullptr;
   std::set<int32_t> seen_;
 };
 
 Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   image::Keyrings out;
   Inspection inspection(dumping, process, out);
-  for (StoppedThread& thread : process.stopped.threads)
-    TRY(in(fmt::format("thread {}", thread.tid()), inspection.inspect(thread)));
+  for (size_t i = 0; i < process.stopped.threads.size(); ++i) {
+    StoppedThread& thread = process.stopped.threads[i];
+    TRY(in(fmt::format("thread {}", thread.tid()),
+           inspection.inspect(thread, process.answers.threads[i], process.answers.keyring)));
+  }
   process.put(room.name, room.version, out);
   return {};
 }

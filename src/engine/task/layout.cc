@@ -33,8 +33,7 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
     return {};
   }
   out.set_executable(TRY(std::move(executable)));
-  RemoteCalls& calls = *TRY(process.leader());
-  out.set_brk(TRY(calls(SYS_brk, 0)));
+  out.set_brk(process.answers.program_break);
   process.put(room.name, room.version, out);
   return {};
 }

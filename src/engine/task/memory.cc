@@ -104,7 +104,7 @@ Result<> describe(Dumping& dumping, StoppedProcess& process, const Vma& area, im
   out.set_name(area_name(area));
   for (const auto& [flag, advice] : kAdvice)
     if (area.has(flag)) out.add_advice(advice);
-  if (area.inode == 0) return {};
+  if (!area.has_file()) return {};
   if (is_private_huge(area)) {
     out.set_huge_page(area.page_bytes);
     return {};
@@ -159,7 +159,7 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
              *memory.mutable_guards());
     if (area.shared || area.populated == 0) continue;
     if (area.shared_bytes) pages.maybe_shared.push_back(memory.areas().rbegin()[0]);
-    bool anonymous = area.inode == 0 || is_private_huge(area);
+    bool anonymous = !area.has_file() || is_private_huge(area);
     for (const PageRun& run :
          TRY(in(label(area), find_pages(dumping.kernel, pagemap.get(), area.start, area.end, anonymous)))) {
       if (!runs.empty() && runs.back().end == run.start)

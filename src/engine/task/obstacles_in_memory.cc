@@ -142,15 +142,10 @@ Result<> check_system_v(Dumping& dumping) {
 
 Result<> check_memory_policies(Dumping& dumping, DumpedProcess& process) {
   StoppedProcess& stopped = process.stopped;
-  RemoteAddress mode = process.foothold.scratch();
-  for (StoppedThread& thread : stopped.threads) {
-    auto got = (*TRY(process.foothold.on(thread)))(SYS_get_mempolicy, mode, 0, 0, 0, 0);
-    if (!got && got.error().code == ENOSYS) break;
-    TRY(in("get_mempolicy", std::move(got)));
-    if (TRY(stopped.memory->read<int>(mode)) != MPOL_DEFAULT)
-      dumping.refuse(stopped.pid, fmt::format("thread {}", thread.tid()),
+  for (size_t i = 0; i < stopped.threads.size(); ++i)
+    if (process.answers.threads[i].memory_policy != MPOL_DEFAULT)
+      dumping.refuse(stopped.pid, fmt::format("thread {}", stopped.threads[i].tid()),
                      "has a memory policy (set_mempolicy), which is not supported yet");
-  }
   TRY(check_areas(dumping, stopped));
   if (is_all_locked(stopped))
     dumping.refuse(stopped.pid, "memory",

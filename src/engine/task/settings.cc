@@ -45,16 +45,24 @@ constexpr std::array kControls = {
 };
 
 Result<> dump_controls(DumpedProcess& process, image::Settings& out) {
-  RemoteCalls& calls = *TRY(process.leader());
   RemoteAddress scratch = process.foothold.scratch();
-  for (const Control& control : kControls) {
-    Result<uint64_t> got = control.by_pointer ? calls(SYS_prctl, control.get, scratch, 0, 0, 0)
-                                              : calls(SYS_prctl, control.get, std::max(control.argument, 0), 0, 0, 0);
+  std::vector<RemoteCall> calls;
+  for (size_t i = 0; i < kControls.size(); ++i) {
+    const Control& control = kControls[i];
+    uint64_t argument =
+        control.by_pointer ? scratch.value + i * sizeof(int) : as_argument(std::max(control.argument, 0));
+    calls.push_back({SYS_prctl, {as_argument(control.get), argument}});
+  }
+  auto results = TRY(process.foothold.make_all(process.stopped.leader(), calls));
+  using Pointed = std::array<int, kControls.size()>;
+  auto pointed = TRY(process.stopped.memory->read<Pointed>(scratch));
+  for (size_t i = 0; i < kControls.size(); ++i) {
+    const Control& control = kControls[i];
+    int64_t result = results[i];
     // A switch that this kernel or processor lacks cannot be on.
-    if (!got && (got.error().code == EINVAL || got.error().code == ENODEV || got.error().code == ENXIO)) continue;
-    int64_t value = static_cast<int64_t>(TRY(in(control.name, std::move(got))));
-    if (control.by_pointer) value = TRY(process.stopped.memory->read<int>(scratch));
-    value &= control.mask;
+    if (result == -EINVAL || result == -ENODEV || result == -ENXIO) continue;
+    if (is_error(result)) return fail_errno(control.name, static_cast<int>(-result));
+    int64_t value = (control.by_pointer ? pointed[i] : result) & control.mask;
     if (value == control.of_new) continue;
     auto* written = out.add_controls();
     written->set_option(control.get);

@@ -32,19 +32,17 @@ struct KernelInterval {
 constexpr std::array kTimers = {ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF};
 
 Result<> dump_handlers(DumpedProcess& process, image::Signals& out) {
-  // Also of those by default: a program can read flags and mask back, and SIGCHLD's flags matter.
-  constexpr KernelAction kUnread{.handler = ~0ull, .flags = ~0ull, .restorer = ~0ull, .mask = ~0ull};
-  std::vector<KernelAction> actions(NSIG - 1, kUnread);
-  RemoteAddress scratch = process.foothold.scratch();
-  TRY(process.stopped.memory->write(scratch, std::as_bytes(std::span(actions))));
   std::vector<RemoteCall> calls;
+  RemoteAddress scratch = process.foothold.scratch();
   for (uint64_t signal = 1; signal < NSIG; ++signal)
     calls.push_back(
         {SYS_rt_sigaction, {signal, 0, scratch.value + (signal - 1) * sizeof(KernelAction), kSignalSetSize}});
-  TRY(process.foothold.make_all(calls));
+  auto results = TRY(process.foothold.make_all(process.foothold.quickest(), calls));
+  if (std::ranges::any_of(results, is_error)) return fail("the handler of a signal cannot be read");
+  std::vector<KernelAction> actions(calls.size());
   TRY(process.stopped.memory->read(scratch, std::as_writable_bytes(std::span(actions))));
+  // Also of those by default: a program can read flags and mask back, and SIGCHLD's flags matter.
   for (uint32_t signal = 1; const KernelAction& action : actions) {
-    if (action == kUnread) return fail(fmt::format("the handler of signal {} cannot be read", signal));
     if (action != KernelAction{}) {
       auto* handler = out.add_handlers();
       handler->set_signal(signal);
@@ -59,12 +57,14 @@ Result<> dump_handlers(DumpedProcess& process, image::Signals& out) {
 }
 
 Result<std::array<KernelInterval, 3>> read_timers(DumpedProcess& process) {
-  RemoteCalls& calls = *TRY(process.leader());
   std::array<KernelInterval, 3> timers;
-  for (size_t i = 0; i < kTimers.size(); ++i) {
-    TRY(calls(SYS_getitimer, kTimers[i], process.foothold.scratch()));
-    timers[i] = TRY(process.stopped.memory->read<KernelInterval>(process.foothold.scratch()));
-  }
+  RemoteAddress scratch = process.foothold.scratch();
+  std::vector<RemoteCall> calls;
+  for (size_t i = 0; i < kTimers.size(); ++i)
+    calls.push_back({SYS_getitimer, {static_cast<uint64_t>(kTimers[i]), scratch.value + i * sizeof timers[i]}});
+  auto results = TRY(process.foothold.make_all(process.foothold.quickest(), calls));
+  if (std::ranges::any_of(results, is_error)) return fail("an interval timer cannot be read");
+  TRY(process.stopped.memory->read(scratch, std::as_writable_bytes(std::span(timers))));
   return timers;
 }
 

@@ -18,8 +18,6 @@ namespace ks::engine {
 
 namespace {
 
-constexpr int kGetTidAddress = 40;  // PR_GET_TID_ADDRESS
-
 // The remaining time of an interrupted sleep is where the program asked for it. One that did not ask sleeps its
 // whole time again: nobody else knows.
 Result<> dump_sleep(const Dumping& dumping, StoppedProcess& process, StoppedThread& thread,
@@ -48,9 +46,9 @@ Result<> dump_sleep(const Dumping& dumping, StoppedProcess& process, StoppedThre
   return {};
 }
 
-Result<> dump_thread(const Dumping& dumping, DumpedProcess& process, StoppedThread& thread,
-                     const std::vector<PosixTimer>& timers, image::Threads::Thread& out) {
-  StoppedProcess& stopped = process.stopped;
+Result<> dump_thread(const Dumping& dumping, StoppedProcess& stopped, StoppedThread& thread,
+                     const ThreadAnswers& answers, const std::vector<PosixTimer>& timers,
+                     image::Threads::Thread& out) {
   out.set_tid(thread.tid());
   out.set_registers(&thread.registers, sizeof thread.registers);
   TRY(dump_sleep(dumping, stopped, thread, out));
@@ -70,16 +68,10 @@ Result<> dump_thread(const Dumping& dumping, DumpedProcess& process, StoppedThre
   out.set_robust_list(robust);
   out.set_robust_bytes(robust_bytes);
 
-  RemoteCalls& calls = *TRY(process.foothold.on(thread));
-  RemoteAddress scratch = process.foothold.scratch();
-  // While it is on our frame the thread is on no alternate stack, so the flags tell how it was set.
-  TRY(in("sigaltstack", calls(SYS_sigaltstack, 0, scratch)));
-  auto stack = TRY(stopped.memory->read<stack_t>(scratch));
-  out.set_alternate_stack(reinterpret_cast<uint64_t>(stack.ss_sp));
-  out.set_alternate_flags(stack.ss_flags);
-  out.set_alternate_bytes(stack.ss_size);
-  TRY(in("PR_GET_TID_ADDRESS", calls(SYS_prctl, kGetTidAddress, scratch)));
-  out.set_clear_child_tid(TRY(stopped.memory->read<uint64_t>(scratch)));
+  out.set_alternate_stack(reinterpret_cast<uint64_t>(answers.alternate_stack.ss_sp));
+  out.set_alternate_flags(answers.alternate_stack.ss_flags);
+  out.set_alternate_bytes(answers.alternate_stack.ss_size);
+  out.set_clear_child_tid(answers.clear_child_tid);
   for (const siginfo_t& info : TRY(thread.hold.peek_signals(false)))
     if (!queued_by_any(timers, info)) out.add_pending(encode_signal(info));
   return {};
@@ -88,9 +80,11 @@ Result<> dump_thread(const Dumping& dumping, DumpedProcess& process, StoppedThre
 Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   image::Threads threads;
   auto timers = TRY(read_posix_timers(process.stopped.pid));
-  for (StoppedThread& thread : process.stopped.threads) {
+  for (size_t i = 0; i < process.stopped.threads.size(); ++i) {
+    StoppedThread& thread = process.stopped.threads[i];
     std::string label = fmt::format("thread {}", thread.tid());
-    auto dumped = dump_thread(dumping, process, thread, timers, *threads.add_threads());
+    auto dumped =
+        dump_thread(dumping, process.stopped, thread, process.answers.threads[i], timers, *threads.add_threads());
     if (!dumped && dumped.error().refusal)
       dumping.refuse(process.stopped.pid, label, dumped.error().what);
     else

@@ -18,7 +18,8 @@ namespace ks::engine {
 
 namespace {
 
-constexpr int kRestoreIds = 77;        // PR_TIMER_CREATE_RESTORE_IDS, since 6.15
+constexpr int kRestoreIds = 77;  // PR_TIMER_CREATE_RESTORE_IDS, since 6.15
+constexpr int kMostLooks = 10;
 constexpr int kHighestId = 1'000'000;  // without it every lower one has to be made first
 
 // struct sigevent of the kernel
@@ -126,12 +127,20 @@ Result<> check(const StoppedProcess& process, const PosixTimer& timer, const Ker
 
 Result<> dump_timer(Dumping& dumping, DumpedProcess& process, const PosixTimer& timer, image::Timers& out) {
   TRY(check(process.stopped, timer, dumping.kernel));
-  // In this order: what expires after the reading will expire again, and what is found queued is read once more, as
-  // then the kernel tells when the next one is due.
-  auto reading = TRY(read_timer(process, timer.id));
-  bool pending = TRY(is_queued(process.stopped, timer));
-  if (pending) reading = TRY(read_timer(process, timer.id));
-  int due_clock = TRY(find_due_clock(timer, reading, pending));
+  Reading reading;
+  bool pending = false;
+  auto look = [&]() -> Result<int> {
+    // In this order: what expires after the reading will expire again, and what is found queued is read once more, as
+    // then the kernel tells when the next one is due.
+    reading = TRY(read_timer(process, timer.id));
+    pending = TRY(is_queued(process.stopped, timer));
+    if (pending) reading = TRY(read_timer(process, timer.id));
+    return find_due_clock(timer, reading, pending);
+  };
+  auto looked = look();
+  // Whoever loses the CPU between two readings has others' timers in between.
+  for (int attempt = 0; !looked && looked.error().refusal && attempt < kMostLooks; ++attempt) looked = look();
+  int due_clock = TRY(std::move(looked));
   auto* written = out.add_timers();
   written->set_id(timer.id);
   written->set_clock(timer.clock);

@@ -50,6 +50,9 @@ static_assert(offsetof(KernelUcontext, mask) == 40 + 256);
 
 constexpr uint64_t kFpXstate = 1, kSigcontextSs = 2, kStrictRestoreSs = 4;  // UC_*
 
+// Without its flags a frame says the same: they are about what segment the stack has, which in 64-bit code the kernel
+// finds itself.
+static_assert(kFrameResult == offsetof(Frame, ucontext.flags) && kFrameStack == kFrameResult + sizeof(uint64_t));
 static_assert(sizeof(Frame) <= kBareFrameSize && kBareFrameSize % 64 == 0);
 
 bool has_xsave(std::span<const std::byte> xstate) { return xstate.size() > kFxsaveSize; }

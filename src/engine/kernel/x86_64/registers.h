@@ -22,10 +22,12 @@ using SyscallArguments = std::array<uint64_t, 6>;
 // a program; a tracer sees them at a stop on the way out of the call (include/linux/errno.h of the kernel).
 inline constexpr long kRestartSys = 512, kRestartNoIntr = 513, kRestartNoHand = 514, kRestartBlock = 516;
 
-// `syscall`, then `push $15; pop %rax; syscall`, which is rt_sigreturn. With the stack pointer at a signal frame,
-// a thread that is let go anywhere in these seven bytes ends where the frame says.
-inline constexpr std::array<uint8_t, 7> kLandingCode = {0x0f, 0x05, 0x6a, 0x0f, 0x58, 0x0f, 0x05};
+// `syscall; push %rax`, then `push $15; pop %rax; syscall`, which is rt_sigreturn. With the stack pointer kFrameStack
+// above the start of a signal frame, a thread that is let go anywhere in these eight bytes ends where the frame says.
+// What the first call has returned is left in the frame, at kFrameResult: among flags that the kernel can do without.
+inline constexpr std::array<uint8_t, 8> kLandingCode = {0x0f, 0x05, 0x50, 0x6a, 0x0f, 0x58, 0x0f, 0x05};
 inline constexpr uint64_t kLandingReturn = 2;  // offset of the part that returns
+inline constexpr uint64_t kFrameStack = 16, kFrameResult = 8;
 inline constexpr uint64_t kSyscallLength = 2;
 inline constexpr uint32_t kAuditArchitecture = AUDIT_ARCH_X86_64;  // of seccomp(2)
 
@@ -37,6 +39,7 @@ Registers at_syscall(Registers registers, uint64_t instruction, long number, con
 
 inline long syscall_number(const Registers& registers) { return static_cast<long>(registers.orig_rax); }
 inline long syscall_result(const Registers& registers) { return static_cast<long>(registers.rax); }
+inline bool is_error(int64_t result) { return result < 0 && result > -4096; }
 inline bool in_syscall(const Registers& registers) { return syscall_number(registers) >= 0; }
 inline uint64_t syscall_argument(const Registers& registers, int index) {
   const unsigned long long* const slots[] = {&registers.rdi, &registers.rsi, &registers.rdx,
@@ -59,8 +62,8 @@ inline constexpr size_t kFrameWords = 25;
 std::optional<uint64_t> frame_instruction(std::span<const uint64_t, kFrameWords> words);
 
 // The frame that rt_sigreturn(2) reads to continue with `registers`, `mask` and `xstate` (as PTRACE_GETREGSET of
-// NT_X86_XSTATE gives it). `address` is where its first byte will lie; the stack pointer has to be address + 8.
-// The address must be 64-byte aligned.
+// NT_X86_XSTATE gives it). `address` is where its first byte will lie, 64-byte aligned; at the system call itself the
+// stack pointer has to be address + 8.
 std::vector<std::byte> signal_frame(uint64_t address, const Registers& registers, uint64_t mask,
                                     std::span<const std::byte> xstate);
 // One that borrows the extended registers from such a frame at `lender`.

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/context/interview.h"
+
+#include <fmt/format.h>
+#include <linux/keyctl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+namespace ks::engine {
+
+namespace {
+
+constexpr uint64_t kGetTidAddress = 40;  // PR_GET_TID_ADDRESS
+
+// Where calls leave what they do not return.
+struct Notes {
+  stack_t alternate_stack;
+  uint64_t clear_child_tid;
+  int32_t parent_death_signal, memory_policy;
+};
+
+class Interview {
+ public:
+  Interview(Foothold& foothold, StoppedProcess& process) : foothold_(foothold), process_(process) {}
+
+  Result<ThreadAnswers> ask(StoppedThread& thread, ProcessAnswers& of_process) {
+    calls_.clear();
+    uint64_t notes = foothold_.scratch().value;
+    bool leader = &thread == &process_.leader();
+    size_t stack = add("sigaltstack", {SYS_sigaltstack, {0, notes + offsetof(Notes, alternate_stack)}});
+    size_t address =
+        add("PR_GET_TID_ADDRESS", {SYS_prctl, {kGetTidAddress, notes + offsetof(Notes, clear_child_tid)}});
+    size_t death =
+        add("PR_GET_PDEATHSIG", {SYS_prctl, {PR_GET_PDEATHSIG, notes + offsetof(Notes, parent_death_signal)}});
+    size_t bits = add("PR_GET_SECUREBITS", {SYS_prctl, {PR_GET_SECUREBITS}});
+    size_t policy = add("get_mempolicy", {SYS_get_mempolicy, {notes + offsetof(Notes, memory_policy)}});
+    size_t dumpable = 0, end = 0, own = 0;
+    if (leader) {
+      dumpable = add("PR_GET_DUMPABLE", {SYS_prctl, {PR_GET_DUMPABLE}});
+      end = add("brk", {SYS_brk});
+    }
+    // A thread that would be ended for asking has no use for keys.
+    RemoteCall keyring = keyring_id(KEY_SPEC_THREAD_KEYRING);
+    bool has_keys = foothold_.permits(thread, keyring);
+    if (has_keys) {
+      own = add("keyctl", keyring);
+      add("keyctl", keyring_id(KEY_SPEC_SESSION_KEYRING));
+      if (leader) add("keyctl", keyring_id(KEY_SPEC_PROCESS_KEYRING));
+    }
+    std::vector<RemoteCall> calls;
+    for (const auto& [name, call] : calls_) calls.push_back(call);
+    results_ = TRY(foothold_.make_all(thread, calls));
+    auto noted = TRY(process_.memory->read<Notes>({notes}));
+
+    ThreadAnswers answers{.alternate_stack = noted.alternate_stack,
+                          .clear_child_tid = noted.clear_child_tid,
+                          .parent_death_signal = noted.parent_death_signal,
+                          .memory_policy = noted.memory_policy};
+    for (size_t index : {stack, address, death}) TRY(answer(index));
+    answers.securebits = static_cast<uint32_t>(TRY(answer(bits)));
+    if (results_[policy] == -ENOSYS)  // a kernel without NUMA
+      answers.memory_policy = 0;
+    else
+      TRY(answer(policy));
+    if (leader) {
+      of_process.dumpable = static_cast<int>(TRY(answer(dumpable)));
+      of_process.program_break = TRY(answer(end));
+    }
+    if (has_keys) {
+      answers.thread_keyring = TRY(keyring_answer(own));
+      answers.session_keyring = TRY(keyring_answer(own + 1));
+      if (leader) of_process.keyring = TRY(keyring_answer(own + 2));
+    }
+    return answers;
+  }
+
+ private:
+  struct Question {
+    const char* name;
+    RemoteCall call;
+  };
+
+  // To ask for a session keyring sets it to the user's, which it has been in effect all the time, where there is no
+  // other (lookup_user_key() of the kernel); nothing else changes.
+  static RemoteCall keyring_id(int which) { return {SYS_keyctl, {KEYCTL_GET_KEYRING_ID, as_argument(which), 0}}; }
+  size_t add(const char* name, const RemoteCall& call) {
+    calls_.push_back({name, call});
+    return calls_.size() - 1;
+  }
+  Result<uint64_t> answer(size_t index) const {
+    int64_t result = results_[index];
+    if (is_error(result)) return fail_errno(calls_[index].name, static_cast<int>(-result));
+    return static_cast<uint64_t>(result);
+  }
+  Result<std::optional<int32_t>> keyring_answer(size_t index) const {
+    switch (-results_[index]) {
+      case ENOKEY:
+      case EKEYREVOKED:
+      case EKEYEXPIRED:
+      case ENOSYS:  // a kernel without keys, or a filter that says so
+      case EPERM:
+        return std::optional<int32_t>();
+    }
+    return std::optional(static_cast<int32_t>(TRY(answer(index))));
+  }
+
+  Foothold& foothold_;
+  StoppedProcess& process_;
+  std::vector<Question> calls_;
+  std::vector<int64_t> results_;
+};
+
+}  // namespace
+
+Result<ProcessAnswers> interview(Foothold& foothold, StoppedProcess& process) {
+  ProcessAnswers answers;
+  Interview interview(foothold, process);
+  for (StoppedThread& thread : process.threads)
+    answers.threads.push_back(TRY(in(fmt::format("thread {}", thread.tid()), interview.ask(thread, answers))));
+  return answers;
+}
+
+}  // namespace ks::engine
