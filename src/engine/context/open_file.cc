@@ -7,15 +7,23 @@
 
 namespace ks::engine {
 
-Result<Fd> fetch_descriptor(pid_t pid, int fd) {
-  Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  if (!process) return fail_errno("pidfd_open");
-  Fd mine(static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), fd, 0)));
+namespace {
+
+Result<Fd> fetch_from(int process, int fd) {
+  Fd mine(static_cast<int>(::syscall(SYS_pidfd_getfd, process, fd, 0)));
   if (!mine) return fail_errno("pidfd_getfd");
   return mine;
 }
 
-Result<Fd> OpenFile::fetch() const { return fetch_descriptor(pid, fd); }
+}  // namespace
+
+Result<Fd> fetch_descriptor(pid_t pid, int fd) {
+  Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!process) return fail_errno("pidfd_open");
+  return fetch_from(process.get(), fd);
+}
+
+Result<Fd> OpenFile::fetch() const { return fetch_from(process, fd); }
 
 int OpenFile::flags() const { return info.flags & ~(O_CLOEXEC | O_ASYNC | O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY); }
 

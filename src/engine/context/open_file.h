@@ -21,6 +21,7 @@ Result<Fd> fetch_descriptor(pid_t pid, int fd);
 struct OpenFile {
   uint32_t id = 0;
   pid_t pid = 0;     // a process that has it,
+  int process = -1;  // its pidfd,
   int fd = -1;       // and under which number
   std::string link;  // where /proc/PID/fd/N leads
   struct stat stat{};

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <limits>
 #include <set>
 
 #include "base/file.h"
@@ -23,23 +24,32 @@ Result<int> compare(const OpenFile& file, pid_t pid, int fd) {
   return static_cast<int>(order);
 }
 
+std::string eventfd_number(const FdInfo& info) { return std::string(info.value("eventfd-id").value_or("")); }
+
 }  // namespace
 
 Result<uint32_t> OpenFileTable::add(StoppedProcess& process, int fd, FdInfo& info) {
-  OpenFile file{.pid = process.pid, .fd = fd};
+  OpenFile file{.pid = process.pid, .process = TRY(pidfd(process.pid)), .fd = fd};
   std::string name = process.proc(fmt::format("fd/{}", fd));
   file.link = TRY(read_link(name));
   if (::stat(name.c_str(), &file.stat)) return fail_errno(name);
   info = TRY(in(fmt::format("fd {}", fd), parse_fdinfo(TRY(read_file(process.proc(fmt::format("fdinfo/{}", fd)))))));
   file.info = info;
 
-  auto& known = by_inode_[{file.stat.st_dev, file.stat.st_ino, file.flags()}];
+  auto& known = by_inode_[{file.stat.st_dev, file.stat.st_ino, eventfd_number(info), file.flags()}];
   Place place = TRY(locate(known, file.pid, fd));
   if (place.found) return known[place.at];
   file.id = static_cast<uint32_t>(files_.size());
   known.insert(known.begin() + static_cast<ptrdiff_t>(place.at), file.id);
   files_.push_back(std::move(file));
   return files_.back().id;
+}
+
+Result<int> OpenFileTable::pidfd(pid_t pid) {
+  Fd& process = processes_[pid];
+  if (!process) process = Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!process) return fail_errno("pidfd_open");
+  return process.get();
 }
 
 Result<OpenFileTable::Place> OpenFileTable::locate(std::span<const uint32_t> known, pid_t pid, int fd) const {
@@ -59,8 +69,15 @@ Result<OpenFileTable::Place> OpenFileTable::locate(std::span<const uint32_t> kno
 Result<const OpenFile*> OpenFileTable::find(pid_t pid, int fd) const {
   struct stat stat{};
   if (::stat(proc_path(pid, fmt::format("fd/{}", fd)).c_str(), &stat)) return nullptr;  // closed meanwhile
-  for (const auto& [key, known] : by_inode_) {
-    if (std::get<0>(key) != stat.st_dev || std::get<1>(key) != stat.st_ino) continue;
+  auto text = read_file(proc_path(pid, fmt::format("fdinfo/{}", fd)));
+  auto info = text ? parse_fdinfo(*text) : std::unexpected(text.error());
+  if (!info) return nullptr;
+  std::string number = eventfd_number(*info);
+  for (auto at = by_inode_.lower_bound({stat.st_dev, stat.st_ino, number, std::numeric_limits<int>::min()});
+       at != by_inode_.end(); ++at) {
+    const auto& [key, known] = *at;
+    if (std::tie(std::get<0>(key), std::get<1>(key), std::get<2>(key)) != std::tie(stat.st_dev, stat.st_ino, number))
+      break;
     auto place = locate(known, pid, fd);
     if (!place && (place.error().code == ESRCH || place.error().code == EBADF)) return nullptr;
     if (!place) return std::unexpected(place.error());

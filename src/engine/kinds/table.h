@@ -4,7 +4,9 @@
 
 #include <map>
 #include <span>
+#include <string>
 #include <tuple>
+#include <unordered_map>
 #include <vector>
 
 #include "base/result.h"
@@ -21,16 +23,19 @@ class OpenFileTable {
   Result<const OpenFile*> find(pid_t pid, int fd) const;
 
  private:
-  // Candidates for being one and the same: kcmp(2) decides.
-  using Key = std::tuple<dev_t, ino_t, int>;
+  // Candidates for being one and the same: kcmp(2) decides. By device, inode, the number that the kernel gives an
+  // eventfd, and flags.
+  using Key = std::tuple<dev_t, ino_t, std::string, int>;
   struct Place {
     size_t at = 0;
     bool found = false;
   };
-  // By halving, since the kernel gives them an order: 10,000 eventfds have one inode.
+  // By halving, since the kernel gives them an order: thousands of timers have one inode.
   Result<Place> locate(std::span<const uint32_t> known, pid_t pid, int fd) const;
+  Result<int> pidfd(pid_t pid);
   std::vector<OpenFile> files_;
   std::map<Key, std::vector<uint32_t>> by_inode_;
+  std::unordered_map<pid_t, Fd> processes_;
 };
 
 // Each kind dumps its own; what none owns is refused.
