@@ -18,8 +18,8 @@
 #include "engine/task/inheritance.h"
 #include "engine/task/namespaces.h"
 #include "engine/task/obstacles.h"
-#include "engine/task/obstacles_in_memory.h"
 #include "engine/task/room.h"
+#include "engine/task/system_v.h"
 #include "engine/tree.pb.h"
 
 namespace ks::engine {
@@ -175,9 +175,9 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
     dumping.own_mounts = TRY(view_mounts(::getpid()));
   }
   auto namespaces = TRY(survey_namespaces(dumping));
+  auto system_v = TRY(survey_system_v(dumping, namespaces));
   TRY(check_sharing(dumping));
   TRY(check_children(dumping));
-  TRY(check_system_v(dumping));
   OpenFileTable table;
   std::vector<StoppedProcess*> callable;
   for (auto& process : tree.processes()) {
@@ -196,6 +196,7 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
   TRY(dump_memory(dumping, family));
   if (image) {
     TRY(image->put(kNamespacesFile, seal(kNamespacesKind, kNamespacesVersion, namespaces)));
+    TRY(image->put(kSystemVFile, seal(kSystemVKind, kSystemVVersion, system_v)));
     TRY(image->put(kOpenFilesFile, dumping.file_envelopes));
     dumping.memory_bytes += TRY(dumping.carried_files.dump(*image));
     TRY(dumping.mapped_files.dump(*image));

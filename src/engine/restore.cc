@@ -31,6 +31,7 @@
 #include "engine/task/namespaces.h"
 #include "engine/task/room.h"
 #include "engine/task/seed.h"
+#include "engine/task/system_v.h"
 #include "engine/task/thaw.h"
 #include "engine/tree.pb.h"
 #include "engine/vdso.pb.h"
@@ -63,6 +64,7 @@ class Nursery {
 
 struct LoadedImage {
   image::Tree tree;
+  image::SystemV system_v;
   image::Namespaces namespaces;
   std::vector<std::map<std::string, Envelope>> rooms;  // by process
 };
@@ -74,6 +76,9 @@ Result<LoadedImage> load(const ImageReader& image) {
   Envelope namespaces =
       TRY(in(kNamespacesFile, open_envelope(TRY(image.read(kNamespacesFile)), kNamespacesKind, kNamespacesVersion)));
   TRY(parse_body(namespaces, loaded.namespaces));
+  Envelope system_v =
+      TRY(in(kSystemVFile, open_envelope(TRY(image.read(kSystemVFile)), kSystemVKind, kSystemVVersion)));
+  TRY(parse_body(system_v, loaded.system_v));
   if (loaded.tree.processes().empty()) return fail("the image holds no process");
   for (const auto& process : loaded.tree.processes()) {
     std::string name = process_file(process.pid());
@@ -201,7 +206,14 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   TRY(check_mounts(viewpoint, mounts));
 
   // Everything that can fail for want of a file or of memory comes before the first process.
-  restoring.carried = TRY(remake_carried_files(image, restoring.root.get()));
+  std::set<pid_t> taken = pids_of(loaded.tree);
+  for (const auto& rooms : loaded.rooms)
+    for (pid_t tid : TRY(thread_ids(rooms))) taken.insert(tid);
+  restoring.namespaces = TRY(make_namespaces(loaded.namespaces, options.into));
+  SystemVGuard guard(restoring.namespaces, taken);
+  restoring.carried = TRY(remake_carried_files(image, restoring.root.get(), restoring.namespaces, guard));
+  restoring.system_v = std::move(loaded.system_v);
+  TRY(remake_system_v(restoring.system_v, restoring.namespaces, guard));
   restoring.mapped_files = TRY(open_mapped_files(image, restoring.root.get(), restoring.carried));
   // From here on the processes' clocks go on.
   restoring.clock_offsets =
@@ -216,11 +228,6 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   TRY(open_channel(restoring, restoring.own_descriptors));
   restoring.parking = TRY(find_parking(loaded));
   restoring.inheritance = TRY(read_inheritance(image));
-
-  std::set<pid_t> taken = pids_of(loaded.tree);
-  for (const auto& rooms : loaded.rooms)
-    for (pid_t tid : TRY(thread_ids(rooms))) taken.insert(tid);
-  restoring.namespaces = TRY(make_namespaces(loaded.namespaces, options.into));
 
   OneCpu one_cpu;
   Nursery nursery;
@@ -239,12 +246,15 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   TRY(settle_terminals(restoring, loaded.tree));
   // Files can lead to threads; and the last rooms start timers and spread threads over CPUs, so they wait until all
   // memory is filled.
-  auto early = all_task_rooms().first(kEarlyRooms), late = all_task_rooms().last(kLateRooms);
-  auto middle = all_task_rooms().subspan(early.size(), all_task_rooms().size() - early.size() - late.size());
+  auto rooms = all_task_rooms();
+  auto first = rooms.first(kFirstRooms), early = rooms.subspan(kFirstRooms, kEarlyRooms - kFirstRooms);
+  auto middle = rooms.subspan(kEarlyRooms, rooms.size() - kEarlyRooms - kLateRooms), late = rooms.last(kLateRooms);
+  for (auto& process : nursery.processes) TRY(furnish(restoring, process, first));
   for (auto& process : nursery.processes) TRY(furnish(restoring, process, early));
+  TRY(finish_system_v(restoring.system_v, restoring.namespaces));
   TRY(files.make(restoring, true));
   for (auto& process : nursery.processes) TRY(furnish(restoring, process, middle));
-  TRY(seal_carried_files(image, restoring.carried));
+  TRY(seal_carried_files(image, restoring.carried, restoring.namespaces));
   TRY(files.connect(restoring));
   for (auto& process : nursery.processes) TRY(furnish(restoring, process, late));
   for (auto& process : nursery.processes)
@@ -260,7 +270,7 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   if (options.before_thaw) TRY(options.before_thaw());
   TRY(files.release(restoring));
   for (auto& process : nursery.processes) TRY(in(fmt::format("pid {}", process.pid), thaw(process)));
-  for (auto& [id, segment] : restoring.carried.segments) segment.keep();
+  guard.keep();
   return report;
 }
 

@@ -109,7 +109,8 @@ Result<uint64_t> dump_one(ImageWriter& image, const std::string& link, File& fil
 
 }  // namespace
 
-Result<> CarriedFiles::describe(int root, const std::string& path, const struct stat& stat, Known& known) const {
+Result<> CarriedFiles::describe(int root, const std::string& path, const struct stat& stat, const CarriedUse& use,
+                                Known& known) const {
   File& file = known.file;
   struct statfs system{};
   if (::statfs(known.link.c_str(), &system)) return fail_errno(path);
@@ -126,8 +127,10 @@ Result<> CarriedFiles::describe(int root, const std::string& path, const struct 
   if (magic == HUGETLBFS_MAGIC) file.set_huge_page(static_cast<uint64_t>(system.f_bsize));
   file.set_path(without_mark(path));
 
-  if (magic != HUGETLBFS_MAGIC && path.starts_with("/SYSV") && stat.st_dev == TRY(kernel_memory_device()))
-    return describe_segment(path, stat, file);
+  if (use.segment) {
+    if (magic == HUGETLBFS_MAGIC) return refuse(path + ": has huge pages, which is not supported yet");
+    return describe_segment(*use.segment, path, stat, file);
+  }
   if (magic == HUGETLBFS_MAGIC || stat.st_dev == TRY(kernel_memory_device())) {
     constexpr std::string_view kMemfd = "/memfd:";
     if (path.starts_with(kMemfd) && stat.st_nlink == 0) {
@@ -169,21 +172,21 @@ Result<std::optional<uint32_t>> CarriedFiles::add(int root, const std::string& l
   struct stat stat{};
   if (::stat(link.c_str(), &stat)) return fail_errno(link);
   if (!S_ISREG(stat.st_mode) && !S_ISDIR(stat.st_mode)) return std::nullopt;
-  std::pair key(stat.st_dev, stat.st_ino);
+  std::tuple key(stat.st_dev, stat.st_ino, use.segment ? use.segment->name_space + 1 : 0);
   auto known = by_inode_.find(key);
   if (known == by_inode_.end()) {
     struct statfs system{};
     if (::statfs(link.c_str(), &system)) return fail_errno(link);
     if (stat.st_nlink != 0 && !is_in_memory(static_cast<uint64_t>(system.f_type))) return std::nullopt;
     Known fresh{.file = {}, .link = link};
-    TRY(describe(root, TRY(read_link(link)), stat, fresh));
+    TRY(describe(root, TRY(read_link(link)), stat, use, fresh));
     auto id = static_cast<uint32_t>(known_.size());
     fresh.file.set_id(id);
     known_.push_back(std::move(fresh));
     known = by_inode_.emplace(key, id).first;
   }
   File& file = known_[known->second].file;
-  if (use.changes_show && S_ISREG(stat.st_mode)) TRY(check_outside(stat));
+  if (use.changes_show && S_ISREG(stat.st_mode) && !use.segment) TRY(check_outside(stat));
   if (use.writable) file.set_writable(true);
   if (use.open_file && (file.origin() == File::DELETED || file.origin() == File::NAMED)) {
     auto* opening = file.add_openings();

@@ -17,17 +17,22 @@
 #include "base/result.h"
 #include "engine/carried_files.pb.h"
 #include "engine/context/outside.h"
-#include "engine/context/system_v_memory.h"
 #include "engine/image/store.h"
+#include "engine/kernel/system_v.h"
 
 namespace ks::engine {
+
+struct MadeNamespaces;
+struct SegmentUse;
+class SystemVGuard;
 
 // How a file is held.
 struct CarriedUse {
   bool writable = false;
-  bool changes_show = true;           // not so through a private mapping
-  std::optional<uint32_t> open_file;  // its id among the open files,
-  int flags = 0;                      // and those of that open file
+  bool changes_show = true;             // not so through a private mapping
+  std::optional<uint32_t> open_file;    // its id among the open files,
+  int flags = 0;                        // and those of that open file
+  const SegmentUse* segment = nullptr;  // of System V, whose numbers are not those of other inodes
 };
 
 class CarriedFiles {
@@ -47,24 +52,26 @@ class CarriedFiles {
     image::CarriedFileList::File file;
     std::string link;
   };
-  Result<> describe(int root, const std::string& path, const struct stat& stat, Known& known) const;
+  Result<> describe(int root, const std::string& path, const struct stat& stat, const CarriedUse& use,
+                    Known& known) const;
   Result<> check_outside(const struct stat& stat);
 
   OutsideHolders& outside_;
   uint64_t largest_deleted_;
   std::vector<Known> known_;
-  std::map<std::pair<dev_t, ino_t>, uint32_t> by_inode_;
+  // The last: of its namespace and one, of System V shared memory.
+  std::map<std::tuple<dev_t, ino_t, uint32_t>, uint32_t> by_inode_;
 };
 
 // The files of an image, made and filled. Each is open for reading.
 struct RemadeFiles {
   std::map<uint32_t, Fd> files;
   std::map<uint32_t, Fd> openings;  // by id of the open file
-  std::map<uint32_t, RemadeSegment> segments;
 };
-Result<RemadeFiles> remake_carried_files(const ImageReader& image, int root);
+Result<RemadeFiles> remake_carried_files(const ImageReader& image, int root, const MadeNamespaces& namespaces,
+                                         SystemVGuard& guard);
 // Seals forbid what mapping and filling need, so they come last.
-Result<> seal_carried_files(const ImageReader& image, RemadeFiles& remade);
+Result<> seal_carried_files(const ImageReader& image, RemadeFiles& remade, const MadeNamespaces& namespaces);
 
 // The same file as a new open file with flags of its own.
 Result<Fd> reopen(int fd, int flags);

@@ -25,9 +25,11 @@ const OpenFile* Dumping::file_at(pid_t pid, int number) const {
   return found == table->second.end() || found->number != number ? nullptr : &open_files[found->file];
 }
 
-Result<uint32_t> Dumping::mapped_file(const std::string& link, bool shared, bool writable) {
+Result<uint32_t> Dumping::mapped_file(const std::string& link, bool shared, bool writable,
+                                      const SegmentUse* segment) {
   std::string path = TRY(read_link(link));
-  auto carried = TRY(carried_files.add(mounts.root.get(), link, {.writable = writable, .changes_show = shared}));
+  auto carried = TRY(
+      carried_files.add(mounts.root.get(), link, {.writable = writable, .changes_show = shared, .segment = segment}));
   return mapped_files.add(mounts, link, path, writable, carried);
 }
 

@@ -16,6 +16,7 @@
 #include "engine/context/mounts.h"
 #include "engine/context/open_file.h"
 #include "engine/context/outside.h"
+#include "engine/context/system_v_survey.h"
 #include "engine/context/verdict.h"
 #include "engine/image/store.h"
 #include "engine/kernel/features.h"
@@ -85,8 +86,9 @@ struct Dumping {
   std::map<pid_t, DumpedPages> pages;
   std::optional<int32_t> session_keyring;  // of all processes that have one of their own
   std::map<dev_t, TerminalUse> terminals;  // by the device of the slave
-  std::span<const OpenFile> open_files;    // by id
-  std::string file_envelopes;              // of the open files, all rooms
+  SystemVSurvey system_v;
+  std::span<const OpenFile> open_files;  // by id
+  std::string file_envelopes;            // of the open files, all rooms
   uint64_t memory_bytes = 0;
 
   // Number under which a process has an open file, -1 where it has not.
@@ -104,7 +106,8 @@ struct Dumping {
   }
 
   // The file that a magic link of /proc leads to, as an executable or a mapping has it.
-  Result<uint32_t> mapped_file(const std::string& link, bool shared, bool writable);
+  Result<uint32_t> mapped_file(const std::string& link, bool shared, bool writable,
+                               const SegmentUse* segment = nullptr);
 
   // The dump goes on, to find everything that stands in the way, but will not be committed.
   void refuse(pid_t pid, std::string object, std::string text) {

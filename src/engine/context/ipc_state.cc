@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// IPC namespaces (ipc_namespaces(7)): System V objects, POSIX message queues and their limits.
+// IPC namespaces (ipc_namespaces(7)): POSIX message queues, and limits. System V objects are carried.
 #include <sys/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -12,15 +12,6 @@
 namespace ks::engine {
 
 namespace {
-
-void add_objects(const char* list, const char* what, std::set<std::string>& state) {
-  auto text = read_file(std::string("/proc/sysvipc/") + list);
-  if (!text) return;  // a kernel without them
-  for (auto line : split(*text, '\n')) {
-    auto words = split_words(line);
-    if (words.size() > 1 && words[0] != "key") state.insert(std::string(what) + " " + std::string(words[1]));
-  }
-}
 
 void add_limit(const std::string& path, std::set<std::string>& state) {
   if (auto value = read_file("/proc/sys/" + path)) state.insert(path + " = " + std::string(trim(*value)));
@@ -41,9 +32,6 @@ Result<> add_queues(std::set<std::string>& state) {
 
 Result<std::set<std::string>> describe() {
   std::set<std::string> state;
-  add_objects("shm", "System V shared memory", state);
-  add_objects("sem", "System V semaphores", state);
-  add_objects("msg", "System V message queue", state);
   TRY(add_queues(state));
   for (const char* limit : {"msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced",
                             "auto_msgmni", "msg_next_id", "sem_next_id", "shm_next_id"})

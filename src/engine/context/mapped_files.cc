@@ -61,7 +61,7 @@ Result<uint32_t> MappedFiles::add(const MountView& view, const std::string& link
                                   bool writable, std::optional<uint32_t> carried) {
   struct stat mapped{};
   if (::stat(link.c_str(), &mapped)) return fail_errno(link);
-  auto key = std::tuple(mapped.st_dev, mapped.st_ino, writable);
+  auto key = std::tuple(mapped.st_dev, mapped.st_ino, writable, carried);
   if (auto known = by_inode_.find(key); known != by_inode_.end()) return known->second;
   if (!S_ISREG(mapped.st_mode)) return refuse("maps something that is not a regular file: " + path);
 

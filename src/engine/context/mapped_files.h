@@ -47,7 +47,7 @@ class MappedFiles {
     std::string link;
   };
   std::vector<Known> known_;
-  std::map<std::tuple<dev_t, ino_t, bool>, uint32_t> by_inode_;
+  std::map<std::tuple<dev_t, ino_t, bool, std::optional<uint32_t>>, uint32_t> by_inode_;
 };
 
 // Every file of an image, opened and found to be the one that was mapped. `root` is where paths start.

@@ -49,7 +49,8 @@ Result<> OutsideHolders::scan_files() {
     auto areas = parse_maps(*text);
     if (!areas) continue;
     for (const Vma& area : *areas)
-      if (area.shared && area.has_file()) note(proc_path(pid, fmt::format("map_files/{:x}-{:x}", area.start, area.end)));
+      if (area.shared && area.has_file())
+        note(proc_path(pid, fmt::format("map_files/{:x}-{:x}", area.start, area.end)));
   }
   return {};
 }

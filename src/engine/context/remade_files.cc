@@ -16,6 +16,7 @@
 #include "engine/context/carried_content.h"
 #include "engine/context/carried_files.h"
 #include "engine/context/mapped_files.h"
+#include "engine/context/system_v_memory.h"
 #include "engine/kernel/pagemap.h"
 
 namespace ks::engine {
@@ -201,7 +202,8 @@ Result<> dress(int fd, const File& file) {
   return {};
 }
 
-Result<Fd> remake(const ImageReader& image, int root, const File& file, RemadeFiles& remade) {
+Result<Fd> remake(const ImageReader& image, int root, const MadeNamespaces& namespaces, SystemVGuard& guard,
+                  const File& file, RemadeFiles& remade) {
   bool keep = false;
   Result<Fd> made;
   switch (file.origin()) {
@@ -217,12 +219,9 @@ Result<Fd> remake(const ImageReader& image, int root, const File& file, RemadeFi
     case File::DELETED:
       made = make_nameless(image, root, file, remade);
       break;
-    case File::SYSTEM_V: {
-      RemadeSegment segment = TRY(RemadeSegment::make(file));
-      made = segment.open();
-      remade.segments.emplace(file.id(), std::move(segment));
+    case File::SYSTEM_V:
+      made = in(label_of(SystemVType::memory, file.system_v().id()), remake_segment(file, namespaces, guard));
       break;
-    }
     default:
       return fail("of an unknown origin");
   }
@@ -251,17 +250,17 @@ Result<Fd> reopen(int fd, int flags) {
                    (flags & ~(O_NOFOLLOW | O_CREAT | O_EXCL | (O_TMPFILE & ~O_DIRECTORY))) | O_NOCTTY);
 }
 
-Result<RemadeFiles> remake_carried_files(const ImageReader& image, int root) {
+Result<RemadeFiles> remake_carried_files(const ImageReader& image, int root, const MadeNamespaces& namespaces,
+                                         SystemVGuard& guard) {
   RemadeFiles remade;
   for (auto list = TRY(read_list(image)); const auto& file : list.files())
-    remade.files.emplace(file.id(), TRY(in(file.path(), remake(image, root, file, remade))));
+    remade.files.emplace(file.id(), TRY(in(file.path(), remake(image, root, namespaces, guard, file, remade))));
   return remade;
 }
 
-Result<> seal_carried_files(const ImageReader& image, RemadeFiles& remade) {
+Result<> seal_carried_files(const ImageReader& image, RemadeFiles& remade, const MadeNamespaces& namespaces) {
   for (auto list = TRY(read_list(image)); const auto& file : list.files()) {
-    if (auto segment = remade.segments.find(file.id()); segment != remade.segments.end())
-      TRY(in(file.path(), segment->second.finish(file.system_v())));
+    if (file.origin() == File::SYSTEM_V) TRY(in(file.path(), finish_segment(file.system_v(), namespaces)));
     if (!file.seals()) continue;
     auto found = remade.files.find(file.id());
     if (found == remade.files.end()) return fail("a sealed file is missing");

@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include <algorithm>
+#include "engine/kernel/namespace.h"
 
 namespace ks::engine {
 
@@ -19,6 +19,14 @@ std::set<uint32_t> MadeNamespaces::common() const {
     if (entry.flag != CLONE_NEWUSER && std::ranges::all_of(of_process, has)) common.insert(id);
   }
   return common;
+}
+
+Result<> MadeNamespaces::in_ipc(uint32_t id, const std::function<Result<>()>& work) const {
+  if (id == 0) return work();
+  auto found = entries.find(id);
+  if (found == entries.end() || found->second.flag != CLONE_NEWIPC)
+    return fail("the image has no such IPC namespace");
+  return inside(found->second.fd.get(), CLONE_NEWIPC, work);
 }
 
 Result<int> Restoring::find(const Fds& fds, std::string_view what, uint32_t id) {

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -21,6 +22,7 @@
 #include "engine/kernel/pagemap.h"
 #include "engine/kernel/proc.h"
 #include "engine/memory.pb.h"
+#include "engine/system_v.pb.h"
 #include "engine/target/remote_calls.h"
 #include "engine/target/reserved_ids.h"
 
@@ -78,6 +80,8 @@ struct MadeNamespaces {
 
   // What all processes have, which they inherit; all but user namespaces.
   std::set<uint32_t> common() const;
+  // Done inside a namespace of IPC, the system's where `id` is 0.
+  Result<> in_ipc(uint32_t id, const std::function<Result<>()>& work) const;
 };
 
 struct RestoredProcess {
@@ -120,6 +124,7 @@ class Restoring {
   std::map<pid_t, RestoredProcess*> processes;
   uint64_t memory_bytes = 0;
   image::Inheritance inheritance;
+  image::SystemV system_v;
   std::set<pid_t> continued;  // run on after a stop, which their parent has not been told yet
 
   Result<int> mapped_file(uint32_t id) const { return find(mapped_files, "mapped file", id); }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Segments of System V shared memory (shmget(2)), of the IPC namespace that this program is in.
+// Segments of System V shared memory (shmget(2)).
 #pragma once
 
 #include <sys/stat.h>
@@ -10,32 +10,41 @@
 #include "base/fd.h"
 #include "base/result.h"
 #include "engine/carried_files.pb.h"
+#include "engine/context/system_v_guard.h"
+#include "engine/kernel/system_v.h"
 
 namespace ks::engine {
 
-// The segment whose file a process has attached: the number of its inode is the segment's.
-Result<> describe_segment(const std::string& path, const struct stat& stat, image::CarriedFileList::File& file);
+struct SegmentUse {
+  const SystemVObject* object = nullptr;
+  uint32_t name_space = 0;  // of IPC, by its id
+};
 
-// A segment under the id and the key that it had. It goes with this object unless it is kept, or was there already.
-class RemadeSegment {
+// The segment whose file lies at `path`, which tells the key that it was made with.
+Result<> describe_segment(const SegmentUse& segment, const std::string& path, const struct stat& stat,
+                          image::CarriedFileList::File& file);
+
+// A segment that no process has attached, attached here for as long as this object lives. (To whoever asks, this
+// program is then the last to have done so.)
+class AttachedSegment {
  public:
-  // The very same one if it is still there and nobody has attached it, as after a swap that did not happen.
-  static Result<RemadeSegment> make(const image::CarriedFileList::File& file);
-  RemadeSegment(RemadeSegment&& other) noexcept
-      : id_(std::exchange(other.id_, -1)), fresh_(std::exchange(other.fresh_, false)) {}
-  RemadeSegment& operator=(RemadeSegment&&) = delete;
-  ~RemadeSegment();
-
-  // Its content, as a file to write to.
-  Result<Fd> open() const;
-  // When all have attached it.
-  Result<> finish(const image::CarriedFileList::SystemV& from);
-  void keep() { fresh_ = false; }
+  static Result<AttachedSegment> attach(const SystemVObject& object);
+  AttachedSegment(AttachedSegment&& other) noexcept : at_(std::exchange(other.at_, nullptr)), bytes_(other.bytes_) {}
+  AttachedSegment& operator=(AttachedSegment&&) = delete;
+  ~AttachedSegment();
+  std::string link() const;  // a magic link to its file
 
  private:
-  RemadeSegment(int id, bool fresh) : id_(id), fresh_(fresh) {}
-  int id_;
-  bool fresh_;
+  AttachedSegment(void* at, size_t bytes) : at_(at), bytes_(bytes) {}
+  void* at_;
+  size_t bytes_;
 };
+
+// A segment under the id and the key that it had, as a file to write its content to; or the very same one, if it is
+// still there and nobody has attached it, as after a swap that did not happen.
+Result<Fd> remake_segment(const image::CarriedFileList::File& file, const MadeNamespaces& namespaces,
+                          SystemVGuard& guard);
+// When all have attached it.
+Result<> finish_segment(const image::CarriedFileList::SystemV& from, const MadeNamespaces& namespaces);
 
 }  // namespace ks::engine

@@ -5,13 +5,15 @@
 
 namespace ks::engine {
 
-extern const TaskRoom kNamespaces, kUserNamespace, kKeyrings, kMemory, kVdso, kLayout, kDescriptors, kDirectories,
-    kThreadDirectories, kThreads, kScheduling, kSettings, kCredentials, kJobControl, kSeccomp, kStopReports, kTimers,
-    kSignals;
+extern const TaskRoom kNamespaces, kSemaphoreUndo, kSystemVUse, kUserNamespace, kKeyrings, kMemory, kVdso, kLayout,
+    kDescriptors, kDirectories, kThreadDirectories, kThreads, kScheduling, kSettings, kCredentials, kJobControl,
+    kSeccomp, kStopReports, kTimers, kSignals;
 
 std::span<const TaskRoom* const> all_task_rooms() {
   static constexpr std::array rooms = {
-      &kNamespaces,   // while it may enter them
+      &kNamespaces,  // while it may enter them
+      &kSemaphoreUndo,
+      &kSystemVUse,   // when nobody uses the objects any more
       &kMemory,       // first: it must be mapped before anything can point into it
       &kVdso,         // while its place is known to be free
       &kLayout,       // the executable, found among the mapped files

@@ -93,6 +93,30 @@ bool is_private_huge(const Vma& area) {
   return !area.shared && area.has("ht") && area.path.starts_with("/anon_hugepage");
 }
 
+// System V shared memory.
+Result<> describe_attachment(Dumping& dumping, const StoppedProcess& process, const Vma& area,
+                             const std::string& link, image::Area& out) {
+  struct stat file{};
+  if (::stat(link.c_str(), &file)) return fail_errno(link);
+  uint32_t name_space = dumping.system_v.name_space.at(process.pid);
+  auto found = dumping.system_v.segments.find({name_space, static_cast<int>(area.inode)});
+  if (found == dumping.system_v.segments.end()) return refuse("is of another IPC namespace than its process");
+  const auto& [object, attached] = found->second;
+  // Its inode has its number and not one of its own.
+  if (object.memory.shm_nattch != attached) {
+    auto other = TRY(dumping.outside.sharer(file.st_dev, file.st_ino));
+    return refuse(other ? fmt::format("shared with pid {}, which is not part of it", *other)
+                        : "shared with a process that is not part of it");
+  }
+  SegmentUse segment{.object = &object, .name_space = name_space};
+  out.set_id(TRY(dumping.mapped_file(link, true, area.has("mw"), &segment)));
+  out.set_source(image::Area::SYSTEM_V);
+  out.set_segment(object.id);
+  out.set_segment_bytes(static_cast<uint64_t>(file.st_size));
+  out.set_read_only(!area.has("mw"));
+  return {};
+}
+
 Result<> describe(Dumping& dumping, StoppedProcess& process, const Vma& area, image::Area& out) {
   out.set_start(area.start);
   out.set_end(area.end);
@@ -112,16 +136,9 @@ Result<> describe(Dumping& dumping, StoppedProcess& process, const Vma& area, im
   std::string link = process.proc(fmt::format("map_files/{:x}-{:x}", area.start, area.end));
   out.set_offset(area.offset);
   out.set_source(image::Area::FILE);
+  if (area.path.starts_with("/SYSV") && area.shared) return describe_attachment(dumping, process, area, link, out);
   // "may write", whether it can just now or not: the file was open for writing.
   out.set_id(TRY(dumping.mapped_file(link, area.shared, area.shared && area.has("mw"))));
-  if (area.path.starts_with("/SYSV") && area.shared) {
-    struct stat file{};
-    if (::stat(link.c_str(), &file)) return fail_errno(link);
-    out.set_source(image::Area::SYSTEM_V);
-    out.set_segment(static_cast<int32_t>(area.inode));
-    out.set_segment_bytes(static_cast<uint64_t>(file.st_size));
-    out.set_read_only(!area.has("mw"));
-  }
   return {};
 }
 

@@ -7,9 +7,6 @@
 
 namespace ks::engine {
 
-// System V objects that the processes have made or used last: they live in the IPC namespace, which ends with the
-// kernel. (Who else uses a set of semaphores or a queue, the kernel does not tell.)
-Result<> check_system_v(Dumping& dumping);
 // Memory policies (set_mempolicy(2), mbind(2)), and mlockall(2).
 Result<> check_memory_policies(Dumping& dumping, DumpedProcess& process);
 

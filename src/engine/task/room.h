@@ -23,9 +23,10 @@ struct TaskRoom {
   Result<> (*restore)(Restoring&, RestoredProcess&, const TaskRoom&);
 };
 
-// In the order of restoring; dumping takes it too. The first ones, and all but the last ones, are restored in every
-// process before the others are in any.
-inline constexpr size_t kEarlyRooms = 9;
+// In the order of restoring; dumping takes it too. The first ones, the early ones among which these are, and all but
+// the last ones, are restored in every process before the others are in any.
+inline constexpr size_t kFirstRooms = 2;
+inline constexpr size_t kEarlyRooms = 11;
 inline constexpr size_t kLateRooms = 4;
 std::span<const TaskRoom* const> all_task_rooms();
 

@@ -397,48 +397,109 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        });
        return ends_well(target);
      }},
-    {"sysv_memory_not_attached",
+    {"sysv_memory_of_others",
      [] {
-       int id = shmget(IPC_PRIVATE, kPage, 0600);
-       if (id < 0) skip("no System V shared memory");
-       return Verify([=] { CHECK(shmctl(id, IPC_RMID, nullptr) == 0); });
+       auto* id = reinterpret_cast<int*>(map_memory(kPage, MAP_SHARED));
+       *id = -1;
+       target = fork_child([=] {
+         int made = shmget(IPC_PRIVATE, kPage, 0600);
+         *id = made;
+         munmap(id, kPage);
+         wait_until_told();
+       });
+       while (*static_cast<volatile int*>(id) < 0) usleep(1000);
+       int made = *id;
+       void* at = shmat(made, nullptr, 0);
+       CHECK(at != reinterpret_cast<void*>(-1));
+       fill_page(at, 1);
+       usleep(10'000);  // until it has no memory in common with us
+       Verify end = ends_well(target);
+       return Verify([=] {
+         end();
+         CHECK(page_is(at, 1) && shmctl(made, IPC_RMID, nullptr) == 0);
+       });
      }},
-    {"sysv_queue",
+    {"sysv_queue_of_others",
      [] {
-       struct {
-         long type;
-         char text[4];
-       } sent{1, "abc"}, got{};
        int id = msgget(IPC_PRIVATE, 0600);
        if (id < 0) skip("no System V message queues");
-       CHECK(msgsnd(id, &sent, 4, 0) == 0);
-       return Verify([=]() mutable {
-         CHECK(msgrcv(id, &got, 4, 0, IPC_NOWAIT) == 4 && strcmp(got.text, "abc") == 0);
+       target = fork_child([=] {
+         long message[2] = {1, 0};
+         CHECK(msgsnd(id, message, 8, 0) == 0);
+         wait_until_told();
+         CHECK(msgrcv(id, message, 8, 0, 0) == 8);
+       });
+       long message[2];
+       CHECK(msgrcv(id, message, 8, 0, 0) == 8);
+       Verify end = ends_well(target);
+       return Verify([=] {
+         long again[2] = {1, 0};
+         CHECK(msgsnd(id, again, 8, 0) == 0);
+         end();
          CHECK(msgctl(id, IPC_RMID, nullptr) == 0);
        });
      }},
-    {"sysv_semaphores",
+    {"sysv_semaphores_of_others",
      [] {
-       int id = semget(IPC_PRIVATE, 3, 0600);
+       int id = semget(IPC_PRIVATE, 2, 0600);
        if (id < 0) skip("no System V semaphores");
-       sembuf up{1, 2, SEM_UNDO};
-       CHECK(semop(id, &up, 1) == 0);
-       return Verify([=] { CHECK(semctl(id, 1, GETVAL) == 2 && semctl(id, 0, IPC_RMID) == 0); });
+       sembuf mine{0, 1, 0}, its{1, 1, 0};
+       CHECK(semop(id, &mine, 1) == 0);
+       target = fork_child([&] {
+         CHECK(semop(id, &its, 1) == 0);
+         wait_until_told();
+       });
+       while (semctl(id, 1, GETVAL) != 1) usleep(1000);
+       Verify end = ends_well(target);
+       return Verify([=] {
+         end();
+         CHECK(semctl(id, 0, GETVAL) == 1 && semctl(id, 0, IPC_RMID) == 0);
+       });
+     }},
+    {"sysv_semaphores_adjusted",
+     [] {
+       int id = semget(IPC_PRIVATE, 1, 0600);
+       if (id < 0) skip("no System V semaphores");
+       target = fork_child([=] {
+         sembuf up{0, 5, SEM_UNDO};
+         CHECK(semop(id, &up, 1) == 0);
+         wait_until_told();
+       });
+       while (semctl(id, 0, GETVAL) != 5) usleep(1000);
+       sembuf down{0, -1, 0}, up{0, 1, 0};
+       CHECK(semop(id, &down, 1) == 0 && semop(id, &up, 1) == 0);  // of which we are the last user now
+       Verify end = ends_well(target);
+       return Verify([=] {
+         end();
+         CHECK(semctl(id, 0, GETVAL) == 0 && semctl(id, 0, IPC_RMID) == 0);
+       });
      }},
     {"sysv_queue_not_used",
      [] {
        become_nobody_else();
+       target = fork_child(wait_until_told);
        int id = msgget(IPC_PRIVATE, 0600);
        if (id < 0) skip("no System V message queues");
-       return Verify([=] { CHECK(msgctl(id, IPC_RMID, nullptr) == 0); });
+       Verify end = ends_well(target);
+       return Verify([=] {
+         end();
+         CHECK(msgctl(id, IPC_RMID, nullptr) == 0);
+       });
      }},
     {"sysv_semaphores_not_used",
      [] {
        become_nobody_else();
+       target = fork_child(wait_until_told);
        int id = semget(IPC_PRIVATE, 3, 0600);
        if (id < 0) skip("no System V semaphores");
-       return Verify([=] { CHECK(semctl(id, 0, IPC_RMID) == 0); });
+       Verify end = ends_well(target);
+       return Verify([=] {
+         end();
+         CHECK(semctl(id, 0, IPC_RMID) == 0);
+       });
      }},
+    {"semaphore_undo_of_a_thread", [] { return waits_in_thread([] { CHECK(unshare(CLONE_SYSVSEM) == 0); }); }},
+    {"semaphore_undo_of_processes", [] { return shares(CLONE_SYSVSEM); }},
     {"locked_memory",
      [] {
        if (mlockall(MCL_CURRENT | MCL_FUTURE)) skip("no memory can be locked");
@@ -705,8 +766,18 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
      }},
     {"network_namespace_with_setting",
      [] { return in_namespace(CLONE_NEWNET, [] { set("/proc/sys/net/ipv4/ip_unprivileged_port_start", "7"); }); }},
-    {"ipc_namespace_in_use",
-     [] { return in_namespace(CLONE_NEWIPC, [] { CHECK(semget(IPC_PRIVATE, 1, 0600) >= 0); }); }},
+    {"ipc_namespace_of_others",
+     [] {
+       if (unshare(CLONE_NEWIPC)) skip("no IPC namespaces");
+       int id = semget(IPC_PRIVATE, 1, 0600);
+       CHECK(id >= 0);
+       target = fork_child(wait_until_told);
+       Verify end = ends_well(target);
+       return Verify([=] {
+         end();
+         CHECK(semctl(id, 0, GETVAL) == 0);
+       });
+     }},
     {"ipc_namespace_with_limits",
      [] { return in_namespace(CLONE_NEWIPC, [] { set("/proc/sys/kernel/msgmnb", "4711"); }); }},
     {"ipc_namespace_with_queue",

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/context/system_v_guard.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "base/file.h"
+
+namespace ks::engine {
+
+namespace {
+
+constexpr int kMostForks = 100;
+
+struct Order {
+  enum class Kind { about_to_make, made, not_made, keep_all } kind = Kind::keep_all;
+  SystemVType type = SystemVType::memory;
+  uint32_t name_space = 0;
+  int id = -1;
+  bool is_same(const Order& other) const {
+    return type == other.type && name_space == other.name_space && id == other.id;
+  }
+};
+
+// Whether the one that was about to be made has been, the orders do not tell: nobody else has, as long as it is
+// unused.
+bool is_unused(SystemVType type, int id, pid_t maker) {
+  shmid_ds memory{};
+  msqid_ds queue{};
+  semid_ds set{};
+  switch (type) {
+    case SystemVType::memory:
+      return ::shmctl(id, IPC_STAT, &memory) == 0 && memory.shm_cpid == maker;
+    case SystemVType::queue:
+      return ::msgctl(id, IPC_STAT, &queue) == 0 && queue.msg_lspid == 0 && queue.msg_lrpid == 0;
+    default:
+      return ::semctl(id, 0, IPC_STAT, &set) == 0 && set.sem_otime == 0;
+  }
+}
+
+// Its maker ends this process by a last order, or by its own end.
+[[noreturn]] void stand_guard(int orders, pid_t maker, const MadeNamespaces& namespaces) {
+  int own = ::open("/proc/self/ns/ipc", O_RDONLY | O_CLOEXEC);
+  std::vector<Order> made;
+  Order order;
+  while (::read(orders, &order, sizeof order) == sizeof order) {
+    if (order.kind == Order::Kind::keep_all) ::_exit(0);
+    std::erase_if(made, [&](const Order& known) { return known.is_same(order); });
+    if (order.kind != Order::Kind::not_made) made.push_back(order);
+  }
+  for (const Order& object : made) {
+    auto entry = namespaces.entries.find(object.name_space);
+    int fd = object.name_space == 0 ? own : entry == namespaces.entries.end() ? -1 : entry->second.fd.get();
+    if (::setns(fd, CLONE_NEWIPC)) continue;
+    if (object.kind == Order::Kind::about_to_make && !is_unused(object.type, object.id, maker)) continue;
+    (void)remove_system_v(object.type, object.id);
+  }
+  ::_exit(0);
+}
+
+// Whatever else it has inherited would be held open.
+void close_others(int orders, const MadeNamespaces& namespaces) {
+  std::set<unsigned> kept = {static_cast<unsigned>(orders)};
+  for (const auto& [id, entry] : namespaces.entries) kept.insert(static_cast<unsigned>(entry.fd.get()));
+  unsigned from = 0;
+  for (unsigned fd : kept) {
+    if (fd > from) ::close_range(from, fd - 1, 0);
+    from = fd + 1;
+  }
+  ::close_range(from, ~0u, 0);
+}
+
+}  // namespace
+
+Result<> SystemVGuard::start() {
+  std::vector<pid_t> wrong;
+  std::vector<Fd> ends;
+  pid_t maker = ::getpid();
+  for (int forks = 0; pid_ == 0 && forks < kMostForks; ++forks) {
+    int fds[2];
+    if (::pipe2(fds, O_CLOEXEC)) return fail_errno("pipe");
+    Fd reader(fds[0]), writer(fds[1]);
+    pid_t child = ::fork();
+    if (child < 0) return fail_errno("fork");
+    if (child == 0) {
+      ::setsid();  // what is sent to its maker's group is not meant for it
+      close_others(reader.get(), namespaces_);
+      stand_guard(reader.get(), maker, namespaces_);
+    }
+    if (taken_.contains(child)) {
+      wrong.push_back(child);  // kept until there is another, lest it be the same again
+      ends.push_back(std::move(writer));
+    } else {
+      pid_ = child;
+      orders_ = std::move(writer);
+    }
+  }
+  ends.clear();
+  for (pid_t child : wrong) {
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+  }
+  return pid_ ? Result<>() : fail("no process can be forked");
+}
+
+Result<> SystemVGuard::make(uint32_t name_space, SystemVType type, int id, const std::function<Result<>()>& make) {
+  if (!pid_) TRY(start());
+  auto tell = [&](Order::Kind kind) -> Result<> {
+    Order order{.kind = kind, .type = type, .name_space = name_space, .id = id};
+    return write_all(orders_.get(), std::as_bytes(std::span(&order, 1)), "the guard of System V objects");
+  };
+  TRY(tell(Order::Kind::about_to_make));
+  auto done = namespaces_.in_ipc(name_space, make);
+  TRY(tell(done ? Order::Kind::made : Order::Kind::not_made));
+  return done;
+}
+
+void SystemVGuard::keep() {
+  if (!pid_) return;
+  Order last;
+  (void)write_all(orders_.get(), std::as_bytes(std::span(&last, 1)), "");
+}
+
+SystemVGuard::~SystemVGuard() {
+  orders_ = Fd();
+  while (pid_ && ::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
+
+}  // namespace ks::engine

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// System V objects outlive processes, but not a kernel, nor a restore that comes to nothing. Here a namespace of IPC
+// stands for the system's, so that it can be emptied as by a new kernel.
+#include <gtest/gtest.h>
+#include <sched.h>
+
+#include <random>
+#include <thread>
+
+#include "base/file.h"
+#include "engine/kernel/system_v.h"
+#include "engine_process.h"
+#include "family.h"
+#include "subject.h"
+
+namespace ks::test {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int kKills = 25;
+
+std::vector<engine::SystemVObject> objects() { return engine::list_system_v().value(); }
+
+class SystemV : public testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "must be run as root";
+    if (::unshare(CLONE_NEWIPC)) GTEST_SKIP() << "no IPC namespaces";
+    become_reaper();
+    subject_.emplace(place_, GetParam());
+    std::string trouble = subject_->await_ready();
+    if (trouble.starts_with("skipped: ")) GTEST_SKIP() << trouble;
+    ASSERT_EQ(trouble, "");
+    Outcome outcome = EngineProcess::dump(subject_->pid(), image_, {}).wait();
+    ASSERT_TRUE(outcome.done()) << outcome;
+    forget_end(subject_->pid());
+    auto left = objects();
+    ASSERT_FALSE(left.empty());
+    for (const auto& object : left) ASSERT_TRUE(engine::remove_system_v(object.type, object.id));
+  }
+  EngineProcess restore_almost() {
+    return EngineProcess([this]() -> Result<> {
+      auto engine = TRY(engine::Engine::open());
+      TRY(engine.restore(image_, {.before_thaw = [] { return fail("far enough"); }}));
+      return {};
+    });
+  }
+  // Until all that was killed, and who clears up after it, is gone.
+  static void await_end_of_all() {
+    auto limit = Clock::now() + 10s;
+    for (reap(); !descendants(::getpid()).empty() && Clock::now() < limit; reap()) std::this_thread::sleep_for(1ms);
+    EXPECT_TRUE(descendants(::getpid()).empty());
+  }
+  void finish() {
+    forget_end(subject_->pid());
+    Outcome outcome = EngineProcess::restore(image_).wait();
+    ASSERT_TRUE(outcome.done()) << outcome;
+    subject_->tell();
+    EXPECT_EQ(subject_->await_success(), "");
+    EXPECT_TRUE(objects().empty());
+  }
+
+  Workplace place_;
+  std::string image_ = place_.file("image");
+  std::optional<Subject> subject_;
+};
+
+TEST_P(SystemV, IsMadeAnewByANewKernel) { finish(); }
+
+TEST_P(SystemV, IsNotLeftByARestoreThatFails) {
+  EXPECT_EQ(restore_almost().wait().text, "far enough");
+  await_end_of_all();
+  EXPECT_TRUE(objects().empty());
+  finish();
+}
+
+TEST_P(SystemV, IsNotLeftByARestoreThatIsKilled) {
+  auto start = Clock::now();
+  EXPECT_EQ(restore_almost().wait().text, "far enough");
+  auto longest = Clock::now() - start;
+  std::mt19937 random(std::random_device{}());
+  for (int i = 0; i < kKills; ++i) {
+    EngineProcess engine = restore_almost();
+    auto instant = longest * (i * 1000 + static_cast<int>(random() % 1000)) / (kKills * 1000);
+    std::this_thread::sleep_for(instant);
+    engine.kill();
+    (void)engine.wait();
+    await_end_of_all();
+    ASSERT_TRUE(objects().empty()) << objects().front().label() << ", killed after " << instant / 1us << " us";
+  }
+  finish();
+}
+
+TEST_P(SystemV, IsNotTakenFromSomebodyElse) {
+  auto made = engine::make_system_v(engine::SystemVType::memory, 0, IPC_PRIVATE, 0600, 4096, {});
+  for (auto type : {engine::SystemVType::queue, engine::SystemVType::semaphores})
+    if (made) made = engine::make_system_v(type, 0, IPC_PRIVATE, 0600, 3, {});
+  ASSERT_TRUE(made) << made.error().what;
+  Outcome outcome = EngineProcess::restore(image_).wait();
+  EXPECT_EQ(outcome.end, Outcome::End::failed) << outcome;
+  EXPECT_NE(outcome.text.find(" 0: is somebody else's by now"), std::string::npos) << outcome;
+  await_end_of_all();
+  EXPECT_EQ(objects().size(), 3u);
+  auto left = objects();
+  for (const auto& object : left) ASSERT_TRUE(engine::remove_system_v(object.type, object.id));
+  finish();
+}
+
+INSTANTIATE_TEST_SUITE_P(Programs, SystemV,
+                         testing::Values("system_v_memory", "system_v_queues", "system_v_semaphores"),
+                         [](const auto& info) { return std::string(info.param); });
+
+}  // namespace
+}  // namespace ks::test
