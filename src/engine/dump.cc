@@ -18,6 +18,7 @@
 #include "engine/task/inheritance.h"
 #include "engine/task/namespaces.h"
 #include "engine/task/obstacles.h"
+#include "engine/task/pid_namespaces.h"
 #include "engine/task/room.h"
 #include "engine/task/system_v.h"
 #include "engine/tree.pb.h"
@@ -176,6 +177,7 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
   }
   auto namespaces = TRY(survey_namespaces(dumping));
   auto system_v = TRY(survey_system_v(dumping, namespaces));
+  TRY(survey_pid_namespaces(dumping));
   TRY(check_sharing(dumping));
   TRY(check_children(dumping));
   OpenFileTable table;

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <ranges>
 #include <set>
 
 #include "base/file.h"
@@ -29,6 +30,7 @@
 #include "engine/task/inheritance.h"
 #include "engine/task/keyrings.h"
 #include "engine/task/namespaces.h"
+#include "engine/task/pid_namespaces.h"
 #include "engine/task/room.h"
 #include "engine/task/seed.h"
 #include "engine/task/system_v.h"
@@ -48,15 +50,13 @@ class Nursery {
   ~Nursery() {
     for (auto& process : processes)
       if (!process.threads.empty()) ::kill(process.pid, SIGKILL);
-    for (auto& process : processes)
-      for (; !process.threads.empty(); process.threads.pop_back()) {
-        SeizedThread& thread = process.threads.back().hold;
-        for (;;) {
-          auto stop = thread.tid() ? thread.wait() : SeizedThread::Stop::gone;
-          if (!stop || *stop == SeizedThread::Stop::gone) break;
-        }
-        thread.forget();
-      }
+    // Children first: the first process of a PID namespace ends only after all others there.
+    for (auto& process : std::views::reverse(processes)) {
+      std::vector<SeizedThread*> threads;
+      for (auto& thread : process.threads) threads.push_back(&thread.hold);
+      (void)await_ends(threads);
+      for (SeizedThread* thread : threads) thread->forget();
+    }
   }
 
   std::deque<RestoredProcess> processes;  // in the order of the image
@@ -210,6 +210,7 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   for (const auto& rooms : loaded.rooms)
     for (pid_t tid : TRY(thread_ids(rooms))) taken.insert(tid);
   restoring.namespaces = TRY(make_namespaces(loaded.namespaces, options.into));
+  restoring.nested = TRY(nested_pids(loaded.tree));
   SystemVGuard guard(restoring.namespaces, taken);
   restoring.carried = TRY(remake_carried_files(image, restoring.root.get(), restoring.namespaces, guard));
   restoring.system_v = std::move(loaded.system_v);
@@ -252,6 +253,7 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   for (auto& process : nursery.processes) TRY(furnish(restoring, process, first));
   for (auto& process : nursery.processes) TRY(furnish(restoring, process, early));
   TRY(finish_system_v(restoring.system_v, restoring.namespaces));
+  TRY(settle_pid_namespaces(loaded.tree));
   TRY(files.make(restoring, true));
   for (auto& process : nursery.processes) TRY(furnish(restoring, process, middle));
   TRY(seal_carried_files(image, restoring.carried, restoring.namespaces));

@@ -61,6 +61,7 @@ const std::vector<Program> kPrograms = {
     {"parent_death"},
     {"parent_death", {"user"}},
     {"pending"},
+    {"pid_namespaces"},
     {"pidfds"},
     {"pipes"},
     {"posix_timers", {}, false},

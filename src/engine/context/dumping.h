@@ -23,6 +23,7 @@
 #include "engine/kernel/pagemap.h"
 #include "engine/memory.pb.h"
 #include "engine/target/foothold.h"
+#include "engine/target/nested_pids.h"
 #include "engine/target/process.h"
 
 namespace ks::engine {
@@ -80,6 +81,7 @@ struct Dumping {
   MappedFiles mapped_files;
   CarriedFiles carried_files{outside, options.largest_deleted_file};
   std::map<pid_t, std::vector<DumpedDescriptor>> descriptors;  // by number
+  NestedPids nested;
   std::map<pid_t, pid_t> forked_by;  // of processes that a thread other than the leader has forked
   std::vector<std::set<pid_t>> sharing_descriptors, sharing_directories;  // processes that share theirs
   std::vector<DumpedLock> locks;

@@ -23,6 +23,7 @@
 #include "engine/kernel/proc.h"
 #include "engine/memory.pb.h"
 #include "engine/system_v.pb.h"
+#include "engine/target/nested_pids.h"
 #include "engine/target/remote_calls.h"
 #include "engine/target/reserved_ids.h"
 
@@ -121,6 +122,7 @@ class Restoring {
   Fd sender, receiver;            // of a socket through which they get those
   MadeNamespaces namespaces;
   ReservedIds reserved;  // TIDs of threads in user namespaces
+  NestedPids nested;
   std::map<pid_t, RestoredProcess*> processes;
   uint64_t memory_bytes = 0;
   image::Inheritance inheritance;

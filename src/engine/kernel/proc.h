@@ -43,7 +43,8 @@ struct Status {
   std::array<uid_t, 4> uids{};  // real, effective, saved, filesystem
   std::array<gid_t, 4> gids{};
   std::vector<gid_t> groups;
-  std::vector<pid_t> ns_pids;  // NSpid: one per nested pid namespace
+  // NSpid, NSpgid, NSsid: one number per nested PID namespace, 0 where it has none.
+  std::vector<pid_t> ns_pids, ns_groups, ns_sessions;
   uint64_t pending = 0, shared_pending = 0, blocked = 0, ignored = 0, caught = 0;
   uint64_t cap_inheritable = 0, cap_permitted = 0, cap_effective = 0, cap_bounding = 0, cap_ambient = 0;
   bool no_new_privs = false;

@@ -75,6 +75,8 @@ const std::unordered_map<std::string_view, Reader>& readers() {
       {"Gid", [](auto v, auto& s) { return read_four(v, s.gids); }},
       {"Groups", [](auto v, auto& s) { return read_list(v, s.groups); }},
       {"NSpid", [](auto v, auto& s) { return read_list(v, s.ns_pids); }},
+      {"NSpgid", [](auto v, auto& s) { return read_list(v, s.ns_groups); }},
+      {"NSsid", [](auto v, auto& s) { return read_list(v, s.ns_sessions); }},
       {"SigPnd", [](auto v, auto& s) { return read_mask(v, s.pending); }},
       {"ShdPnd", [](auto v, auto& s) { return read_mask(v, s.shared_pending); }},
       {"SigBlk", [](auto v, auto& s) { return read_mask(v, s.blocked); }},

@@ -4,63 +4,18 @@
 #include <fmt/format.h>
 #include <linux/securebits.h>
 #include <sched.h>
-#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <climits>
-#include <functional>
 
 #include "base/file.h"
 #include "base/text.h"
+#include "engine/kernel/envoy.h"
 #include "engine/kernel/namespace.h"
 
 namespace ks::engine {
-
-namespace {
-
-// A child that has done `work` and waits until it is killed. What it says goes to `said`.
-class Envoy {
- public:
-  static Result<Envoy> send(const std::function<Result<std::string>()>& work) {
-    int fds[2];
-    if (::pipe2(fds, O_CLOEXEC)) return fail_errno("pipe");
-    Fd reader(fds[0]), writer(fds[1]);
-    Envoy envoy;
-    envoy.pid_ = ::fork();
-    if (envoy.pid_ < 0) return fail_errno("fork");
-    if (envoy.pid_ == 0) {
-      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-      reader = Fd();
-      auto said = work();
-      (void)write_all(writer.get(), said ? "+" + *said : "-" + said.error().what, "pipe");
-      writer = Fd();
-      for (;;) ::pause();
-    }
-    writer = Fd();
-    envoy.said_ = TRY(read_all(reader.get(), "pipe"));
-    if (!envoy.said_.starts_with('+')) return fail(envoy.said_.empty() ? "a child has died" : envoy.said_.substr(1));
-    envoy.said_.erase(0, 1);
-    return envoy;
-  }
-  Envoy(Envoy&& other) noexcept : pid_(std::exchange(other.pid_, -1)), said_(std::move(other.said_)) {}
-  ~Envoy() {
-    if (pid_ <= 0) return;
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-  }
-  pid_t pid() const { return pid_; }
-  const std::string& said() const { return said_; }
-
- private:
-  Envoy() = default;
-  pid_t pid_ = -1;
-  std::string said_;
-};
-
-}  // namespace
 
 Result<UserMaps> read_maps(pid_t pid) {
   auto file = [pid](const char* name) { return read_file(fmt::format("/proc/{}/{}", pid, name)); };

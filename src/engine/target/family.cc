@@ -31,6 +31,7 @@ struct Node {
   std::vector<pid_t> wanted;
   Birth birth = Birth::by_parent;
   pid_t birth_session = 0, birth_group = 0;  // 0: those of somebody outside
+  pid_t group = 0;                           // as long as it is what its children inherit
 
   bool leads() const { return member.session == member.pid; }
 };
@@ -164,13 +165,9 @@ class Plan {
     }
     switch (node.birth) {
       case Birth::by_parent:
-        node.birth_group = !parent ? 0 : parent->leads() ? parent->member.pid : parent->birth_group;
-        return {};
       case Birth::by_parent_early:
-        node.birth_group = parent->birth_group;
         return {};
       case Birth::by_passing:
-        node.birth_group = node.birth_session;
         break;
     }
     return check_orphan(node);
@@ -236,19 +233,40 @@ class Plan {
         add(Action::set_session, session);
       } else if (event == born(event / 2)) {
         bear(nodes_[event / 2]);
+        join_early(nodes_[event / 2]);
       } else if (nodes_[event / 2].leads()) {
         add(Action::set_session, pid_of(event / 2));
+        nodes_[event / 2].group = pid_of(event / 2);
       }
     }
     return {};
   }
 
-  void bear(const Node& node) {
+  void bear(Node& node) {
+    if (node.birth == Birth::by_passing)
+      node.birth_group = node.birth_session;
+    else if (node.parent != kOutside)
+      node.birth_group = nodes_[node.parent].group;
+    node.group = node.birth_group;
     if (node.birth != Birth::by_passing) return add(Action::clone, node.member.pid, pid_of(node.parent));
     pid_t passing = --last_passing_;
     add(Action::clone, passing, node.birth_session);
     add(Action::clone, node.member.pid, passing);
     add(Action::end, passing, pid_of(node.parent));
+  }
+
+  // A group that is there already comes before its members' children: those who inherit it need not see it, as in a
+  // PID namespace below.
+  void join_early(Node& node) {
+    pid_t group = node.member.group;
+    if (node.leads() || group == node.birth_group) return;
+    auto founder = by_pid_.find(group);
+    if (founder == by_pid_.end()) return;
+    const Node& other = nodes_[founder->second];
+    if (other.leads() || other.member.session != node.birth_session || other.member.group != group) return;
+    if (&other != &node && other.group != group) return;
+    add(Action::set_group, node.member.pid, group);
+    node.group = group;
   }
 
   Result<> make_groups() {
@@ -271,7 +289,7 @@ class Plan {
       } else if (nodes_[founder->second].member.group != group) {
         gone_on.push_back(founder->second);
       }
-      add(Action::set_group, group, group);
+      if (founder == by_pid_.end() || nodes_[founder->second].group != group) add(Action::set_group, group, group);
     }
     // So that the group does not end while nobody else has joined it yet.
     for (size_t founder : gone_on) {
@@ -280,7 +298,7 @@ class Plan {
     }
     for (const Node& node : nodes_) {
       bool left_its_own = node.member.group != node.member.pid && groups.contains(node.member.pid);
-      pid_t now = node.leads() || left_its_own ? node.member.pid : node.birth_group;
+      pid_t now = node.leads() || left_its_own ? node.member.pid : node.group;
       if (node.member.group != node.member.pid && node.member.group != now)
         add(Action::set_group, node.member.pid, node.member.group);
     }

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/backoff.h"
 #include "base/file.h"
 #include "engine/kernel/proc.h"
 
@@ -56,6 +57,28 @@ class SignalBlock {
 };
 
 }  // namespace
+
+Result<> await_ends(std::vector<SeizedThread*> threads) {
+  Backoff backoff;
+  while (!threads.empty()) {
+    Result<> trouble;
+    size_t erased = std::erase_if(threads, [&](SeizedThread* thread) {
+      SeizedThread::Stop stop;
+      if (!thread->tid()) return true;
+      auto stopped = thread->poll(stop);
+      if (!stopped) trouble = std::unexpected(stopped.error());
+      if (!stopped || !*stopped) return false;
+      if (stop != SeizedThread::Stop::gone) (void)thread->resume(SIGKILL);
+      return stop == SeizedThread::Stop::gone;
+    });
+    TRY(std::move(trouble));
+    if (erased)
+      backoff.start_anew();
+    else
+      backoff.pause();
+  }
+  return {};
+}
 
 Result<bool> has_ended(pid_t tid) {
   auto text = read_file(fmt::format("/proc/{}/stat", tid));

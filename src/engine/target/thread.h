@@ -85,6 +85,10 @@ class SeizedThread {
   bool end_told_late_ = true;
 };
 
+// Returns when these threads, which are being killed, are gone, in whatever order: the one that ends last of the
+// first process of a PID namespace waits until the others are reaped.
+Result<> await_ends(std::vector<SeizedThread*> threads);
+
 // Dead, reaped or not.
 Result<bool> has_ended(pid_t tid);
 

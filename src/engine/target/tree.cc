@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <ranges>
 #include <thread>
 #include <unordered_map>
 #include <unordered_set>
@@ -126,7 +127,14 @@ Result<> FrozenTree::kill_with_us() {
 Result<> FrozenTree::kill() {
   for (auto& process : processes_)
     if (::kill(process.pid, SIGKILL) && errno != ESRCH) return fail_errno(fmt::format("kill {}", process.pid));
-  for (auto& process : processes_) {
+  // Children first: the first process of a PID namespace ends only after all others there.
+  for (auto& process : std::views::reverse(processes_)) {
+    if (process.status.ns_pids.size() > 1 && process.status.ns_pids.back() == 1) {
+      std::vector<SeizedThread*> threads;
+      for (auto& thread : process.threads) threads.push_back(&thread.hold);
+      TRY(await_ends(std::move(threads)));
+      process.threads.clear();
+    }
     // The leader becomes waitable only after its other threads are reaped.
     while (!process.threads.empty()) {
       SeizedThread& thread = process.threads.back().hold;

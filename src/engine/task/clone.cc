@@ -11,14 +11,15 @@
 namespace ks::engine {
 
 Result<SeizedThread> remote_clone(RemoteCalls& caller, const RemoteMemory& memory, RemoteAddress scratch,
-                                  uint64_t flags, int exit_signal, pid_t tid) {
+                                  uint64_t flags, int exit_signal, std::span<const pid_t> pids) {
+  pid_t tid = pids.back();
   RemoteAddress wanted = scratch + sizeof(clone_args);
   clone_args arguments{.flags = flags | CLONE_PTRACE,
                        .exit_signal = static_cast<uint64_t>(exit_signal),
                        .set_tid = wanted.value,
-                       .set_tid_size = 1};
+                       .set_tid_size = pids.size()};
   TRY(memory.write_value(scratch, arguments));
-  TRY(memory.write_value(wanted, tid));
+  TRY(memory.write(wanted, std::as_bytes(pids)));
   auto made = caller(SYS_clone3, scratch, sizeof arguments);
   if (!made && made.error().code == EEXIST) return fail(fmt::format("pid {} is taken", tid), EEXIST);
   TRY(in(fmt::format("clone3 of pid {}", tid), std::move(made)));

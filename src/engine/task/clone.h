@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <span>
 
 #include "base/result.h"
 #include "engine/target/remote_calls.h"
@@ -11,10 +12,10 @@
 
 namespace ks::engine {
 
-// clone3(2) made by another task. The child gets exactly this PID, is ours from birth and waits; its state is the
-// caller's.
+// clone3(2) made by another task. The child gets exactly these PIDs, of which the last is the one in our PID
+// namespace, is ours from birth and waits; its state is the caller's.
 Result<SeizedThread> remote_clone(RemoteCalls& caller, const RemoteMemory& memory, RemoteAddress scratch,
-                                  uint64_t flags, int exit_signal, pid_t tid);
+                                  uint64_t flags, int exit_signal, std::span<const pid_t> pids);
 
 // The same where the caller may not choose: a thread, and one that is not its process's leader.
 Result<SeizedThread> remote_clone_in_turn(RemoteCalls& caller, const RemoteMemory& memory, RemoteAddress scratch,

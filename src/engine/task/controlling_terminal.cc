@@ -86,7 +86,8 @@ Result<> settle_terminals(const Restoring& restoring, const image::Tree& tree) {
     if (!process.terminal()) TRY(in(label, in("TIOCNOTTY", restored.leader()(SYS_ioctl, fd, TIOCNOTTY))));
     if (leader != &process) continue;
     // All signals are blocked, so that nobody is stopped for being in the background (tcsetpgrp(3)).
-    TRY(restored.memory->write_value(restored.scratch, process.foreground()));
+    TRY(restored.memory->write_value(restored.scratch,
+                                     restoring.nested.seen_by(process.pid(), process.foreground())));
     TRY(in(label, in("TIOCSPGRP", restored.leader()(SYS_ioctl, fd, TIOCSPGRP, restored.scratch))));
   }
   return {};

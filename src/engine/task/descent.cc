@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "engine/task/clone.h"
 #include "engine/task/controlling_terminal.h"
+#include "engine/task/pid_namespaces.h"
 
 namespace ks::engine {
 
@@ -174,10 +175,16 @@ class Descent {
 
   Result<> carry_out() {
     processes_.resize(static_cast<size_t>(tree_.processes_size()));
+    nested_ = restoring_.nested;
     TRY(at_birth_({}, seed_.calls(), seed_.memory()));
     for (const FamilyStep& step : TRY(plan_family(family_of(tree_)))) TRY(in(label(step.who), step_by(step)));
     for (const auto& zombie : tree_.zombies()) TRY(in(label(zombie.process().pid()), end_zombie(zombie)));
-    return forget_their_ends();
+    TRY(forget_their_ends());
+    for (const auto& process : tree_.processes())
+      if (process.children_in() || process.children_in_new())
+        TRY(in(label(process.pid()), direct_children(*TRY(calls_of(process.pid())),
+                                                     nested_.seen_by(process.pid(), process.children_in()))));
+    return {};
   }
 
  private:
@@ -229,7 +236,7 @@ class Descent {
       case FamilyStep::Action::set_group: {
         auto real = passing_pids_.find(step.other);
         pid_t group = real == passing_pids_.end() ? step.other : real->second;
-        TRY(in("setpgid", (*TRY(calls_of(step.who)))(SYS_setpgid, 0, group)));
+        TRY(in("setpgid", (*TRY(calls_of(step.who)))(SYS_setpgid, 0, nested_.seen_by(step.who, group))));
         return {};
       }
       case FamilyStep::Action::end:
@@ -248,10 +255,17 @@ class Descent {
       if (shares(by, member->second.descriptors_of, &Member::descriptors_of)) flags |= CLONE_FILES;
       if (shares(by, member->second.directories_of, &Member::directories_of)) flags |= CLONE_FS;
     }
-    auto thread = who > 0 ? remote_clone(caller, memory_of(by), parking_.scratch(), flags,
-                                         passes ? 0 : member->second.exit_signal, pid)
-                          : clone_anywhere(caller, memory_of(by), pid);
+    auto way = who > 0 ? nested_.way(who, by) : NestedPids::Way::inherited;
+    if (way == NestedPids::Way::none) return fail("cannot come into its PID namespace");
+    if (way == NestedPids::Way::founded) flags |= CLONE_NEWPID;
+    bool joins = way == NestedPids::Way::joined;
+    if (joins) TRY(direct_children(caller, nested_.seen_by(by, nested_.home(who))));
+    auto thread = who > 0
+                      ? remote_clone(caller, memory_of(by), parking_.scratch(), flags,
+                                     passes ? 0 : member->second.exit_signal, pids_to_set(pid, nested_.levels(pid)))
+                      : clone_anywhere(caller, memory_of(by), who, by, pid);
     if (!thread) return std::unexpected(std::move(thread).error());
+    if (joins) TRY(direct_children(caller, static_cast<pid_t>(TRY(caller(SYS_getpid)))));
     RemoteMemory memory = TRY(RemoteMemory::open(pid));
     if (passes || member->second.index == kNone) {
       passing_[who] = std::make_unique<Passing>(*std::move(thread), caller, std::move(memory));
@@ -270,13 +284,17 @@ class Descent {
     return at_birth_({pid, by}, process.leader(), *process.memory);
   }
 
-  // Under a PID that nobody needs, from the top, where nobody counts.
-  Result<SeizedThread> clone_anywhere(RemoteCalls& caller, const RemoteMemory& memory, pid_t& pid) {
+  // Under a PID that nobody needs, from the top, where nobody counts; in all PID namespaces that its maker is in.
+  Result<SeizedThread> clone_anywhere(RemoteCalls& caller, const RemoteMemory& memory, pid_t who, pid_t by,
+                                      pid_t& pid) {
     auto limit = parse_number<pid_t>(trim(TRY(read_file("/proc/sys/kernel/pid_max"))));
     if (!limit) return fail("pid_max: not a number");
     for (pid = *limit - 1; pid > *limit / 2; --pid) {
       if (taken_.contains(pid)) continue;
-      auto thread = remote_clone(caller, memory, parking_.scratch(), 0, 0, pid);
+      PidLevels levels = nested_.levels(by);
+      for (PidLevel& level : levels) level.number = pid;
+      auto thread = remote_clone(caller, memory, parking_.scratch(), 0, 0, pids_to_set(pid, levels));
+      if (thread) nested_.add(who, std::move(levels));
       if (thread || thread.error().code != EEXIST) return thread;
     }
     return fail("no PID is free");
@@ -289,9 +307,10 @@ class Descent {
       TRY(in("PR_SET_CHILD_SUBREAPER", (*TRY(calls_of(heir)))(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)));
     TRY(passing.mapped()->end_by(SIGKILL));
     // It has no exit signal: only this finds it.
-    auto waited =
-        TRY(in("wait4", (*TRY(calls_of(makers_[who])))(SYS_wait4, passing_pids_[who], 0, WNOHANG | __WALL, 0)));
-    if (waited != static_cast<uint64_t>(passing_pids_[who])) return fail("does not end");
+    pid_t known_as = nested_.seen_by(makers_[who], who);
+    if (makers_[who] == 0 || nested_.levels(makers_[who]).empty()) known_as = passing_pids_[who];
+    auto waited = TRY(in("wait4", (*TRY(calls_of(makers_[who])))(SYS_wait4, known_as, 0, WNOHANG | __WALL, 0)));
+    if (waited != static_cast<uint64_t>(known_as)) return fail("does not end");
     passing_pids_.erase(who);
     if (heir)
       TRY(in("PR_SET_CHILD_SUBREAPER", (*TRY(calls_of(heir)))(SYS_prctl, PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)));
@@ -344,6 +363,7 @@ class Descent {
   const Parking& parking_;
   const std::set<pid_t>& taken_;
   const AtBirth& at_birth_;
+  NestedPids nested_;  // processes in passing too
   std::map<pid_t, Member> by_pid_;
   std::map<pid_t, std::unique_ptr<Passing>> passing_;  // zombies too
   std::map<pid_t, pid_t> passing_pids_, makers_;
@@ -371,10 +391,12 @@ Result<> describe_family(Dumping& dumping, image::Tree& tree) {
   }
   describe_terminals(dumping, tree);
   auto members = family_of(dumping.processes);
-  if (auto plan = plan_family(members))
+  if (auto plan = plan_family(members)) {
     TRY(describe_sharing(dumping, tree, *plan));
-  else
+    TRY(describe_pid_namespaces(dumping, tree, *plan));
+  } else {
     dumping.refuse(0, "process tree", plan.error().what);
+  }
   auto lost = lost_leaders(members);
   if (std::ranges::binary_search(lost, 0))
     dumping.refuse(0, "process tree", "a session or process group lies outside this PID namespace");

@@ -18,13 +18,15 @@ struct KernelAction {
   uint64_t handler = 0, flags = 0, restorer = 0, mask = 0;
 };
 
-// The child that waitid(2) would tell of; it is not told by that.
-Result<pid_t> look(DumpedProcess& process, idtype_t of, pid_t pid, int kind) {
+// Whether waitid(2) would tell of this child, or of any; it is not told by that.
+Result<bool> look(const Dumping& dumping, DumpedProcess& process, idtype_t of, pid_t pid, int kind) {
+  pid_t child = dumping.nested.seen_by(process.stopped.pid, pid);
   RemoteAddress scratch = process.foothold.scratch();
   TRY(process.stopped.memory->write_value(scratch, siginfo_t{}));
   RemoteCalls& calls = *TRY(process.leader());
-  TRY(in("waitid", calls(SYS_waitid, of, pid, scratch, kind | WNOHANG | WNOWAIT | __WALL, 0)));
-  return TRY(process.stopped.memory->read<siginfo_t>(scratch)).si_pid;
+  TRY(in("waitid", calls(SYS_waitid, of, child, scratch, kind | WNOHANG | WNOWAIT | __WALL, 0)));
+  pid_t told = TRY(process.stopped.memory->read<siginfo_t>(scratch)).si_pid;
+  return told && (of == P_ALL || told == child);
 }
 
 Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
@@ -33,12 +35,12 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   std::vector<StoppedProcess*> children;
   for (auto& other : dumping.processes)
     if (other.stat.ppid == process.stopped.pid && !other.zombie) children.push_back(&other);
-  bool some_continued = !children.empty() && TRY(look(process, P_ALL, 0, WCONTINUED));
+  bool some_continued = !children.empty() && TRY(look(dumping, process, P_ALL, 0, WCONTINUED));
   for (StoppedProcess* child : children) {
     if (child->leader().stop_signal) {
-      bool untold = TRY(look(process, P_PID, child->pid, WSTOPPED)) == child->pid;
+      bool untold = TRY(look(dumping, process, P_PID, child->pid, WSTOPPED));
       untold ? out.add_stopped(child->pid) : out.add_told(child->pid);
-    } else if (some_continued && TRY(look(process, P_PID, child->pid, WCONTINUED)) == child->pid) {
+    } else if (some_continued && TRY(look(dumping, process, P_PID, child->pid, WCONTINUED))) {
       out.add_continued(child->pid);
     }
   }
@@ -110,10 +112,11 @@ Result<> nothing(Dumping&, DumpedProcess& process, const TaskRoom& room) {
   return {};
 }
 
-Result<> tell_parent(Restoring&, RestoredProcess& process, const TaskRoom&) {
+Result<> tell_parent(Restoring& restoring, RestoredProcess& process, const TaskRoom&) {
   auto control = TRY(process.read<image::JobControl>("job-control", 1));
   for (pid_t child : control.told())
-    TRY(in("waitid", process.leader()(SYS_waitid, P_PID, child, 0, WSTOPPED | WNOHANG | __WALL, 0)));
+    TRY(in("waitid", process.leader()(SYS_waitid, P_PID, restoring.nested.seen_by(process.pid, child), 0,
+                                      WSTOPPED | WNOHANG | __WALL, 0)));
   if (control.stopped_size() || control.continued_size() || control.told_size())
     TRY(set_action(process, SIGCHLD, {}));  // its own comes with the other handlers, if it has one
   return {};

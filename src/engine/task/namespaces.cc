@@ -27,8 +27,11 @@ class Survey {
       if (!first_) first_ = &process;
       auto* member = out_.add_members();
       member->set_pid(process.pid);
-      for (auto [name, flag] : kNamespaceTypes)
-        if (uint32_t id = TRY(in(fmt::format("{} namespace", name), find(process, name)))) member->add_namespaces(id);
+      for (auto [name, flag] : kNamespaceTypes)  // PID namespaces come with the tree of processes
+        if (flag == CLONE_NEWPID)
+          continue;
+        else if (uint32_t id = TRY(in(fmt::format("{} namespace", name), find(process, name))))
+          member->add_namespaces(id);
       TRY(check_children(process));
       TRY(check_threads(process));
       if (user_namespace_) TRY(check_ids(process));
@@ -73,7 +76,6 @@ class Survey {
   Result<> describe(const StoppedProcess& process, std::string_view name, image::Namespaces::Namespace& entry) {
     if ((name == "mnt" || name == "cgroup") && !entry.sandbox())
       return ks::refuse("is not that of the system, which is not supported yet");
-    if (name == "pid") return ks::refuse("is not that of the system, which is not supported yet");
     Fd fd = TRY(open_namespace(process.pid, name));
     if (name == "user") return describe_user(process, fd.get(), entry);
     Fd owner = TRY(owning_user_namespace(fd.get()));
@@ -122,12 +124,8 @@ class Survey {
   Result<> check_children(const StoppedProcess& process) {
     if (TRY(namespace_of(process.pid, "time")) != TRY(namespace_of(first_->pid, "time")))
       refuse(process, "time", "differs from that of the unit's other processes");
-    for (auto [now, children] : {std::pair("pid", "pid_for_children"), std::pair("time", "time_for_children")}) {
-      // One that has no process yet cannot even be named.
-      auto later = namespace_of(process.pid, children);
-      if (!later || *later != TRY(namespace_of(process.pid, now)))
-        refuse(process, now, "is to be another for its children");
-    }
+    if (TRY(namespace_of(process.pid, "time_for_children")) != TRY(namespace_of(process.pid, "time")))
+      refuse(process, "time", "is to be another for its children");
     return {};
   }
 
@@ -136,7 +134,7 @@ class Survey {
     if (process.threads.size() < 2) return {};
     for (const char* name : {"mnt", "uts", "ipc", "net", "cgroup", "time", "pid_for_children", "time_for_children"}) {
       auto of_process = namespace_of(process.pid, name);
-      if (!of_process) continue;  // refused before
+      if (!of_process) continue;  // one that has no process yet
       std::string_view type(name);
       for (const auto& thread : process.threads)
         if (auto its = namespace_of(process.pid, name, thread.tid()); !its || *its != *of_process)

@@ -107,8 +107,6 @@ Result<bool> check_process(Dumping& dumping, StoppedProcess& process) {
   }
   if (process.status.tracer_pid != ::getpid())
     refuse("process", fmt::format("is traced by pid {}", process.status.tracer_pid));
-  if (process.status.ns_pids.size() > 1)
-    refuse("process", "lives in a PID namespace of its own, which is not supported yet");
   TRY(check_groups(dumping, process));
   TRY(check_threads_share(dumping, process));
   return check_confinement(dumping, process);

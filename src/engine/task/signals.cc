@@ -108,7 +108,7 @@ Result<> dump(Dumping&, DumpedProcess& process, const TaskRoom& room) {
   return {};
 }
 
-Result<> restore(Restoring&, RestoredProcess& process, const TaskRoom& room) {
+Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom& room) {
   auto signals = TRY(process.read<image::Signals>(room.name, room.version));
   for (const auto& handler : signals.handlers()) {
     TRY(process.memory->write_value(process.scratch, KernelAction{.handler = handler.handler(),
@@ -118,7 +118,7 @@ Result<> restore(Restoring&, RestoredProcess& process, const TaskRoom& room) {
     TRY(in(fmt::format("handler of signal {}", handler.signal()),
            process.leader()(SYS_rt_sigaction, handler.signal(), process.scratch, 0, kSignalSetSize)));
   }
-  TRY(queue_signals(process, process.threads.front(), signals.pending(), true));
+  TRY(queue_signals(restoring, process, process.threads.front(), signals.pending(), true));
   if (signals.timers_size() != static_cast<int>(kTimers.size())) return fail("interval timers: not three");
   for (size_t i = 0; i < kTimers.size(); ++i) {
     const auto& timer = signals.timers(static_cast<int>(i));

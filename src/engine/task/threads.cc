@@ -94,7 +94,8 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   return {};
 }
 
-Result<> restore_thread(RestoredProcess& process, RestoredThread& thread, const image::Threads::Thread& from) {
+Result<> restore_thread(const Restoring& restoring, RestoredProcess& process, RestoredThread& thread,
+                        const image::Threads::Thread& from) {
   RemoteCalls& calls = thread.calls;
   if (!(from.alternate_flags() & SS_DISABLE)) {
     stack_t stack{.ss_sp = reinterpret_cast<void*>(from.alternate_stack()),
@@ -109,7 +110,7 @@ Result<> restore_thread(RestoredProcess& process, RestoredThread& thread, const 
   if (from.rseq()) TRY(in("rseq", calls(SYS_rseq, from.rseq(), from.rseq_bytes(), 0, from.rseq_signature())));
   TRY(process.memory->write(process.scratch, std::as_bytes(std::span(from.comm().c_str(), from.comm().size() + 1))));
   TRY(in("PR_SET_NAME", calls(SYS_prctl, PR_SET_NAME, process.scratch)));
-  TRY(queue_signals(process, thread, from.pending(), false));
+  TRY(queue_signals(restoring, process, thread, from.pending(), false));
 
   auto xstate = fit_xstate(std::as_bytes(std::span(from.xstate())), TRY(thread.hold.xstate()));
   if (xstate.empty()) return fail("uses registers that this processor or kernel does not have");
@@ -134,17 +135,17 @@ Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom&
   for (const auto& thread : threads.threads()) {
     if (thread.tid() == process.pid) continue;
     uint64_t flags = thread.own_directories() ? kThread & ~uint64_t{CLONE_FS} : kThread;
-    SeizedThread made =
-        TRY(process.in_user_namespace
-                ? remote_clone_in_turn(process.leader(), *process.memory, process.scratch, flags, thread.tid(),
-                                       restoring.reserved)
-                : remote_clone(process.leader(), *process.memory, process.scratch, flags, 0, thread.tid()));
+    SeizedThread made = TRY(process.in_user_namespace
+                                ? remote_clone_in_turn(process.leader(), *process.memory, process.scratch, flags,
+                                                       thread.tid(), restoring.reserved)
+                                : remote_clone(process.leader(), *process.memory, process.scratch, flags, 0,
+                                               pids_to_set(thread.tid(), restoring.nested.levels(thread.tid()))));
     process.threads.front().hold.set_end_told_late(true);
     process.threads.emplace_back(std::move(made), process.leader().base(), process.leader().instruction());
   }
   for (int i = 0; i < threads.threads_size(); ++i)
     TRY(in(fmt::format("thread {}", threads.threads(i).tid()),
-           restore_thread(process, process.threads[static_cast<size_t>(i)], threads.threads(i))));
+           restore_thread(restoring, process, process.threads[static_cast<size_t>(i)], threads.threads(i))));
   return {};
 }
 

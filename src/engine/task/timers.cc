@@ -104,11 +104,17 @@ Result<int> find_due_clock(const PosixTimer& timer, const Reading& reading, bool
   return timer.clock;
 }
 
-Result<> check(const StoppedProcess& process, const PosixTimer& timer, const Kernel& kernel) {
+Result<> check(const Dumping& dumping, const StoppedProcess& process, const PosixTimer& timer) {
   auto has_thread = [&](pid_t tid) {
     return std::ranges::find(process.threads, tid, &StoppedThread::tid) != process.threads.end();
   };
-  if (timer.id > kHighestId && !kernel.timer_ids)
+  // The number of a clock is the one that the process has used.
+  auto has_owner = [&](pid_t tid) {
+    return std::ranges::any_of(process.threads, [&](const StoppedThread& thread) {
+      return dumping.nested.seen_by(process.pid, thread.tid()) == tid;
+    });
+  };
+  if (timer.id > kHighestId && !dumping.kernel.timer_ids)
     return refuse(fmt::format("has the number {}, too high to be had again", timer.id));
   if ((timer.notify & SIGEV_THREAD_ID) && !has_thread(timer.target))
     return refuse(fmt::format("signals thread {}, which has ended", timer.target));
@@ -116,7 +122,7 @@ Result<> check(const StoppedProcess& process, const PosixTimer& timer, const Ker
   bool of_a_thread = timer.clock < 0 && (timer.clock & 4) && cpu_clock_owner(timer.clock) == 0;
   if (of_a_thread && process.threads.size() > 1)
     return refuse("counts the CPU time of one thread, and which one cannot be told");
-  if (timer.clock < 0 && cpu_clock_owner(timer.clock) != 0 && !has_thread(cpu_clock_owner(timer.clock)))
+  if (timer.clock < 0 && cpu_clock_owner(timer.clock) != 0 && !has_owner(cpu_clock_owner(timer.clock)))
     return refuse(fmt::format("counts the CPU time of pid {}, not of its own process", cpu_clock_owner(timer.clock)));
   constexpr uint64_t kWakeAlarm = 35;  // CAP_WAKE_ALARM
   bool alarm = timer.clock == CLOCK_REALTIME_ALARM || timer.clock == CLOCK_BOOTTIME_ALARM;
@@ -126,7 +132,7 @@ Result<> check(const StoppedProcess& process, const PosixTimer& timer, const Ker
 }
 
 Result<> dump_timer(Dumping& dumping, DumpedProcess& process, const PosixTimer& timer, image::Timers& out) {
-  TRY(check(process.stopped, timer, dumping.kernel));
+  TRY(check(dumping, process.stopped, timer));
   Reading reading;
   bool pending = false;
   auto look = [&]() -> Result<int> {
@@ -175,13 +181,13 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
 }
 
 // With exactly this number. Without the kernel's help they are counted up from 0.
-Result<> create(RestoredProcess& process, const image::Timers::Timer& timer) {
+Result<> create(const Restoring& restoring, RestoredProcess& process, const image::Timers::Timer& timer) {
   RemoteCalls& calls = process.leader();
   RemoteAddress event = process.scratch, id = process.scratch + sizeof(Event);
   TRY(process.memory->write_value(event, Event{.value = timer.value(),
                                                .signal = timer.signal(),
                                                .notify = timer.notify(),
-                                               .thread = timer.thread(),
+                                               .thread = restoring.nested.seen_by(process.pid, timer.thread()),
                                                .padding = {}}));
   for (;;) {
     TRY(process.memory->write_value(id, timer.id()));
@@ -222,7 +228,7 @@ Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom&
   bool exact = calls(SYS_prctl, kRestoreIds, 1, 0, 0, 0).has_value();
   for (const auto& timer : timers.timers()) {
     std::string label = fmt::format("timer {}", timer.id());
-    TRY(in(label, create(process, timer)));
+    TRY(in(label, create(restoring, process, timer)));
     TRY(in(label, arm(restoring, process, timer)));
   }
   if (exact) TRY(in("PR_TIMER_CREATE_RESTORE_IDS", calls(SYS_prctl, kRestoreIds, 0, 0, 0, 0)));

@@ -835,15 +835,67 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        };
      }},
     {"cgroup_namespace", [] { return in_namespace(CLONE_NEWCGROUP); }},
-    {"pid_namespace",
+    {"pid_namespace_from_outside",
      [] {
        if (unshare(CLONE_NEWPID)) skip("no PID namespaces");
+       pid_t first = fork_child([] { pause(); });
+       target = fork_child(wait_until_told);
+       return [=] {
+         ends_well(target)();
+         CHECK(kill(first, SIGKILL) == 0 && waitpid(first, nullptr, 0) == first);
+       };
+     }},
+    {"pid_namespace_in_user_namespace",
+     [] {
+       if (unshare(CLONE_NEWUSER | CLONE_NEWPID)) skip("no user namespaces");
        return ends_well(fork_child(wait_until_told));
      }},
-    {"pid_namespace_of_children",
+    {"pid_namespace_of_a_thread",
+     [] {
+       return waits_in_thread([] {
+         if (unshare(CLONE_NEWPID)) skip("no PID namespaces");
+       });
+     }},
+    {"pid_namespace_that_has_ended",
      [] {
        if (unshare(CLONE_NEWPID)) skip("no PID namespaces");
+       ends_well(fork_child([] {}))();
+       return [] { CHECK(fork() == -1 && errno == ENOMEM); };
+     }},
+    {"pid_namespace_to_be_in_user_namespace",
+     [] {
+       if (unshare(CLONE_NEWUSER | CLONE_NEWPID)) skip("no user namespaces");
        return nothing();
+     }},
+    {"pid_namespace_with_limit",
+     [] {
+       int fd = open("/proc/sys/kernel/pid_max", O_RDONLY);
+       char before[32]{}, after[32]{};
+       CHECK(read(fd, before, 31) > 0);
+       int fds[2];
+       CHECK(pipe(fds) == 0);
+       if (unshare(CLONE_NEWPID)) skip("no PID namespaces");
+       pid_t first = fork_child([&] {
+         // A new one has the largest there can be; where it has not, there is one for all.
+         int own = open("/proc/sys/kernel/pid_max", O_RDWR);
+         if (atoi(before) == 4194304 && own >= 0 && write(own, "4194303", 7) == 7) CHECK(write(fds[1], "x", 1) == 1);
+         close(fds[0]);
+         close(fds[1]);
+         close(own);
+         wait_until_told();
+       });
+       close(fds[1]);
+       bool set = read(fds[0], after, 1) == 1;
+       if (!set || pread(fd, after, 31, 0) <= 0 || strcmp(before, after) != 0) {
+         if (set) {  // of all
+           int all = open("/proc/sys/kernel/pid_max", O_RDWR);
+           CHECK(write(all, before, strlen(before)) > 0);
+         }
+         skip("PID namespaces have no limit of their own");
+       }
+       close(fds[0]);
+       close(fd);
+       return ends_well(first);
      }},
     {"time_namespace_of_children",
      [] {

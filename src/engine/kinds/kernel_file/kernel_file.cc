@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "engine/context/named_file.h"
+#include "engine/kernel/namespace.h"
 #include "engine/kernel_file.pb.h"
 #include "engine/kinds/kind.h"
 
@@ -93,6 +94,20 @@ Result<std::string> path_in_proc(const Dumping& dumping, const OpenFile& file, c
   return mount->root + "/" + path.substr(mount->where.size());
 }
 
+// PIDs in it are those of our own PID namespace only if we find ourselves there.
+Result<> check_pids(const Dumping& dumping, const OpenFile& file) {
+  const MountPoint& mount = *dumping.mounts.point(static_cast<uint64_t>(file.info.mount));
+  for (const MountPoint& point : dumping.mounts.points)
+    if (point.device == mount.device && point.root == "/") {
+      std::string self = fmt::format("{}/{}", point.where, ::getpid());
+      auto found = open_in_root(dumping.mounts.root.get(), self, O_PATH | O_DIRECTORY);
+      auto its = found ? read_link(fmt::format("/proc/self/fd/{}/ns/pid", found->get())) : fail("");
+      if (its && *its == TRY(namespace_of(::getpid(), "pid"))) return {};
+      break;
+    }
+  return refuse("of the /proc of another PID namespace, which is not supported yet");
+}
+
 Result<> check_proc_file(const Dumping& dumping, const OpenFile& file, const std::string& path) {
   bool path_only = file.flags() & O_PATH || S_ISDIR(file.stat.st_mode);
   auto parts = split(path, '/');
@@ -110,6 +125,7 @@ Result<> check_proc_file(const Dumping& dumping, const OpenFile& file, const std
     if (parts.size() == 1 && is_one_of(kOfAll, parts[0])) return {};
     return refuse("a file of the kernel, which is not supported");
   }
+  TRY(check_pids(dumping, file));
   parts.erase(parts.begin());
   std::optional<pid_t> tid;
   if (parts.size() > 1 && parts[0] == "task") {

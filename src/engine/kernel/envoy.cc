@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/kernel/envoy.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/file.h"
+
+namespace ks::engine {
+
+Result<Envoy> Envoy::send(const std::function<Result<std::string>()>& work) {
+  int fds[2];
+  if (::pipe2(fds, O_CLOEXEC)) return fail_errno("pipe");
+  Fd reader(fds[0]), writer(fds[1]);
+  Envoy envoy;
+  envoy.pid_ = ::fork();
+  if (envoy.pid_ < 0) return fail_errno("fork");
+  if (envoy.pid_ == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    reader = Fd();
+    auto said = work();
+    (void)write_all(writer.get(), said ? "+" + *said : "-" + said.error().what, "pipe");
+    writer = Fd();
+    for (;;) ::pause();
+  }
+  writer = Fd();
+  envoy.said_ = TRY(read_all(reader.get(), "pipe"));
+  if (!envoy.said_.starts_with('+')) return fail(envoy.said_.empty() ? "a child has died" : envoy.said_.substr(1));
+  envoy.said_.erase(0, 1);
+  return envoy;
+}
+
+Envoy::~Envoy() {
+  if (pid_ <= 0) return;
+  ::kill(pid_, SIGKILL);
+  ::waitpid(pid_, nullptr, 0);
+}
+
+}  // namespace ks::engine

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// PIDs in PID namespaces below ours (pid_namespaces(7)). A PID of ours names everybody, and so do most calls of ours;
+// what a process tells the kernel in a call of its own is the number in the process's namespace. Pure.
+#pragma once
+
+#include <sys/types.h>
+
+#include <map>
+#include <vector>
+
+namespace ks::engine {
+
+// A namespace below ours, by its first process, and the number in it.
+struct PidLevel {
+  pid_t first = 0, number = 0;
+  bool operator==(const PidLevel&) const = default;
+};
+using PidLevels = std::vector<PidLevel>;  // the outermost first
+
+// Of processes, threads, process groups and sessions.
+class NestedPids {
+ public:
+  void add(pid_t pid, PidLevels levels);
+  const std::map<pid_t, PidLevels>& all() const { return levels_; }
+
+  const PidLevels& levels(pid_t pid) const;
+  // The namespace that it lives in; 0: ours.
+  pid_t home(pid_t pid) const;
+  bool is_first(pid_t pid) const { return pid && home(pid) == pid; }
+  // The number under which `viewer` knows `whom`; 0: not at all.
+  pid_t seen_by(pid_t viewer, pid_t whom) const;
+
+  // How `child` comes into its namespace when `by` clones it.
+  enum class Way { inherited, founded, joined, none };
+  Way way(pid_t child, pid_t by) const;
+
+ private:
+  std::map<pid_t, PidLevels> levels_;
+};
+
+// For clone3(2), which takes the innermost number first and ours last.
+std::vector<pid_t> pids_to_set(pid_t pid, const PidLevels& levels);
+
+}  // namespace ks::engine

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/task/pid_namespaces.h"
+
+#include <fmt/format.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/file.h"
+#include "engine/kernel/namespace.h"
+#include "engine/kernel/pid_namespace.h"
+
+namespace ks::engine {
+
+namespace {
+
+constexpr const char* kObject = "PID namespace";
+
+class Survey {
+ public:
+  explicit Survey(Dumping& dumping) : dumping_(dumping) {}
+
+  Result<> make() {
+    own_ = TRY(namespace_of(::getpid(), "pid"));
+    own_user_ = TRY(namespace_of(::getpid(), "user"));
+    for (const auto& process : dumping_.processes)
+      if (process.status.ns_pids.size() > 1 && process.status.ns_pids.back() == 1)
+        firsts_[TRY(namespace_of(process.pid, "pid"))] = process.pid;
+    for (const auto& process : dumping_.processes) {
+      if (process.status.ns_pids.size() < 2) continue;
+      auto added = add(process);
+      if (!added && added.error().refusal)
+        dumping_.refuse(process.pid, kObject, added.error().what);
+      else
+        TRY(in(kObject, std::move(added)));
+    }
+    return {};
+  }
+
+ private:
+  // The first processes of the namespaces that it is in, the outermost first.
+  Result<std::vector<pid_t>> chain_of(pid_t pid) {
+    std::vector<pid_t> chain;
+    Fd fd = TRY(open_namespace(pid, "pid"));
+    for (std::string name; (name = TRY(namespace_name(fd.get(), "pid"))) != own_;
+         fd = TRY(parent_pid_namespace(fd.get()))) {
+      auto first = firsts_.find(name);
+      if (first == firsts_.end())
+        return refuse("its first process is not part of the service, which is not supported yet");
+      if (TRY(namespace_name(TRY(owning_user_namespace(fd.get())).get(), "user")) != own_user_)
+        return refuse("belongs to a user namespace of its own, which is not supported yet");
+      chain.insert(chain.begin(), first->second);
+    }
+    return chain;
+  }
+
+  // Numbers begin with ours. A session or group may come from above: then it has none here.
+  void put(const std::vector<pid_t>& chain, std::span<const pid_t> numbers) {
+    PidLevels levels;
+    for (size_t i = 1; i < numbers.size() && numbers[i]; ++i) levels.push_back({chain[i - 1], numbers[i]});
+    if (!numbers.empty() && levels.size() >= dumping_.nested.levels(numbers[0]).size())
+      dumping_.nested.add(numbers[0], std::move(levels));
+  }
+
+  Result<> add(const StoppedProcess& process) {
+    auto chain = TRY(chain_of(process.pid));
+    const Status& status = process.status;
+    for (const auto* numbers : {&status.ns_pids, &status.ns_groups, &status.ns_sessions}) {
+      if (numbers->size() != chain.size() + 1) return fail("numbers and namespaces do not agree");
+      put(chain, *numbers);
+    }
+    for (const StoppedThread& thread : process.threads) {
+      if (thread.tid() == process.pid) continue;
+      auto its = TRY(parse_status(TRY(read_file(process.proc(fmt::format("task/{}/status", thread.tid()))))));
+      put(chain, its.ns_pids);
+    }
+    if (dumping_.options.foreign_namespaces && &process == &dumping_.processes.front())
+      return refuse("is that of the unit (PrivatePIDs=), which is not supported yet");
+    if (process.zombie) return check_end(process);
+    if (process.threads.size() > 1 && TRY(namespace_of(process.pid, "user")) != own_user_)
+      return refuse("its threads could not have their numbers again, in a user namespace; that is not supported yet");
+    return {};
+  }
+
+  // The first process of a namespace is not ended by signals from inside, nor by most from outside.
+  Result<> check_end(const StoppedProcess& process) {
+    int code = process.stat.exit_code;
+    if (dumping_.nested.is_first(process.pid) && WIFSIGNALED(code) && WTERMSIG(code) != SIGKILL)
+      return refuse(
+          fmt::format("its first process has been ended by signal {}; that is not supported", WTERMSIG(code)));
+    return {};
+  }
+
+  Dumping& dumping_;
+  std::string own_, own_user_;
+  std::map<std::string, pid_t> firsts_;
+};
+
+// Each process is cloned into its namespace by the one who is to clone it.
+void check_births(Dumping& dumping, std::span<const FamilyStep> plan) {
+  NestedPids nested = dumping.nested;
+  std::set<pid_t> born, cloners;
+  auto refuse = [&](pid_t pid, const char* text) { dumping.refuse(std::max(pid, 0), kObject, text); };
+  for (const FamilyStep& step : plan) {
+    if (step.action == FamilyStep::Action::clone) {
+      if (step.who < 0) nested.add(step.who, nested.levels(step.other));
+      auto way = nested.way(step.who, step.other);
+      if (way == NestedPids::Way::none || (way == NestedPids::Way::joined && !born.contains(nested.home(step.who))))
+        refuse(step.who, "cannot be entered again from where its parent is now; that is not supported");
+      born.insert(step.who);
+      cloners.insert(step.other);
+    } else if (step.action == FamilyStep::Action::end && cloners.contains(step.who) &&
+               nested.home(step.who) != nested.home(step.other)) {
+      refuse(step.other,
+             "holds a process whose parent has ended, in a session of another one; that is not supported");
+    }
+  }
+}
+
+// Where the children of a process will be.
+Result<> describe_children(Dumping& dumping, const StoppedProcess& process, image::Tree::Process& out) {
+  auto its = TRY(namespace_of(process.pid, "pid"));
+  auto children = namespace_of(process.pid, "pid_for_children");
+  if (children && *children == its) return {};
+  if (!children && children.error().code != ENOENT) return std::unexpected(children.error());
+  if (process.threads.size() > 1)
+    return refuse("is to be another for the children of one of its threads, which is not supported yet");
+  if (!children) {  // it has no process yet, and so not even a name
+    if (TRY(namespace_of(process.pid, "user")) != TRY(namespace_of(::getpid(), "user")))
+      return refuse("is to be a new one for its children, in a user namespace; that is not supported yet");
+    out.set_children_in_new(true);
+    return {};
+  }
+  for (const auto& other : dumping.processes)
+    if (!other.zombie && dumping.nested.is_first(other.pid) && TRY(namespace_of(other.pid, "pid")) == *children) {
+      out.set_children_in(other.pid);
+      return {};
+    }
+  return refuse("is to be one for its children whose first process has ended or is not part of the service");
+}
+
+Result<> describe_counters(Dumping& dumping, image::Tree& tree) {
+  std::set<pid_t> firsts;
+  for (const auto& process : dumping.processes)
+    if (!process.zombie && dumping.nested.is_first(process.pid)) firsts.insert(process.pid);
+  if (firsts.empty()) return {};
+  pid_t limit = TRY(read_pid_counters(-1)).limit;
+  for (pid_t first : firsts) {
+    auto counters = TRY(read_pid_counters(TRY(open_namespace(first, "pid")).get()));
+    if (counters.limit != limit)
+      dumping.refuse(first, kObject,
+                     fmt::format("has a pid_max of its own ({}), which is not supported yet", counters.limit));
+    auto* out = tree.add_pid_namespaces();
+    out->set_first(first);
+    out->set_last(counters.last);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<> survey_pid_namespaces(Dumping& dumping) { return Survey(dumping).make(); }
+
+Result<> describe_pid_namespaces(Dumping& dumping, image::Tree& tree, std::span<const FamilyStep> plan) {
+  for (const auto& [pid, levels] : dumping.nested.all()) {
+    auto* out = tree.add_nested();
+    out->set_pid(pid);
+    for (const PidLevel& level : levels) {
+      out->add_firsts(level.first);
+      out->add_numbers(level.number);
+    }
+  }
+  check_births(dumping, plan);
+  for (auto& out : *tree.mutable_processes()) {
+    auto process = std::ranges::find(dumping.processes, out.pid(), &StoppedProcess::pid);
+    auto described = describe_children(dumping, *process, out);
+    if (!described && described.error().refusal)
+      dumping.refuse(out.pid(), kObject, described.error().what);
+    else
+      TRY(in(fmt::format("pid {}", out.pid()), std::move(described)));
+  }
+  return in(kObject, describe_counters(dumping, tree));
+}
+
+Result<NestedPids> nested_pids(const image::Tree& tree) {
+  NestedPids nested;
+  for (const auto& entry : tree.nested()) {
+    if (entry.firsts_size() != entry.numbers_size()) return fail("numbers and PID namespaces do not agree");
+    PidLevels levels;
+    for (int i = 0; i < entry.firsts_size(); ++i) levels.push_back({entry.firsts(i), entry.numbers(i)});
+    nested.add(entry.pid(), std::move(levels));
+  }
+  return nested;
+}
+
+Result<> direct_children(RemoteCalls& calls, pid_t first) {
+  if (!first) {
+    TRY(in("unshare", calls(SYS_unshare, CLONE_NEWPID)));
+    return {};
+  }
+  auto fd = TRY(in("pidfd_open", calls(SYS_pidfd_open, first, 0)));
+  auto entered = calls(SYS_setns, fd, CLONE_NEWPID);
+  TRY(in("close", calls(SYS_close, fd)));
+  TRY(in("setns", std::move(entered)));
+  return {};
+}
+
+Result<> settle_pid_namespaces(const image::Tree& tree) {
+  for (const auto& space : tree.pid_namespaces())
+    TRY(in(kObject, set_last_pid(TRY(open_namespace(space.first(), "pid")).get(), space.last())));
+  return {};
+}
+
+}  // namespace ks::engine
