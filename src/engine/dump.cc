@@ -14,6 +14,7 @@
 #include "engine/context/pages.h"
 #include "engine/kinds/table.h"
 #include "engine/target/family.h"
+#include "engine/task/control_groups.h"
 #include "engine/task/descent.h"
 #include "engine/task/inheritance.h"
 #include "engine/task/namespaces.h"
@@ -178,6 +179,7 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
   auto namespaces = TRY(survey_namespaces(dumping));
   auto system_v = TRY(survey_system_v(dumping, namespaces));
   TRY(survey_pid_namespaces(dumping));
+  auto control_groups = TRY(survey_control_groups(dumping, tree.cgroup()));
   TRY(check_sharing(dumping));
   TRY(check_children(dumping));
   OpenFileTable table;
@@ -199,6 +201,7 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
   if (image) {
     TRY(image->put(kNamespacesFile, seal(kNamespacesKind, kNamespacesVersion, namespaces)));
     TRY(image->put(kSystemVFile, seal(kSystemVKind, kSystemVVersion, system_v)));
+    TRY(image->put(kControlGroupsFile, seal(kControlGroupsKind, kControlGroupsVersion, control_groups)));
     TRY(image->put(kOpenFilesFile, dumping.file_envelopes));
     dumping.memory_bytes += TRY(dumping.carried_files.dump(*image));
     TRY(dumping.mapped_files.dump(*image));

@@ -25,6 +25,7 @@
 #include "engine/kinds/table.h"
 #include "engine/memory.pb.h"
 #include "engine/target/process.h"
+#include "engine/task/control_groups.h"
 #include "engine/task/controlling_terminal.h"
 #include "engine/task/descent.h"
 #include "engine/task/inheritance.h"
@@ -66,6 +67,7 @@ struct LoadedImage {
   image::Tree tree;
   image::SystemV system_v;
   image::Namespaces namespaces;
+  image::ControlGroups control_groups;
   std::vector<std::map<std::string, Envelope>> rooms;  // by process
 };
 
@@ -76,6 +78,9 @@ Result<LoadedImage> load(const ImageReader& image) {
   Envelope namespaces =
       TRY(in(kNamespacesFile, open_envelope(TRY(image.read(kNamespacesFile)), kNamespacesKind, kNamespacesVersion)));
   TRY(parse_body(namespaces, loaded.namespaces));
+  Envelope groups = TRY(in(kControlGroupsFile, open_envelope(TRY(image.read(kControlGroupsFile)), kControlGroupsKind,
+                                                             kControlGroupsVersion)));
+  TRY(parse_body(groups, loaded.control_groups));
   Envelope system_v =
       TRY(in(kSystemVFile, open_envelope(TRY(image.read(kSystemVFile)), kSystemVKind, kSystemVVersion)));
   TRY(parse_body(system_v, loaded.system_v));
@@ -230,10 +235,13 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   restoring.parking = TRY(find_parking(loaded));
   restoring.inheritance = TRY(read_inheritance(image));
 
+  auto groups = TRY(MadeControlGroups::make(loaded.control_groups, viewpoint, options.cgroup));
+
   OneCpu one_cpu;
   Nursery nursery;
   {
     Seed seed = TRY(Seed::plant(restoring, TRY(timens_offsets(restoring.clock_offsets)), taken));
+    TRY(groups.enter(seed.pid()));
     for (const auto& rooms : loaded.rooms)
       if (TRY(give_session_keyring(seed, restoring.parking.scratch(), rooms))) break;
     auto at_birth = [&](const Cloner& cloner, RemoteCalls& calls, const RemoteMemory& memory) {
@@ -254,6 +262,7 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   for (auto& process : nursery.processes) TRY(furnish(restoring, process, early));
   TRY(finish_system_v(restoring.system_v, restoring.namespaces));
   TRY(settle_pid_namespaces(loaded.tree));
+  TRY(groups.distribute(loaded.control_groups));
   TRY(files.make(restoring, true));
   for (auto& process : nursery.processes) TRY(furnish(restoring, process, middle));
   TRY(seal_carried_files(image, restoring.carried, restoring.namespaces));
@@ -273,6 +282,7 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   TRY(files.release(restoring));
   for (auto& process : nursery.processes) TRY(in(fmt::format("pid {}", process.pid), thaw(process)));
   guard.keep();
+  groups.keep();
   return report;
 }
 

@@ -68,12 +68,6 @@ std::vector<engine::Reason> group_reasons(const UnitState& unit) {
   if (pids->empty()) return {{0, "control group", "no process is left in it"}};
   auto reasons = pid_reasons(std::ranges::min(*pids), ::access(kPidFloorFlag, F_OK) == 0);
   for (engine::Reason& reason : place_reasons(unit, *pids)) reasons.push_back(std::move(reason));
-  auto subgroups = inhabited_subgroups(unit.control_group);
-  if (!subgroups)
-    reasons.push_back({0, "control group", subgroups.error().what});
-  else if (!subgroups->empty())
-    reasons.push_back(
-        {0, "control group", subgroups->front() + ": groups of the unit's own (Delegate=) are not supported yet"});
   return reasons;
 }
 

@@ -44,6 +44,7 @@ Result<std::vector<pid_t>> listed_processes(const std::string& group) {
   auto text = read_file(group + "/cgroup.procs");
   if (!text) {
     if (text.error().code == ENOENT || text.error().code == ENODEV) return pids;  // the group is gone
+    if (text.error().code == EOPNOTSUPP) return pids;                             // a threaded one: listed above
     return std::unexpected(text.error());
   }
   for (std::string_view word : split_words(*text))
@@ -73,15 +74,6 @@ Result<std::vector<pid_t>> cgroup_processes(const std::string& control_group) {
     pids.insert(pids.end(), some.begin(), some.end());
   }
   return pids;
-}
-
-Result<std::vector<std::string>> inhabited_subgroups(const std::string& control_group) {
-  std::vector<std::string> inhabited;
-  auto groups = TRY(groups_of(control_group));
-  for (size_t i = 1; i < groups.size(); ++i)
-    if (!TRY(listed_processes(groups[i])).empty())
-      inhabited.push_back(groups[i].substr(std::string_view(kCgroupRoot).size()));
-  return inhabited;
 }
 
 Result<uint64_t> start_of(pid_t pid) {

@@ -12,6 +12,7 @@ const std::vector<Program> kPrograms = {
     {"alternate_stack"},
     {"anonymous"},
     {"clocks"},
+    {"control_groups"},
     {"copy_on_write", {"huge"}},
     {"copy_on_write", {"orphans"}},
     {"copy_on_write", {"parent"}},

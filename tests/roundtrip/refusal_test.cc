@@ -21,7 +21,9 @@ struct Refusal {
 const std::vector<Refusal> kRefusals = {
     {"aio", {"area", "[aio]"}},
     {"cgroup_namespace", {"cgroup namespace"}},
-    {"control_group_of_a_child", {"control group", "is not that of pid"}},
+    {"control_group_elsewhere", {"control group", "is not below that of the service"}},
+    {"control_group_with_controller", {"control group", "freezer.state", "controller"}},
+    {"control_group_with_controllers_below", {"control group", "subtree_control"}},
     {"controlling_terminal", {"controlling terminal"}},
     {"dead_main_thread", {"main thread has ended"}},
     {"deleted_root_directory", {"root directory", "gone", "deleted"}},
@@ -93,7 +95,6 @@ const std::vector<Refusal> kRefusals = {
     {"terminal", {"fd", "/dev/ptmx", "other end"}},
     {"terminal_from_outside", {"fd", "/dev/pts/", "not part of the service"}},
     {"terminal_unread", {"fd", "/dev/ptmx", "output that has not been read"}},
-    {"thread_in_another_group", {"thread", "another control group than its process"}},
     {"thread_time_timer", {"timer 0", "CPU time of one thread"}},
     {"time_namespace_of_children", {"time namespace", "children"}},
     {"timer_of_a_dead_thread", {"timer 0", "has ended"}},

@@ -16,6 +16,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <thread>
 
@@ -81,6 +82,27 @@ pid_t occupy(pid_t wanted) {
   if (pid == 0)
     for (;;) ::pause();
   return pid;
+}
+
+// As after a boot: they vanish with the last process and those who have made them.
+TEST_F(Restore, ControlGroupsAreMadeAgain) {
+  start("control_groups");
+  dump();
+  std::vector<std::filesystem::path> groups;
+  std::error_code none;
+  for (const char* top : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"})
+    for (const auto& entry : std::filesystem::directory_iterator(top, none))
+      if (entry.path().filename().string().starts_with(fmt::format("kernel-swap-test-{}", subject_->pid())))
+        groups.push_back(entry.path());
+  ASSERT_FALSE(groups.empty());
+  for (const auto& group : groups) {
+    ::rmdir((group / "inner").c_str());
+    ASSERT_EQ(::rmdir(group.c_str()), 0) << group;
+  }
+  Outcome outcome = EngineProcess::restore(image_).wait();
+  ASSERT_TRUE(outcome.done()) << outcome;
+  subject_->tell();
+  EXPECT_EQ(subject_->await_success(), "");
 }
 
 TEST_F(Restore, FailsWhileAPidIsTaken) {
@@ -210,20 +232,38 @@ class Group {
   }
   ~Group() {
     kill_descendants();
-    if (!path_.empty()) ::rmdir(path_.c_str());
+    if (path_.empty()) return;
+    remove_below();
+    ::rmdir(path_.c_str());
   }
   const std::string& path() const { return path_; }
+  bool add(const char* name) const { return ::mkdir((path_ + "/" + name).c_str(), 0755) == 0; }
+  bool has(const char* name) const { return ::access((path_ + "/" + name).c_str(), F_OK) == 0; }
+  void remove_below() const {
+    for (const char* name : {"/below", "/empty"}) ::rmdir((path_ + name).c_str());
+  }
 
  private:
   std::string path_;
 };
 
-// As a service whose processes have been left by the one that forked them.
+Outcome examine(const std::string& group) {
+  return EngineProcess([&]() -> Result<> {
+           auto engine = TRY(engine::Engine::open());
+           TRY(TRY(engine.freeze({.cgroup = group})).examine({}));
+           return {};
+         })
+      .wait();
+}
+
+// As a service whose processes have been left by the one that forked them, with groups of its own (Delegate=).
 TEST_F(Restore, OfAGroupWithSeveralTrees) {
   Group group;
   if (group.path().empty()) GTEST_SKIP() << "no control group can be made";
+  ASSERT_TRUE(group.add("below") && group.add("empty"));
   std::vector<std::unique_ptr<Workplace>> places;
   std::vector<std::unique_ptr<Subject>> subjects;
+  std::map<pid_t, std::string> groups;
   for (const char* program : {"tree", "threads", "pipes"}) {
     places.push_back(std::make_unique<Workplace>());
     subjects.push_back(std::make_unique<Subject>(*places.back(), program));
@@ -231,10 +271,18 @@ TEST_F(Restore, OfAGroupWithSeveralTrees) {
     std::vector<pid_t> pids = descendants(subjects.back()->pid());
     pids.push_back(subjects.back()->pid());
     for (pid_t pid : pids) {
-      auto moved = write_value(group.path() + "/cgroup.procs", std::to_string(pid));
+      bool below = program == std::string_view("threads");
+      auto moved = write_value(group.path() + (below ? "/below" : "") + "/cgroup.procs", std::to_string(pid));
       if (!moved) GTEST_SKIP() << moved.error().what;
+      groups[pid] = read_file(fmt::format("/proc/{}/cgroup", pid)).value();
     }
   }
+  // What the unit has set for itself systemd does not set again.
+  ASSERT_TRUE(write_value(group.path() + "/cgroup.max.depth", "5"));
+  Outcome refused = examine(group.path());
+  EXPECT_EQ(refused.end, Outcome::End::refused) << refused;
+  EXPECT_NE(refused.text.find("cgroup.max.depth"), std::string::npos) << refused;
+  ASSERT_TRUE(write_value(group.path() + "/cgroup.max.depth", "max"));
   for (bool leave_running : {true, false}) {
     Outcome outcome = EngineProcess([&]() -> Result<> {
                         auto engine = TRY(engine::Engine::open());
@@ -246,15 +294,18 @@ TEST_F(Restore, OfAGroupWithSeveralTrees) {
     ASSERT_TRUE(outcome.done()) << outcome;
   }
   for (const auto& subject : subjects) forget_end(subject->pid());
+  group.remove_below();
   Outcome outcome = EngineProcess([&]() -> Result<> {
                       auto engine = TRY(engine::Engine::open());
-                      auto report = TRY(engine.restore(image_, {}));
+                      auto report = TRY(engine.restore(image_, {.cgroup = group.path()}));
                       for (const auto& subject : subjects)
                         if (std::ranges::find(report.roots, subject->pid()) == report.roots.end())
                           return fail("a root is missing");
                       return {};
                     }).wait();
   ASSERT_TRUE(outcome.done()) << outcome;
+  EXPECT_TRUE(group.has("empty"));
+  for (const auto& [pid, before] : groups) EXPECT_EQ(read_file(fmt::format("/proc/{}/cgroup", pid)).value(), before);
   for (const auto& subject : subjects) {
     subject->tell();
     EXPECT_EQ(subject->await_success(), "");

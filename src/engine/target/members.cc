@@ -29,7 +29,9 @@ Result<> add_pids(std::string_view text, std::vector<pid_t>& pids) {
 
 Result<std::vector<pid_t>> list_group(const std::string& directory) {
   std::vector<pid_t> pids;
-  TRY(add_pids(TRY(read_file(directory + "/cgroup.procs")), pids));
+  auto listed = read_file(directory + "/cgroup.procs");
+  // In a threaded group there are only threads of processes that the group at the top of it lists.
+  if (listed || listed.error().code != EOPNOTSUPP) TRY(add_pids(TRY(std::move(listed)), pids));
   std::error_code error;
   std::filesystem::directory_iterator below(directory, error);
   if (error) return fail(directory + ": " + error.message(), error.value());

@@ -91,6 +91,7 @@ Result<FrozenTree> FrozenTree::freeze(const std::string& cgroup, pid_t root) {
   auto give_up = Clock::now() + kFreezeLimit;
   for (auto pause = 10ms;; pause *= 2) {
     FrozenTree tree;
+    tree.cgroup_ = cgroup;
     auto stopped = [&]() -> Result<> {
       // A thread that is not stopped yet may start others, so we look again until nothing is new.
       Seizure seizure(tree.processes_);

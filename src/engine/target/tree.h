@@ -24,6 +24,7 @@ class FrozenTree {
   FrozenTree& operator=(FrozenTree&&) noexcept = default;
   ~FrozenTree() = default;  // thaws: every SeizedThread detaches
 
+  const std::string& cgroup() const { return cgroup_; }  // the directory; empty: a process and its descendants
   std::vector<StoppedProcess>& processes() { return processes_; }  // parents before children
 
   // From here on the kernel kills all of them should this program end.
@@ -33,6 +34,7 @@ class FrozenTree {
 
  private:
   FrozenTree() = default;
+  std::string cgroup_;
   std::vector<StoppedProcess> processes_;
 };
 

@@ -81,21 +81,6 @@ Result<> check_threads_share(Dumping& dumping, const StoppedProcess& process) {
   return {};
 }
 
-// Of all hierarchies. All that is restored comes into the caller's group.
-Result<> check_groups(Dumping& dumping, const StoppedProcess& process) {
-  std::string its = TRY(read_file(process.proc("cgroup")));
-  auto first = std::ranges::find(dumping.processes, false, &StoppedProcess::zombie);
-  if (its != TRY(read_file(first->proc("cgroup"))))
-    dumping.refuse(
-        process.pid, "control group",
-        fmt::format("is not that of pid {}; groups of the unit's own (Delegate=) are not supported yet", first->pid));
-  for (const StoppedThread& thread : process.threads)
-    if (TRY(read_file(process.proc(fmt::format("task/{}/cgroup", thread.tid())))) != its)
-      dumping.refuse(process.pid, fmt::format("thread {}", thread.tid()),
-                     "is in another control group than its process, which is not supported yet");
-  return {};
-}
-
 }  // namespace
 
 Result<bool> check_process(Dumping& dumping, StoppedProcess& process) {
@@ -107,7 +92,6 @@ Result<bool> check_process(Dumping& dumping, StoppedProcess& process) {
   }
   if (process.status.tracer_pid != ::getpid())
     refuse("process", fmt::format("is traced by pid {}", process.status.tracer_pid));
-  TRY(check_groups(dumping, process));
   TRY(check_threads_share(dumping, process));
   return check_confinement(dumping, process);
 }

@@ -25,6 +25,7 @@ class Seed {
   Seed& operator=(Seed&&) = delete;
   ~Seed();  // kills it; its children get init as their parent
 
+  pid_t pid() const { return pid_; }
   RemoteCalls& calls() { return thread_->calls; }
   const RemoteMemory& memory() const { return *memory_; }
 

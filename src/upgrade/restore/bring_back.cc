@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 #include <sys/resource.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "engine/engine.h"
@@ -37,10 +38,14 @@ void raise_own_limits() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-Result<> restore(const std::string& image, pid_t placeholder, const std::function<Result<>()>& commit) {
+Result<> restore(const CarriedUnit& unit, const std::string& image, pid_t placeholder,
+                 const std::function<Result<>()>& commit) {
   raise_own_limits();
   auto engine = TRY(engine::Engine::open());
-  auto report = engine.restore(image, {.into = placeholder, .before_thaw = commit});
+  // A unit with Delegate= has us in a group of our own, below. One whose slice has changed is elsewhere now.
+  std::string group = kCgroupRoot + unit.control_group;
+  if (::access(group.c_str(), F_OK)) group.clear();
+  auto report = engine.restore(image, {.into = placeholder, .cgroup = group, .before_thaw = commit});
   if (!report) return std::unexpected(report.error());
   return {};
 }
@@ -71,7 +76,7 @@ Result<> bring_back(const Swap& swap, const CarriedUnit& unit, pid_t placeholder
                           for (const std::string& path :
                                TRY(load_places(unit.places, placeholder, swap.places(unit.name))))
                             swap.note("kept", unit.name, path + " was there already");
-                          return restore(swap.image(unit.name), placeholder, commit);
+                          return restore(unit, swap.image(unit.name), placeholder, commit);
                         },
                         .commit =
                             [&] {

@@ -141,19 +141,34 @@ static std::string group_path;
 static const std::string& new_group() {
   for (const char* top : {"/sys/fs/cgroup/unified", "/sys/fs/cgroup"}) {
     group_path = std::string(top) + "/kernel-swap-test-" + std::to_string(getpid());
-    if (access((std::string(top) + "/cgroup.threads").c_str(), F_OK) || mkdir(group_path.c_str(), 0700)) continue;
-    int type = open((group_path + "/cgroup.type").c_str(), O_WRONLY);
-    if (type >= 0 && write(type, "threaded", 8) == 8 && close(type) == 0) return group_path;
-    rmdir(group_path.c_str());
+    if (access((std::string(top) + "/cgroup.threads").c_str(), F_OK) == 0 && mkdir(group_path.c_str(), 0700) == 0)
+      return group_path;
   }
   skip("no control group can be made");
 }
-static void join_group(const char* file) {
-  std::string tid = std::to_string(syscall(SYS_gettid));
-  int fd = open((group_path + "/" + file).c_str(), O_WRONLY);
-  if (fd >= 0 && write(fd, tid.data(), tid.size()) == static_cast<ssize_t>(tid.size()) && close(fd) == 0) return;
-  rmdir(group_path.c_str());
-  skip("no control group can be joined");
+// A child that has joined the group and waits.
+static pid_t in_group(const std::string& path) {
+  int fds[2];
+  CHECK(pipe2(fds, O_CLOEXEC) == 0);
+  pid_t child = fork_child([&] {
+    set((path + "/cgroup.procs").c_str(), std::to_string(getpid()).c_str());
+    CHECK(write(fds[1], "x", 1) == 1);
+    close(fds[0]);
+    close(fds[1]);
+    wait_until_told();
+  });
+  char byte;
+  close(fds[1]);
+  CHECK(read(fds[0], &byte, 1) == 1);
+  close(fds[0]);
+  return child;
+}
+static Verify removes_group(pid_t child) {
+  return [=] {
+    ends_well(child)();
+    rmdir((group_path + "/below").c_str());
+    for (int i = 0; i < 100 && rmdir(group_path.c_str()); ++i) usleep(10'000);
+  };
 }
 static Verify finds_key(const char* name) {
   return [=] { CHECK(syscall(SYS_request_key, "user", name, nullptr, 0) > 0); };
@@ -816,23 +831,39 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0) < 0) skip("no keys");
        return waits_in_thread([] { CHECK(syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0) > 0); });
      }},
-    {"control_group_of_a_child",
+    {"control_group_elsewhere",
      [] {
-       new_group();
-       Verify child = lives_in_child([] { join_group("cgroup.procs"); });
+       std::string top = new_group().substr(0, group_path.rfind('/')), other = group_path + "-other";
+       set((group_path + "/cgroup.procs").c_str(), std::to_string(getpid()).c_str());
+       CHECK(mkdir(other.c_str(), 0700) == 0);
+       pid_t child = in_group(other);
        return [=] {
-         child();
-         CHECK(rmdir(group_path.c_str()) == 0);
+         ends_well(child)();
+         set((top + "/cgroup.procs").c_str(), std::to_string(getpid()).c_str());
+         CHECK(rmdir(other.c_str()) == 0 && rmdir(group_path.c_str()) == 0);
        };
      }},
-    {"thread_in_another_group",
+    {"control_group_with_controller",
      [] {
-       new_group();
-       Verify thread = waits_in_thread([] { join_group("cgroup.threads"); });
-       return [=] {
-         thread();
-         for (int i = 0; i < 100 && rmdir(group_path.c_str()); ++i) usleep(10'000);  // until the thread is gone
-       };
+       group_path = "/sys/fs/cgroup/freezer/kernel-swap-test-" + std::to_string(getpid());
+       if (mkdir(group_path.c_str(), 0700)) skip("no freezer of cgroup v1");
+       return removes_group(in_group(group_path));
+     }},
+    {"control_group_with_controllers_below",
+     [] {
+       const std::string& path = new_group();
+       std::string controllers(256, 0);
+       int fd = open((path + "/cgroup.controllers").c_str(), O_RDONLY);
+       ssize_t got = fd < 0 ? 0 : read(fd, controllers.data(), controllers.size());
+       if (got <= 1) {
+         rmdir(path.c_str());
+         skip("no controllers of cgroup v2");
+       }
+       controllers.resize(controllers.find_first_of(" \n"));
+       set((path + "/cgroup.subtree_control").c_str(), ("+" + controllers).c_str());
+       std::string below = path + "/below";
+       CHECK(mkdir(below.c_str(), 0700) == 0);
+       return removes_group(in_group(below));
      }},
     {"cgroup_namespace", [] { return in_namespace(CLONE_NEWCGROUP); }},
     {"pid_namespace_from_outside",
