@@ -86,6 +86,7 @@ const std::vector<Program> kPrograms = {
     {"stack"},
     {"stop_storm", {}, false},
     {"stopped", {}, false},
+    {"stopped_twice", {}, false},
     {"suspended"},
     {"system_v_memory", {}, false},
     {"system_v_memory", {"own"}, false},

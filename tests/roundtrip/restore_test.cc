@@ -21,6 +21,7 @@
 #include <thread>
 
 #include "base/file.h"
+#include "engine/kernel/proc.h"
 #include "engine_process.h"
 #include "family.h"
 #include "subject.h"
@@ -82,6 +83,28 @@ pid_t occupy(pid_t wanted) {
   if (pid == 0)
     for (;;) ::pause();
   return pid;
+}
+
+TEST_F(Restore, StopsThatHaveComeTwice) {
+  start("stopped_twice");
+  auto expect_two = [&] {
+    for (pid_t child : descendants(subject_->pid())) {
+      auto text = read_file(fmt::format("/proc/{}/status", child));
+      auto status = text ? engine::parse_status(*text) : std::unexpected(text.error());
+      ASSERT_TRUE(status);
+      EXPECT_EQ(status->state, 'T');
+      EXPECT_TRUE(status->shared_pending >> (SIGSTOP - 1) & 1);
+    }
+  };
+  expect_two();
+  dump({.leave_running = true});
+  ASSERT_TRUE(remove_tree(image_));
+  expect_two();
+  dump();
+  ASSERT_TRUE(EngineProcess::restore(image_).wait().done());
+  expect_two();
+  subject_->tell();
+  EXPECT_EQ(subject_->await_success(), "");
 }
 
 // As after a boot: they vanish with the last process and those who have made them.

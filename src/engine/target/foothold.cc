@@ -30,6 +30,7 @@ int harmless_signal(const StoppedProcess& process, const StoppedThread& thread) 
   const Status& status = process.status;
   // In a PID namespace of its own it knows itself under another number.
   if (status.ns_pids.size() > 1) return 0;
+  if (process.has_another_stop()) return 0;  // which would come between
   // rt_sigreturn(2) forgets what was to be restarted, which would then end with EINTR.
   if (in_syscall(thread.registers) && syscall_result(thread.registers) == -kRestartBlock) return 0;
   for (int signal : {SIGURG, SIGWINCH}) {
@@ -70,6 +71,7 @@ Foothold::Foothold(Foothold&& other) noexcept
     : process_(std::exchange(other.process_, nullptr)),
       code_(other.code_),
       base_(other.base_),
+      stop_taken_(other.stop_taken_),
       current_(std::exchange(other.current_, nullptr)),
       calls_(other.calls_),
       companion_(std::move(other.companion_)) {}
@@ -123,6 +125,7 @@ Result<> Foothold::enter(StoppedThread& thread) {
   if (!thread.filters.empty()) TRY(thread.hold.suspend_seccomp(true));
   TRY(thread.hold.set_signal_mask(kAllSignals));
   calls_.emplace(thread.hold, landing, code_, thread.filters);
+  if (thread.stop_signal) calls_->expect_stops();
   return {};
 }
 
@@ -198,6 +201,7 @@ Result<> Foothold::leave() {
   if (!current_) return {};
   StoppedThread& thread = *std::exchange(current_, nullptr);
   bool used = calls_ && calls_->used();
+  stop_taken_ |= calls_ && calls_->has_taken_stop();
   calls_.reset();
   if (!thread.hold.tid()) return {};  // died
   if (used) {
@@ -226,6 +230,8 @@ Result<> Foothold::abandon() {
   std::vector<std::byte> zeros(kTotal);
   auto wiped = process.memory->write({base_}, zeros);
   auto restored = process.leader().hold.poke_word(code_, 0);
+  // Without it nobody but a reader of /proc would miss it: SIGCONT discards it.
+  if (stop_taken_) ::kill(process.pid, SIGSTOP);
   TRY(std::move(left));
   TRY(std::move(wiped));
   return restored;

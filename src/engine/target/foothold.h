@@ -55,6 +55,7 @@ class Foothold {
   StoppedProcess* process_;
   uint64_t code_;  // address of the eight bytes
   uint64_t base_;  // of our pages in the stack
+  bool stop_taken_ = false;
   StoppedThread* current_ = nullptr;
   std::optional<RemoteCalls> calls_;
   Companion companion_;

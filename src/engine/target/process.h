@@ -39,6 +39,8 @@ struct StoppedProcess {
   std::vector<Vma> areas;
   std::optional<RemoteMemory> memory;
 
+  // Stopped, SIGSTOP has come to it once more.
+  bool has_another_stop() const;
   StoppedThread& leader() { return threads.front(); }
   std::string proc(std::string_view name) const;  // "/proc/PID/name"
   const Vma* area_named(std::string_view path) const;

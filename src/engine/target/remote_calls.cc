@@ -2,6 +2,7 @@
 #include "engine/target/remote_calls.h"
 
 #include <fmt/format.h>
+#include <signal.h>
 
 #include <algorithm>
 
@@ -51,8 +52,10 @@ Result<> RemoteCalls::reach_syscall_stop() {
   int signal = 0;
   TRY(thread_->resume_to_syscall());
   auto reached = TRY(thread_->wait(&signal));
+  auto is_stop_again = [&] { return expects_stops_ && reached == SeizedThread::Stop::signal && signal == SIGSTOP; };
   // A job-control stop that was under way comes first; what follows it is ours.
-  while (reached == SeizedThread::Stop::group || reached == SeizedThread::Stop::event) {
+  while (reached == SeizedThread::Stop::group || reached == SeizedThread::Stop::event || is_stop_again()) {
+    has_taken_stop_ |= is_stop_again();
     TRY(thread_->resume_to_syscall());
     reached = TRY(thread_->wait(&signal));
   }

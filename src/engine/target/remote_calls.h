@@ -51,6 +51,10 @@ class RemoteCalls {
   Result<uint64_t> finish(long number);
   // What the call returned, an error as its negative errno.
   Result<int64_t> outcome(const RemoteCall& call);
+  // Of a process that job control has stopped: another SIGSTOP, which nothing can hold back, says nothing new, and is
+  // taken out of the way. True: that has happened.
+  void expect_stops() { expects_stops_ = true; }
+  bool has_taken_stop() const { return has_taken_stop_; }
   SeizedThread& thread() { return *thread_; }
   uint64_t instruction() const { return instruction_; }
   void move_instruction(uint64_t to) { instruction_ = to; }
@@ -66,7 +70,7 @@ class RemoteCalls {
   Registers base_;
   uint64_t instruction_;
   std::span<const SeccompFilter> filters_;
-  bool used_ = false;
+  bool used_ = false, expects_stops_ = false, has_taken_stop_ = false;
 };
 
 }  // namespace ks::engine

@@ -32,6 +32,7 @@ Result<bool> look(const Dumping& dumping, DumpedProcess& process, idtype_t of, p
 Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   image::JobControl out;
   out.set_stopped_by(process.stopped.leader().stop_signal);
+  out.set_stopped_again(process.stopped.has_another_stop());
   std::vector<StoppedProcess*> children;
   for (auto& other : dumping.processes)
     if (other.stat.ppid == process.stopped.pid && !other.zombie) children.push_back(&other);

@@ -95,7 +95,7 @@ Result<> dump(Dumping&, DumpedProcess& process, const TaskRoom& room) {
     auto after = any_armed(before) ? TRY(read_timers(process)) : before;
     if (expired_between(before, after)) continue;
     for (const siginfo_t& info : queued)
-      if (!queued_by_any(posix_timers, info)) out.add_pending(encode_signal(info));
+      if (!queued_by_any(posix_timers, info) && info.si_signo != SIGSTOP) out.add_pending(encode_signal(info));
     for (const KernelInterval& timer : after) {
       auto* written = out.add_timers();
       written->set_interval(timer.interval());

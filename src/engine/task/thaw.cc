@@ -2,11 +2,13 @@
 #include "engine/task/thaw.h"
 
 #include <fmt/format.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <time.h>
 
 #include <algorithm>
 
+#include "engine/job_control.pb.h"
 #include "engine/threads.pb.h"
 
 namespace ks::engine {
@@ -80,6 +82,9 @@ Result<> prepare_thaw(Restoring& restoring, RestoredProcess& process) {
 }
 
 Result<> thaw(RestoredProcess& process) {
+  // Before, it would have come between all that has been called in it.
+  auto control = TRY(process.read<image::JobControl>("job-control", 1));
+  if (control.stopped_again() && ::kill(process.pid, SIGSTOP)) return fail_errno("kill");
   // From the last to the first, so that a failure leaves the leader, and with it the process, in our hands.
   for (; !process.threads.empty(); process.threads.pop_back()) {
     SeizedThread& thread = process.threads.back().hold;

@@ -73,7 +73,7 @@ Result<> dump_thread(const Dumping& dumping, StoppedProcess& stopped, StoppedThr
   out.set_alternate_bytes(answers.alternate_stack.ss_size);
   out.set_clear_child_tid(answers.clear_child_tid);
   for (const siginfo_t& info : TRY(thread.hold.peek_signals(false)))
-    if (!queued_by_any(timers, info)) out.add_pending(encode_signal(info));
+    if (!queued_by_any(timers, info) && info.si_signo != SIGSTOP) out.add_pending(encode_signal(info));
   return {};
 }
 
