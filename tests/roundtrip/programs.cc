@@ -99,6 +99,7 @@ const std::vector<Program> kPrograms = {
     {"thread_directories"},
     {"thread_settings"},
     {"threads"},
+    {"time_outs", {}, false, false},
     {"timerfds", {}, false},
     {"trap", {"blocked"}},
     {"trap", {"handled"}},

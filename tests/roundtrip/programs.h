@@ -11,7 +11,8 @@ namespace ks::test {
 struct Program {
   std::string name;
   std::vector<std::string> arguments = {};
-  bool still = true;  // /proc shows the same as long as it waits
+  bool still = true;    // /proc shows the same as long as it waits
+  bool patient = true;  // no harm is done if a wait of it is made again whole, as after the death of an engine
 
   std::string label() const;
 };

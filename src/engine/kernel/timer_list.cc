@@ -7,6 +7,15 @@
 
 namespace ks::engine {
 
+int64_t time_of_list(std::string_view text) {
+  constexpr std::string_view kNow = "\nnow at ";
+  size_t at = text.find(kNow);
+  if (at == text.npos) return -1;
+  text.remove_prefix(at + kNow.size());
+  int64_t now = -1;
+  return read_number(take_until(text, ' '), now) ? now : -1;
+}
+
 std::vector<ArmedTimer> parse_timer_list(std::string_view text) {
   // By the bases' index; the same four again for timers that expire in a softirq.
   constexpr int kClocks[] = {CLOCK_MONOTONIC, CLOCK_REALTIME, CLOCK_BOOTTIME, CLOCK_TAI};

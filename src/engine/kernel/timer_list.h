@@ -16,6 +16,9 @@ struct ArmedTimer {
   auto operator<=>(const ArmedTimer&) const = default;
 };
 
+// When the list was made, in nanoseconds of the initial namespace's CLOCK_MONOTONIC; -1: it does not say.
+int64_t time_of_list(std::string_view text);
+
 // Lines that are none of this are passed over: the text is meant for people and differs between kernels.
 std::vector<ArmedTimer> parse_timer_list(std::string_view text);
 

@@ -53,5 +53,11 @@ TEST(TimerList, PassesOverWhatItDoesNotKnow) {
   EXPECT_TRUE(parse_timer_list(" .index: 1\n #0: <0>, f, S:01\n # expires at soon-later nsecs\n").empty());
 }
 
+TEST(TimerList, TellsItsTime) {
+  EXPECT_EQ(time_of_list(kText), 1482819671414);
+  EXPECT_EQ(time_of_list("cpu: 0\n"), -1);
+  EXPECT_EQ(time_of_list("\nnow at noon\n"), -1);
+}
+
 }  // namespace
 }  // namespace ks::engine

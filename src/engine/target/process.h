@@ -15,16 +15,27 @@
 
 namespace ks::engine {
 
+// epoll_wait(2) and epoll_pwait(2).
+struct EventWait {
+  long number = 0;
+  int time_out = 0;       // milliseconds
+  int64_t began = 0;      // by our CLOCK_MONOTONIC
+  uint64_t switches = 0;  // of the thread, to another by its own will, until then
+};
+
 struct StoppedThread {
   SeizedThread hold;
-  int stop_signal = 0;    // of a stop by job control
-  bool settled = false;   // it has been brought to where its state can be carried, or
-  std::string unsettled;  // why it cannot be
-  Registers registers{};  // to go on with, as they must be set at a stop of the kernel's choosing
+  std::optional<EventWait> event_wait = {};  // it was in when it was seized
+  int stop_signal = 0;                       // of a stop by job control
+  bool settled = false;                      // it has been brought to where its state can be carried, or
+  std::string unsettled;                     // why it cannot be
+  Registers registers{};                     // to go on with, as they must be set at a stop of the kernel's choosing
   uint64_t mask = 0;
   int64_t stopped_at = 0;  // by our CLOCK_MONOTONIC
   std::vector<std::byte> xstate;
   RseqConfiguration rseq;
+  bool wait_measured = false;
+  std::optional<int64_t> wait_left;  // of a relative time-out in an interrupted call when it was stopped, nanoseconds
   std::vector<SeccompFilter> filters;  // of seccomp(2)
 
   pid_t tid() const { return hold.tid(); }

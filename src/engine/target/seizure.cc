@@ -8,6 +8,8 @@
 
 #include "base/file.h"
 #include "engine/target/members.h"
+#include "engine/target/moves.h"
+#include "engine/target/remaining.h"
 #include "engine/target/settle.h"
 
 namespace ks::engine {
@@ -79,6 +81,7 @@ Result<bool> Seizure::seize_more(const std::vector<pid_t>& pids) {
     StoppedProcess& process = processes_[known->second];
     for (pid_t tid : TRY(list_threads(pid))) {
       if (tids_.contains(tid) || (tid == pid && process.zombie)) continue;
+      auto event_wait = find_event_wait(pid, tid);
       auto thread = SeizedThread::seize(tid);
       if (!thread && !TRY(has_ended(tid)))
         thread = TRY(in(fmt::format("pid {}: thread {}", pid, tid), reconsider(pid, tid, std::move(thread).error())));
@@ -89,7 +92,7 @@ Result<bool> Seizure::seize_more(const std::vector<pid_t>& pids) {
       thread->set_end_told_late(tid == pid);
       TRY(thread->interrupt());
       tids_.insert(tid);
-      process.threads.push_back({.hold = *std::move(thread)});
+      process.threads.push_back({.hold = *std::move(thread), .event_wait = event_wait});
       on_their_way_.emplace_back(known->second, process.threads.size() - 1);
       found = true;
       if (on_their_way_.size() == kMostAtOnce) TRY(await_stops());
@@ -105,8 +108,11 @@ Result<> Seizure::await_stops() {
   for (auto [process, index] : std::exchange(on_their_way_, {})) {
     StoppedThread& thread = processes_[process].threads[index];
     pid_t tid = thread.tid();
-    if (!TRY(in(fmt::format("pid {}: thread {}", processes_[process].pid, tid), await_stop(thread, limit))))
+    std::string label = fmt::format("pid {}: thread {}", processes_[process].pid, tid);
+    if (!TRY(in(label, await_stop(thread, limit))))
       tids_.erase(tid);
+    else if (thread.event_wait)
+      TRY(in(label, shorten_event_wait(processes_[process].pid, thread)));
   }
   return {};
 }

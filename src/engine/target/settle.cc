@@ -8,13 +8,15 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
-#include <thread>
 
 #include "base/backoff.h"
 #include "base/file.h"
 #include "engine/kernel/pagemap.h"
 #include "engine/kernel/vdso.h"
+#include "engine/target/moves.h"
+#include "engine/target/remaining.h"
 
 namespace ks::engine {
 
@@ -32,85 +34,6 @@ struct CriticalSection {
   uint64_t start, length, abort;
 };
 constexpr uint64_t kCriticalSectionPointer = 8;
-
-// Calls that a stop ends with EINTR although no handler runs (signal(7), "Interruption of system calls ... by stop
-// signals").
-bool ends_on_stop(long number) {
-  switch (number) {
-    case SYS_epoll_wait:
-    case SYS_epoll_pwait:
-    case SYS_epoll_pwait2:
-    case SYS_rt_sigtimedwait:
-    case SYS_semop:
-    case SYS_semtimedop:
-    case SYS_io_getevents:
-    case SYS_io_pgetevents:
-    case SYS_io_uring_enter:
-    // Where their time-out cannot be written back.
-    case SYS_select:
-    case SYS_pselect6:
-    case SYS_ppoll:
-    // On a socket with SO_RCVTIMEO or SO_SNDTIMEO. What has ended with EINTR has moved nothing.
-    case SYS_read:
-    case SYS_readv:
-    case SYS_recvfrom:
-    case SYS_recvmsg:
-    case SYS_recvmmsg:
-    case SYS_write:
-    case SYS_writev:
-    case SYS_sendto:
-    case SYS_sendmsg:
-    case SYS_sendmmsg:
-    case SYS_accept:
-    case SYS_accept4:
-    case SYS_connect:
-      return true;
-  }
-  return false;
-}
-
-Result<> reread(StoppedThread& thread) {
-  TRY(take_registers(thread));
-  thread.mask = TRY(thread.hold.signal_mask());
-  thread.xstate = TRY(thread.hold.xstate());
-  thread.stopped_at = std::chrono::steady_clock::now().time_since_epoch() / 1ns;
-  return {};
-}
-
-// Until the stop that we have asked for; signals on the way reach the thread.
-Result<> await_stop(StoppedThread& thread) {
-  for (;;) {
-    int signal = 0;
-    switch (TRY(thread.hold.wait(&signal))) {
-      case SeizedThread::Stop::gone:
-        return fail("died under our hands", ESRCH);
-      case SeizedThread::Stop::signal:
-        TRY(thread.hold.resume(signal));
-        break;
-      case SeizedThread::Stop::syscall:
-        TRY(thread.hold.interrupt());  // any other stop fulfils the request for one
-        TRY(thread.hold.resume());
-        break;
-      case SeizedThread::Stop::group:
-      case SeizedThread::Stop::event:
-        return reread(thread);
-    }
-  }
-}
-
-Result<> run_and_stop(StoppedThread& thread, std::chrono::microseconds run) {
-  TRY(thread.hold.resume());
-  std::this_thread::sleep_for(run);
-  TRY(thread.hold.interrupt());
-  return await_stop(thread);
-}
-
-// From a stop to the next without an instruction of the program between: the one asked for is due at once.
-Result<> stop_anew(StoppedThread& thread) {
-  TRY(thread.hold.interrupt());
-  TRY(thread.hold.resume());
-  return await_stop(thread);
-}
 
 bool contains(const Vma& area, uint64_t address) { return address >= area.start && address < area.end; }
 
@@ -171,34 +94,12 @@ bool restarts(const Registers& registers) {
   return in_syscall(registers) && syscall_result(registers) == -kRestartBlock;
 }
 
-// Goes into the system call that it is about to make, and on to its end or to where it sleeps. Signals reach it.
-Result<std::string> follow_call(StoppedProcess& process, StoppedThread& thread) {
-  std::string task = process.proc(fmt::format("task/{}/", thread.tid()));
-  TRY(thread.hold.resume_to_syscall());
-  int signal = 0;
-  for (auto stop = TRY(thread.hold.wait(&signal)); stop != SeizedThread::Stop::syscall;
-       stop = TRY(thread.hold.wait(&signal))) {
-    if (stop == SeizedThread::Stop::gone) return fail("died under our hands", ESRCH);
-    TRY(thread.hold.resume_to_syscall(stop == SeizedThread::Stop::signal ? signal : 0));
-  }
-  TRY(thread.hold.resume_to_syscall());
-  for (Backoff backoff;;) {
-    SeizedThread::Stop stop;
-    if (TRY(thread.hold.poll(stop))) {
-      if (stop == SeizedThread::Stop::gone) return fail("died under our hands", ESRCH);
-      TRY(stop_anew(thread));
-      return "";
-    }
-    if (TRY(parse_stat(TRY(read_file(task + "stat")))).state == 'S') {
-      std::string waits_in = TRY(read_file(task + "wchan"));
-      if (waits_in != "0") {
-        TRY(thread.hold.interrupt());
-        TRY(await_stop(thread));
-        return waits_in;
-      }
-    }
-    backoff.pause();
-  }
+// Between two stops, with the restart_syscall(2) still to come that the first one has led to.
+Result<bool> is_about_to_restart(const StoppedProcess& process, const Registers& registers) {
+  if (registers.rax != SYS_restart_syscall) return false;
+  std::array<std::byte, kSyscallLength> code{};
+  if (!process.memory->read({registers.rip}, code)) return false;
+  return find_syscall(code) == 0;
 }
 
 // A call that has been restarted before shows as restart_syscall(2) alone, whatever it was. The thread goes into it
@@ -206,6 +107,10 @@ Result<std::string> follow_call(StoppedProcess& process, StoppedThread& thread) 
 // to be restarted, only that one can be made again. True: it ran.
 Result<bool> name_restarted_call(StoppedProcess& process, StoppedThread& thread) {
   bool moved = false;
+  if (!thread.stop_signal && TRY(is_about_to_restart(process, thread.registers))) {
+    TRY(follow_call(process, thread));
+    moved = true;
+  }
   if (thread.stop_signal && restarts(thread.registers) && syscall_number(thread.registers) == SYS_restart_syscall)
     return refuse("has been stopped (SIGSTOP) in an interrupted system call that cannot be told");
   for (int attempt = 0; restarts(thread.registers) && syscall_number(thread.registers) == SYS_restart_syscall;
@@ -270,16 +175,6 @@ Result<bool> leave_vdso(StoppedProcess& process, StoppedThread& thread, std::spa
 
 }  // namespace
 
-Result<> take_registers(StoppedThread& thread) {
-  thread.registers = TRY(thread.hold.registers());
-  if (is_compat(thread.registers) || !in_syscall(thread.registers) || syscall_result(thread.registers) != -EINTR ||
-      !ends_on_stop(syscall_number(thread.registers)))
-    return {};
-  // What the kernel itself does for calls that restart unless a handler runs.
-  thread.registers.rax = static_cast<unsigned long long>(-kRestartNoHand);
-  return thread.hold.set_registers(thread.registers);
-}
-
 Result<std::vector<Vma>> vdso_texts(const StoppedProcess& process) {
   uint64_t home = auxv_entry(TRY(read_file(process.proc("auxv"))), AT_SYSINFO_EHDR);
   std::vector<Vma> texts;
@@ -294,6 +189,7 @@ Result<bool> settle(StoppedProcess& process, StoppedThread& thread, std::span<co
   for (bool again = true; again;) {  // naming a call may let it run into the vDSO
     ran |= TRY(leave_vdso(process, thread, vdso_texts));
     again = TRY(name_restarted_call(process, thread));
+    if (!again && !thread.wait_measured) again = TRY(measure_wait(process, thread));
     ran |= again;
   }
   TRY(abort_sequence(process, thread));

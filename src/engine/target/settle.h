@@ -10,9 +10,6 @@
 
 namespace ks::engine {
 
-// Reads the registers. A call that a stop alone has ended with EINTR will be made again from here on.
-Result<> take_registers(StoppedThread& thread);
-
 // A thread inside the vDSO leaves it; one inside a restartable sequence is moved to its abort handler, as any
 // preemption would (rseq(2)); a call that restarts from a restart block is named by the registers. They are then
 // those that it goes on with, and nothing has been called in it yet. True: it has run on for that. A thread that job

@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "engine/job_control.pb.h"
+#include "engine/target/remaining.h"
 #include "engine/threads.pb.h"
 
 namespace ks::engine {
@@ -25,15 +26,39 @@ Result<> reach_event_stop(SeizedThread& thread) {
   return {};
 }
 
-// Begins the sleep and stops it at once, so that the kernel has a restart block with what is left of it. It may be
+constexpr int64_t kMillisecond = 1'000'000;
+
+Result<int64_t> time_left(const Restoring& restoring, const RestoredSleep& sleep) {
+  int64_t left = sleep.due ? sleep.due - TRY(read_clock(sleep.due_clock, restoring.clock_offsets)) : sleep.left;
+  return std::max<int64_t>(left, 1);
+}
+
+// The interrupted call with what is left for its time-out. `time` is where that lies.
+Result<RemoteCall> shortened(const RestoredThread& thread, int64_t left, RemoteAddress time) {
+  auto argument = [&](int index) { return syscall_argument(thread.registers, index); };
+  switch (syscall_number(thread.registers)) {
+    case SYS_poll: {
+      return RemoteCall{SYS_poll,
+                        {argument(0), argument(1), static_cast<uint64_t>((left + kMillisecond - 1) / kMillisecond)}};
+    }
+    case SYS_futex:
+      return RemoteCall{SYS_futex, {argument(0), argument(1), argument(2), time.value}};
+    case SYS_nanosleep:
+    case SYS_clock_nanosleep:
+      return RemoteCall{SYS_clock_nanosleep,
+                        {static_cast<uint64_t>(thread.sleep->clock), 0, time.value, thread.sleep->remainder}};
+  }
+  return fail("waits in a call that has no time left to it");
+}
+
+// Begins the wait and stops it at once, so that the kernel has a restart block with what is left of it. It may be
 // over by then.
 Result<> resume_sleep(const Restoring& restoring, RestoredProcess& process, RestoredThread& thread) {
-  const RestoredSleep& sleep = *thread.sleep;
-  int64_t left = sleep.due ? sleep.due - TRY(read_clock(sleep.due_clock, restoring.clock_offsets)) : sleep.left;
-  TRY(process.memory->write_value(process.scratch, to_timespec(std::max<int64_t>(left, 1))));
-  SyscallArguments arguments{static_cast<uint64_t>(sleep.clock), 0, process.scratch.value, sleep.remainder};
+  int64_t left = TRY(time_left(restoring, *thread.sleep));
+  TRY(process.memory->write_value(process.scratch, to_timespec(left)));
+  RemoteCall call = TRY(shortened(thread, left, process.scratch));
   TRY(thread.hold.set_registers(
-      at_syscall(thread.calls.base(), thread.calls.instruction(), SYS_clock_nanosleep, arguments)));
+      at_syscall(thread.calls.base(), thread.calls.instruction(), call.number, call.arguments)));
   TRY(thread.hold.resume_to_syscall());
   auto stop = TRY(thread.hold.wait());
   while (stop == SeizedThread::Stop::group) {  // of a stopped process, once
@@ -43,10 +68,10 @@ Result<> resume_sleep(const Restoring& restoring, RestoredProcess& process, Rest
   if (stop != SeizedThread::Stop::syscall) return fail("did not enter its sleep");
   TRY(reach_event_stop(thread.hold));
   long result = syscall_result(TRY(thread.hold.registers()));
-  if (result == 0)
-    thread.registers = returned(thread.registers, 0);
-  else if (result != -kRestartBlock)
-    thread.registers = rewound(thread.registers);  // this kernel has no such clock: the program is to be told
+  if (result == -kRestartBlock) return {};
+  // A kernel that has no such clock: the program is to be told by its own call.
+  bool again = call.number == SYS_clock_nanosleep && result != 0;
+  thread.registers = again ? rewound(thread.registers) : returned(thread.registers, result);
   return {};
 }
 
@@ -69,6 +94,12 @@ Result<std::vector<pid_t>> thread_ids(const std::map<std::string, Envelope>& roo
 }
 
 Result<> prepare_thaw(Restoring& restoring, RestoredProcess& process) {
+  for (auto& thread : process.threads) {
+    if (!thread.sleep || !is_event_wait(syscall_number(thread.registers))) continue;
+    int64_t left = TRY(time_left(restoring, *thread.sleep));
+    set_event_time_out(thread.registers, static_cast<int>((left + kMillisecond - 1) / kMillisecond));
+    thread.sleep.reset();  // it has no restart block
+  }
   for (auto& thread : process.threads)
     if (thread.sleep) TRY(in(fmt::format("thread {}", thread.tid()), resume_sleep(restoring, process, thread)));
   TRY(in("munmap", process.leader()(SYS_munmap, restoring.parking.base, Parking::kScratchSize)));

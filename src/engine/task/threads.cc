@@ -18,20 +18,23 @@ namespace ks::engine {
 
 namespace {
 
-// The remaining time of an interrupted sleep is where the program asked for it. One that did not ask sleeps its
-// whole time again: nobody else knows.
+// The remaining time of an interrupted sleep is where the program asked for it; of other waits it has been measured.
+// One of which it is not known is made again whole.
 Result<> dump_sleep(const Dumping& dumping, StoppedProcess& process, StoppedThread& thread,
                     image::Threads::Thread& out) {
-  if (!in_syscall(thread.registers) || syscall_result(thread.registers) != -kRestartBlock) return {};
+  if (!in_syscall(thread.registers)) return {};
+  bool from_block = syscall_result(thread.registers) == -kRestartBlock;
+  bool of_events = syscall_result(thread.registers) == -kRestartNoHand && thread.wait_left;
+  if (!from_block && !of_events) return {};
   long number = syscall_number(thread.registers);
-  if (number != SYS_nanosleep && number != SYS_clock_nanosleep) return {};
-  bool plain = number == SYS_nanosleep;
-  uint64_t remainder = syscall_argument(thread.registers, plain ? 1 : 3);
-  if (!remainder) return {};
-  int64_t left = from_timespec(TRY(process.memory->read<timespec>({remainder})));
+  bool plain = number == SYS_nanosleep, sleeps = plain || number == SYS_clock_nanosleep;
+  uint64_t remainder = sleeps ? syscall_argument(thread.registers, plain ? 1 : 3) : 0;
+  if (!remainder && !thread.wait_left) return {};
+  int64_t left = remainder ? from_timespec(TRY(process.memory->read<timespec>({remainder}))) : *thread.wait_left;
   auto* sleep = out.mutable_sleep();
-  // nanosleep(2) counts the monotonic clock, whatever it says.
-  int clock = plain ? CLOCK_MONOTONIC : static_cast<int>(syscall_argument(thread.registers, 0));
+  // nanosleep(2) counts the monotonic clock, whatever it says, and so do poll(2), futex(2) and epoll_wait(2).
+  int clock =
+      number == SYS_clock_nanosleep ? static_cast<int>(syscall_argument(thread.registers, 0)) : CLOCK_MONOTONIC;
   sleep->set_clock(clock);
   sleep->set_remainder(remainder);
   if (clock < 0 || clock == CLOCK_PROCESS_CPUTIME_ID || clock == CLOCK_THREAD_CPUTIME_ID) {

@@ -47,6 +47,12 @@ inline uint64_t syscall_argument(const Registers& registers, int index) {
   return *slots[index];
 }
 
+// epoll_wait(2) and epoll_pwait(2) have their time-out, in milliseconds, in a register.
+inline int event_time_out(const Registers& registers) { return static_cast<int>(registers.r10); }
+inline void set_event_time_out(Registers& registers, int milliseconds) {
+  registers.r10 = static_cast<unsigned long long>(milliseconds);
+}
+
 // The same state with an interrupted system call turned back into one that is about to be made again.
 Registers rewound(const Registers& registers);
 // The same state after an interrupted system call that has ended with `result`.
