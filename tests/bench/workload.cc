@@ -68,11 +68,29 @@ void start_threads(size_t count) {
 }
 
 // Of the most common kinds, every one an open file of its own.
-void open_descriptors(size_t count) {
-  rlimit limit{count + 100, count + 100};
-  if (setrlimit(RLIMIT_NOFILE, &limit)) give_up("setrlimit");
-  for (size_t i = 3; i < count; ++i)
+void open_here(size_t count) {
+  for (size_t i = 0; i < count; ++i)
     if ((i % 2 ? eventfd(static_cast<unsigned>(i), 0) : open("/proc/self/exe", O_RDONLY)) < 0) give_up("open");
+}
+
+// In several processes: who restores them needs as many himself, and those of the largest process besides.
+void open_descriptors(size_t count) {
+  constexpr size_t kMost = 2500;
+  rlimit limit{kMost + 100, kMost + 100};
+  int done[2];
+  if (setrlimit(RLIMIT_NOFILE, &limit) || pipe(done)) give_up("limits");
+  size_t children = 0;
+  for (; count > kMost; count -= kMost, ++children) {
+    pid_t pid = fork();
+    if (pid < 0) give_up("fork");
+    if (pid > 0) continue;
+    open_here(kMost);
+    if (write(done[1], "x", 1) != 1) give_up("write");
+    for (;;) pause();
+  }
+  open_here(count);
+  for (char byte; children > 0; --children)
+    if (read(done[0], &byte, 1) != 1) give_up("read");
 }
 
 // Neighbours differ, or they would be one.
