@@ -80,6 +80,7 @@ const std::vector<Program> kPrograms = {
     {"sharing", {"descriptors"}},
     {"sharing", {"directories"}},
     {"sharing", {"descriptors", "directories"}},
+    {"sharing_siblings"},
     {"signal_storm", {}, false},
     {"signalfds"},
     {"sleeps"},

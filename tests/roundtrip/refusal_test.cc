@@ -81,7 +81,7 @@ const std::vector<Refusal> kRefusals = {
     {"seccomp_that_keeps_from_returning", {"seccomp filter would end it", "system call 15"}},
     {"semaphore_undo_of_a_thread", {"thread", "SEM_UNDO"}},
     {"semaphore_undo_of_processes", {"shares the adjustments", "SEM_UNDO"}},
-    {"shared_descriptors_of_siblings", {"shares its descriptor table", "not with its parent"}},
+    {"shared_descriptors_of_cousins", {"shares its descriptor table", "cloned by another one"}},
     {"shared_memory_of_processes", {"shares memory"}},
     {"system_call_dispatch", {"system call"}},
     {"sysv_memory_of_others", {"System V shared memory", "attached by a process that is not part of it"}},

@@ -65,31 +65,65 @@ Result<> check_lost_leaders(Dumping& dumping, const std::vector<pid_t>& lost) {
   return {};
 }
 
-// They are shared by being cloned with the flag for it, so all but one must be cloned by another of them.
-Result<> describe_sharing(Dumping& dumping, image::Tree& tree, const std::vector<FamilyStep>& plan) {
-  struct Shared {
-    const std::vector<std::set<pid_t>>& sets;
-    void (image::Tree::Process::*set)(int32_t);
-    const char* what;
+// One who has to have a shared table for a while, to clone several who share it, from the first such step to the
+// last.
+struct Loan {
+  pid_t lender = 0;
+  size_t begin = 0, end = 0;
+};
+
+// They are shared by being cloned with the flag for it. So all but one are cloned by another of them, or by one who
+// has it for a while: who shares none for good, and lends one after the other.
+void describe_shared(Dumping& dumping, image::Tree& tree, const std::vector<FamilyStep>& plan,
+                     const std::vector<std::set<pid_t>>& sets, void (image::Tree::Process::*set)(int32_t),
+                     const char* what) {
+  std::vector<Loan> loans;
+  auto may_lend = [&](const Loan& loan) {
+    return std::ranges::none_of(sets, [&](const auto& members) { return members.contains(loan.lender); }) &&
+           std::ranges::none_of(loans, [&](const Loan& other) {
+             return other.lender == loan.lender && other.begin <= loan.end && loan.begin <= other.end;
+           });
   };
-  for (const auto& [sets, set, what] :
-       {Shared{dumping.sharing_descriptors, &image::Tree::Process::set_descriptors_of, "its descriptor table"},
-        Shared{dumping.sharing_directories, &image::Tree::Process::set_directories_of, "its working directory"}})
-    for (const auto& members : sets) {
-      pid_t first = 0;
-      for (const FamilyStep& step : plan) {
-        if (step.action != FamilyStep::Action::clone || !members.contains(step.who)) continue;
-        if (!first)
-          first = step.who;
-        else if (!members.contains(step.other))
-          dumping.refuse(
-              step.who, "process",
-              fmt::format("shares {} with pid {}, but not with its parent; that is not supported yet", what, first));
-        else
-          std::invoke(set, *std::ranges::find(*tree.mutable_processes(), step.who, &image::Tree::Process::pid),
-                      first);
+  for (const auto& members : sets) {
+    pid_t first = 0;
+    Loan loan;
+    std::vector<pid_t> sharers;
+    for (size_t i = 0; i < plan.size(); ++i) {
+      const FamilyStep& step = plan[i];
+      if (step.action != FamilyStep::Action::clone || !members.contains(step.who)) continue;
+      if (!first) {
+        first = step.who;
+        loan = {.lender = step.other, .begin = i, .end = i};
+        continue;
       }
+      sharers.push_back(step.who);
+      if (members.contains(step.other)) continue;
+      if (step.other == loan.lender)
+        loan.end = i;
+      else
+        dumping.refuse(step.who, "process",
+                       fmt::format("shares {} with pid {}, but is cloned by another one; that is not supported yet",
+                                   what, first));
     }
+    if (loan.end > loan.begin) {
+      if (!may_lend(loan))
+        dumping.refuse(first, "process",
+                       fmt::format("shares {} with others, but not with its parent, which shares it with yet others; "
+                                   "that is not supported yet",
+                                   what));
+      loans.push_back(loan);
+      sharers.push_back(first);
+    }
+    for (pid_t who : sharers)
+      std::invoke(set, *std::ranges::find(*tree.mutable_processes(), who, &image::Tree::Process::pid), first);
+  }
+}
+
+Result<> describe_sharing(Dumping& dumping, image::Tree& tree, const std::vector<FamilyStep>& plan) {
+  describe_shared(dumping, tree, plan, dumping.sharing_descriptors, &image::Tree::Process::set_descriptors_of,
+                  "its descriptor table");
+  describe_shared(dumping, tree, plan, dumping.sharing_directories, &image::Tree::Process::set_directories_of,
+                  "its working directory");
   std::string own = TRY(read_link("/proc/self/ns/user"));
   for (const auto& members : dumping.sharing_directories)
     for (pid_t pid : members)
@@ -180,6 +214,7 @@ class Descent {
     for (const FamilyStep& step : TRY(plan_family(family_of(tree_)))) TRY(in(label(step.who), step_by(step)));
     for (const auto& zombie : tree_.zombies()) TRY(in(label(zombie.process().pid()), end_zombie(zombie)));
     TRY(forget_their_ends());
+    TRY(end_loans());
     for (const auto& process : tree_.processes())
       if (process.children_in() || process.children_in_new())
         TRY(in(label(process.pid()), direct_children(*TRY(calls_of(process.pid())),
@@ -194,10 +229,25 @@ class Descent {
     int exit_signal = 0;
     pid_t descriptors_of = 0, directories_of = 0;
   };
-  // With a process of which it is told that it does so with `first`, who is the first of them.
-  bool shares(pid_t with, pid_t first, pid_t Member::* of) const {
-    auto member = by_pid_.find(with);
-    return first && (with == first || (member != by_pid_.end() && member->second.*of == first));
+  // Whether the one who is to clone somebody has what that one shares with `first`, for good or for the moment.
+  Result<bool> has_for(pid_t by, pid_t first, pid_t Member::* of, uint64_t flag) {
+    auto member = by_pid_.find(by);
+    if (!first || by == first || (member != by_pid_.end() && member->second.*of == first)) return first != 0;
+    auto [lent, is_new] = lent_.try_emplace({by, flag}, first);
+    if (!is_new && lent->second != first) {
+      TRY(in("unshare", (*TRY(calls_of(by)))(SYS_unshare, flag)));
+      lent->second = first;
+    }
+    return true;
+  }
+  Result<> end_loans() {
+    for (const auto& [loan, first] : lent_) {
+      auto [lender, flag] = loan;
+      auto member = by_pid_.find(lender);
+      if (member == by_pid_.end() || member->second.index == kNone) continue;  // it has ended, or will
+      TRY(in(label(lender), in("unshare", (*TRY(calls_of(lender)))(SYS_unshare, flag))));
+    }
+    return {};
   }
 
   void add(const image::Tree::Process& process, size_t index) {
@@ -252,8 +302,8 @@ class Descent {
     pid_t pid = who;
     uint64_t flags = 0;
     if (!passes) {
-      if (shares(by, member->second.descriptors_of, &Member::descriptors_of)) flags |= CLONE_FILES;
-      if (shares(by, member->second.directories_of, &Member::directories_of)) flags |= CLONE_FS;
+      if (TRY(has_for(by, member->second.descriptors_of, &Member::descriptors_of, CLONE_FILES))) flags |= CLONE_FILES;
+      if (TRY(has_for(by, member->second.directories_of, &Member::directories_of, CLONE_FS))) flags |= CLONE_FS;
     }
     auto way = who > 0 ? nested_.way(who, by) : NestedPids::Way::inherited;
     if (way == NestedPids::Way::none) return fail("cannot come into its PID namespace");
@@ -275,8 +325,8 @@ class Descent {
     }
     RestoredProcess& process = processes_[member->second.index];
     process.pid = pid;
-    process.shares_descriptors = flags & CLONE_FILES;
-    process.shares_directories = flags & CLONE_FS;
+    process.shares_descriptors = flags & CLONE_FILES && member->second.descriptors_of != who;
+    process.shares_directories = flags & CLONE_FS && member->second.directories_of != who;
     process.scratch = parking_.scratch();
     process.threads.emplace_back(*std::move(thread), caller.base(), caller.instruction());
     process.memory = std::move(memory);
@@ -367,6 +417,7 @@ class Descent {
   std::map<pid_t, Member> by_pid_;
   std::map<pid_t, std::unique_ptr<Passing>> passing_;  // zombies too
   std::map<pid_t, pid_t> passing_pids_, makers_;
+  std::map<std::pair<pid_t, uint64_t>, pid_t> lent_;  // by lender and CLONE_...: the first one of those who share it
 };
 
 }  // namespace

@@ -940,13 +940,27 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        return ends_well(target);
      }},
     {"shared_memory_of_processes", [] { return shares(CLONE_VM); }},
-    {"shared_descriptors_of_siblings",
+    {"shared_descriptors_of_cousins",
      [] {
-       Verify one = shares(CLONE_FILES), other = shares(CLONE_FILES);
-       CHECK(unshare(CLONE_FILES) == 0);
+       int fds[2];
+       CHECK(pipe(fds) == 0);
+       Verify one = shares(CLONE_FILES);
+       pid_t other = static_cast<pid_t>(syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0));
+       if (other == 0) {
+         Verify cousin = shares(CLONE_FILES);
+         CHECK(unshare(CLONE_FILES) == 0 && write(fds[1], "x", 1) == 1);
+         close(fds[0]);
+         close(fds[1]);
+         cousin();
+         _exit(0);
+       }
+       char byte;
+       CHECK(unshare(CLONE_FILES) == 0 && read(fds[0], &byte, 1) == 1);
+       close(fds[0]);
+       close(fds[1]);
        return [=] {
          one();
-         other();
+         ends_well(other)();
        };
      }},
     {"descriptors_of_a_thread", [] { return waits_in_thread([] { CHECK(unshare(CLONE_FILES) == 0); }); }},
