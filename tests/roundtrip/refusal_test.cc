@@ -67,6 +67,7 @@ const std::vector<Refusal> kRefusals = {
     {"pid_namespace_of_a_thread", {"thread", "another pid namespace"}},
     {"pid_namespace_that_has_ended", {"PID namespace", "has ended"}},
     {"pid_namespace_to_be_in_user_namespace", {"PID namespace", "for its children, in a user namespace"}},
+    {"pid_namespace_with_others", {"PID namespace", "is also that of pid"}},
     {"pid_namespace_with_limit", {"PID namespace", "pid_max"}},
     {"pidfd_from_outside", {"fd", "pidfd", "not part of it"}},
     {"pipe_from_outside", {"fd", "pipe", "shared with pid"}},

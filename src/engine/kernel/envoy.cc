@@ -23,7 +23,8 @@ Result<Envoy> Envoy::send(const std::function<Result<std::string>()>& work) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     reader = Fd();
     auto said = work();
-    (void)write_all(writer.get(), said ? "+" + *said : "-" + said.error().what, "pipe");
+    // Nobody reads any more: its parent had died before it could ask to be told of that.
+    if (!write_all(writer.get(), said ? "+" + *said : "-" + said.error().what, "pipe")) ::_exit(1);
     writer = Fd();
     for (;;) ::pause();
   }

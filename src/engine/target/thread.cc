@@ -59,7 +59,9 @@ class SignalBlock {
 }  // namespace
 
 Result<> await_ends(std::vector<SeizedThread*> threads) {
-  Backoff backoff;
+  // Who else is in its namespace may have a parent who does not wait for him.
+  constexpr std::chrono::seconds kEndLimit{10};
+  Backoff backoff(Backoff::Clock::now() + kEndLimit);
   while (!threads.empty()) {
     Result<> trouble;
     size_t erased = std::erase_if(threads, [&](SeizedThread* thread) {
@@ -74,8 +76,8 @@ Result<> await_ends(std::vector<SeizedThread*> threads) {
     TRY(std::move(trouble));
     if (erased)
       backoff.start_anew();
-    else
-      backoff.pause();
+    else if (!backoff.pause())
+      return fail(fmt::format("pid {} does not end", threads.front()->tid()), ETIMEDOUT);
   }
   return {};
 }

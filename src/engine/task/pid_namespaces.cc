@@ -11,6 +11,7 @@
 #include <set>
 
 #include "base/file.h"
+#include "base/text.h"
 #include "engine/kernel/namespace.h"
 #include "engine/kernel/pid_namespace.h"
 
@@ -38,10 +39,24 @@ class Survey {
       else
         TRY(in(kObject, std::move(added)));
     }
-    return {};
+    return firsts_.empty() ? Result<>{} : check_others();
   }
 
  private:
+  // They would end with the first process.
+  Result<> check_others() {
+    for (const auto& name : TRY(list_directory("/proc"))) {
+      auto pid = parse_number<pid_t>(name);
+      if (!pid || std::ranges::find(dumping_.processes, *pid, &StoppedProcess::pid) != dumping_.processes.end())
+        continue;
+      auto its = namespace_of(*pid, "pid");  // unless it has ended meanwhile
+      if (auto first = its ? firsts_.find(*its) : firsts_.end(); first != firsts_.end())
+        dumping_.refuse(first->second, kObject,
+                        fmt::format("is also that of pid {}, which is not part of the service", *pid));
+    }
+    return {};
+  }
+
   // The first processes of the namespaces that it is in, the outermost first.
   Result<std::vector<pid_t>> chain_of(pid_t pid) {
     std::vector<pid_t> chain;

@@ -876,6 +876,16 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
          CHECK(kill(first, SIGKILL) == 0 && waitpid(first, nullptr, 0) == first);
        };
      }},
+    {"pid_namespace_with_others",
+     [] {
+       if (unshare(CLONE_NEWPID)) skip("no PID namespaces");
+       target = fork_child([] { pause(); });
+       pid_t other = fork_child(wait_until_told), first = target;
+       return [=] {
+         ends_well(other)();
+         CHECK(kill(first, SIGKILL) == 0 && waitpid(first, nullptr, 0) == first);
+       };
+     }},
     {"pid_namespace_in_user_namespace",
      [] {
        if (unshare(CLONE_NEWUSER | CLONE_NEWPID)) skip("no user namespaces");
