@@ -20,7 +20,6 @@ using Clock = Backoff::Clock;
 using namespace std::chrono_literals;
 
 constexpr auto kReleaseLimit = 200ms;
-constexpr auto kStopLimit = 200ms;  // a running thread stops within a tick
 // Threads that stop at the same time. Between its stop and our look at it a thread would see our death as an EINTR.
 constexpr size_t kMostAtOnce = 16;
 
@@ -104,7 +103,7 @@ Result<bool> Seizure::seize_more(const std::vector<pid_t>& pids) {
 }
 
 Result<> Seizure::await_stops() {
-  auto limit = Clock::now() + kStopLimit;
+  auto limit = Clock::now() + stop_limit_;
   for (auto [process, index] : std::exchange(on_their_way_, {})) {
     StoppedThread& thread = processes_[process].threads[index];
     pid_t tid = thread.tid();

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
@@ -17,7 +18,9 @@ namespace ks::engine {
 
 class Seizure {
  public:
-  explicit Seizure(std::vector<StoppedProcess>& processes) : processes_(processes) {}
+  // `stop_limit`: how long a thread may take to stop.
+  Seizure(std::vector<StoppedProcess>& processes, std::chrono::milliseconds stop_limit)
+      : processes_(processes), stop_limit_(stop_limit) {}
 
   // Seizes what is not seized yet; true if there was anything. EAGAIN: one of them does not stop.
   Result<bool> seize_more(const std::vector<pid_t>& pids);
@@ -35,6 +38,7 @@ class Seizure {
   void forget_dead_threads();
 
   std::vector<StoppedProcess>& processes_;
+  std::chrono::milliseconds stop_limit_;
   std::unordered_map<pid_t, size_t> processes_by_pid_;
   std::unordered_set<pid_t> tids_;
   std::vector<std::pair<size_t, size_t>> on_their_way_;  // to a stop: process and thread by number

@@ -25,6 +25,9 @@ using Clock = Backoff::Clock;
 using namespace std::chrono_literals;
 
 constexpr auto kFreezeLimit = 5s;  // of all attempts
+// Of the first attempt. A running thread stops within a tick, but one that many others keep from running has to run
+// first.
+constexpr std::chrono::milliseconds kStopLimit = 200ms;
 constexpr std::chrono::milliseconds kReapLimit = 200ms, kOrphanLimit = 5s;
 
 // How long to wait for a dead process to be reaped: init always does, sooner or later; another parent may never.
@@ -89,12 +92,13 @@ Result<> put_parents_first(std::vector<StoppedProcess>& processes) {
 
 Result<FrozenTree> FrozenTree::freeze(const std::string& cgroup, pid_t root) {
   auto give_up = Clock::now() + kFreezeLimit;
-  for (auto pause = 10ms;; pause *= 2) {
+  auto stop_limit = kStopLimit;
+  for (auto pause = 10ms;; pause *= 2, stop_limit *= 2) {
     FrozenTree tree;
     tree.cgroup_ = cgroup;
     auto stopped = [&]() -> Result<> {
       // A thread that is not stopped yet may start others, so we look again until nothing is new.
-      Seizure seizure(tree.processes_);
+      Seizure seizure(tree.processes_, stop_limit);
       do {
         for (bool found = true; found;) {
           auto pids = TRY(cgroup.empty() ? list_tree(root) : list_cgroup(cgroup));
