@@ -39,10 +39,9 @@ class Interview {
       dumpable = add("PR_GET_DUMPABLE", {SYS_prctl, {PR_GET_DUMPABLE}});
       end = add("brk", {SYS_brk});
     }
-    // A thread that would be ended for asking has no use for keys.
     RemoteCall keyring = keyring_id(KEY_SPEC_THREAD_KEYRING);
-    bool has_keys = foothold_.permits(thread, keyring);
-    if (has_keys) {
+    bool tells_keyrings = foothold_.permits(thread, keyring);
+    if (tells_keyrings) {
       own = add("keyctl", keyring);
       add("keyctl", keyring_id(KEY_SPEC_SESSION_KEYRING));
       if (leader) add("keyctl", keyring_id(KEY_SPEC_PROCESS_KEYRING));
@@ -55,7 +54,8 @@ class Interview {
     ThreadAnswers answers{.alternate_stack = noted.alternate_stack,
                           .clear_child_tid = noted.clear_child_tid,
                           .parent_death_signal = noted.parent_death_signal,
-                          .memory_policy = noted.memory_policy};
+                          .memory_policy = noted.memory_policy,
+                          .tells_keyrings = tells_keyrings};
     for (size_t index : {stack, address, death}) TRY(answer(index));
     answers.securebits = static_cast<uint32_t>(TRY(answer(bits)));
     if (results_[policy] == -ENOSYS)  // a kernel without NUMA
@@ -66,7 +66,7 @@ class Interview {
       of_process.dumpable = static_cast<int>(TRY(answer(dumpable)));
       of_process.program_break = TRY(answer(end));
     }
-    if (has_keys) {
+    if (tells_keyrings) {
       answers.thread_keyring = TRY(keyring_answer(own));
       answers.session_keyring = TRY(keyring_answer(own + 1));
       if (leader) of_process.keyring = TRY(keyring_answer(own + 2));

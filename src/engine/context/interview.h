@@ -20,6 +20,7 @@ struct ThreadAnswers {
   int parent_death_signal = 0;                             // PR_SET_PDEATHSIG
   uint32_t securebits = 0;                                 // PR_SET_SECUREBITS
   int memory_policy = 0;                                   // MPOL_*, of set_mempolicy(2)
+  bool tells_keyrings = true;                              // false: a seccomp filter ends it if it is asked
   std::optional<int32_t> thread_keyring, session_keyring;  // serial numbers
 };
 

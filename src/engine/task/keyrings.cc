@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/text.h"
@@ -138,6 +139,11 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
     TRY(in(fmt::format("thread {}", thread.tid()),
            inspection.inspect(thread, process.answers.threads[i], process.answers.keyring)));
   }
+  if (!std::ranges::all_of(process.answers.threads, &ThreadAnswers::tells_keyrings))
+    dumping.refuse(
+        process.stopped.pid, "keyrings",
+        "what is in them cannot be told: its seccomp filter would end it if the checkpoint were interrupted (in "
+        "keyctl); with SystemCallErrorNumber=EPERM it would not");
   process.put(room.name, room.version, out);
   return {};
 }
