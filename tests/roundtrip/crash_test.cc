@@ -43,7 +43,7 @@ class Crash : public testing::Test {
   // As trouble(), once every task has had the CPU to get back to its own state.
   std::string lasting_trouble() {
     std::string text = trouble();
-    for (auto limit = Clock::now() + 20s; !text.empty() && Clock::now() < limit; text = trouble())
+    for (auto limit = Clock::now() + 20s * patience(); !text.empty() && Clock::now() < limit; text = trouble())
       std::this_thread::sleep_for(1ms);
     return text;
   }

@@ -70,7 +70,7 @@ EngineProcess EngineProcess::restore(const std::string& directory, pid_t into) {
 void EngineProcess::kill() { ::kill(pid_, SIGKILL); }
 
 Outcome EngineProcess::wait() {
-  auto status = await_end(pid_, kLimit);
+  auto status = await_end(pid_, kLimit * patience());
   if (!status) {
     kill();
     (void)await_end(pid_, kLimit);

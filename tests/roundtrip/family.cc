@@ -2,11 +2,15 @@
 #include "family.h"
 
 #include <fmt/format.h>
+#include <linux/keyctl.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <map>
 #include <string>
 #include <thread>
@@ -26,7 +30,17 @@ std::map<pid_t, int>& ends() {
 
 }  // namespace
 
-void become_reaper() { ::prctl(PR_SET_CHILD_SUBREAPER, 1); }
+int patience() {
+  const char* given = ::getenv("PATIENCE");
+  return std::max(1, given ? parse_number<int>(given).value_or(1) : 1);
+}
+
+void become_reaper() {
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+  // Restored processes would belong to the start of the unit in which these tests run.
+  if (::syscall(SYS_keyctl, KEYCTL_SEARCH, KEY_SPEC_SESSION_KEYRING, "user", "invocation_id", 0) >= 0)
+    ::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr);
+}
 
 std::vector<pid_t> descendants(pid_t of) {
   std::vector<pid_t> pids{of};
@@ -65,7 +79,7 @@ void forget_end(pid_t pid) { ends().erase(pid); }
 
 std::string await_unseized(pid_t root) {
   std::string traced;
-  for (auto until = std::chrono::steady_clock::now() + 20s; std::chrono::steady_clock::now() < until;) {
+  for (auto until = std::chrono::steady_clock::now() + 20s * patience(); std::chrono::steady_clock::now() < until;) {
     traced.clear();
     std::vector<pid_t> pids = descendants(root);
     pids.push_back(root);

@@ -14,6 +14,8 @@ namespace ks::test {
 
 using namespace std::chrono_literals;
 
+// How many times as long to wait for what should happen: PATIENCE in the environment, for machines that are emulated.
+int patience();
 void become_reaper();
 // All descendants, parents first; dead ones too.
 std::vector<pid_t> descendants(pid_t of);

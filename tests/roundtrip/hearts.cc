@@ -46,7 +46,8 @@ Hearts::~Hearts() { ::munmap(mapping_, kBytes); }
 bool Hearts::all_beat(pid_t root) const {
   std::vector<uint64_t> before(hearts_.begin(), hearts_.end());
   size_t next = 0;  // the first that has not been seen to beat
-  for (auto limit = std::chrono::steady_clock::now() + kLimit; std::chrono::steady_clock::now() < limit;) {
+  for (auto limit = std::chrono::steady_clock::now() + kLimit * patience();
+       std::chrono::steady_clock::now() < limit;) {
     while (next < before.size() && hearts_[next] > before[next]) ++next;
     if (next == before.size()) return true;
     std::this_thread::sleep_for(500us);

@@ -48,7 +48,8 @@ std::string describe_end(int status) {
   for (const auto& part : command) arguments.push_back(const_cast<char*>(part.c_str()));
   arguments.push_back(nullptr);
   char path[] = "PATH=/usr/bin:/bin", greeting[] = "GREETING=hello";
-  char* environment[] = {path, greeting, nullptr};
+  std::string allowed = "PATIENCE=" + std::to_string(patience());
+  char* environment[] = {path, greeting, allowed.data(), nullptr};
   ::execve(arguments[0], arguments.data(), environment);
   ::_exit(99);
 }
@@ -67,7 +68,9 @@ Workplace::Workplace() {
   }
 }
 
-Workplace::~Workplace() { (void)remove_tree(path_); }
+Workplace::~Workplace() {
+  if (!stays_) (void)remove_tree(path_);
+}
 
 Subject::Subject(const Workplace& place, const std::string& program, const std::vector<std::string>& arguments,
                  pid_t inside)
@@ -87,7 +90,8 @@ Subject::~Subject() { kill_descendants(); }
 std::string Subject::output() const { return read_file(output_file_).value_or("no output"); }
 
 std::string Subject::await_ready() {
-  for (auto limit = std::chrono::steady_clock::now() + kReadyLimit; std::chrono::steady_clock::now() < limit;) {
+  for (auto limit = std::chrono::steady_clock::now() + kReadyLimit * patience();
+       std::chrono::steady_clock::now() < limit;) {
     std::string text = output();
     if (text.starts_with("ready\n") || text.find("\nready\n") != std::string::npos) return "";
     if (auto status = await_end(pid_, 0ms))
@@ -107,7 +111,7 @@ std::string Subject::ending() {
 }
 
 std::string Subject::await_success() {
-  auto status = await_end(pid_, kEndLimit);
+  auto status = await_end(pid_, kEndLimit * patience());
   if (!status) return "does not end: " + output();
   return *status == 0 ? std::string() : describe_end(*status) + ": " + output();
 }

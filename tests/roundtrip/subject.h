@@ -15,6 +15,8 @@ namespace ks::test {
 class Workplace {
  public:
   Workplace();
+  // One that is there already, and stays.
+  explicit Workplace(std::filesystem::path directory) : path_(std::move(directory)), stays_(true) {}
   Workplace(const Workplace&) = delete;
   ~Workplace();
   std::string file(const std::string& name) const { return path_ / name; }
@@ -22,6 +24,7 @@ class Workplace {
 
  private:
   std::filesystem::path path_;
+  bool stays_ = false;
 };
 
 class Subject {
@@ -30,6 +33,8 @@ class Subject {
   // namespaces of the process `inside`.
   Subject(const Workplace& place, const std::string& program, const std::vector<std::string>& arguments = {},
           pid_t inside = 0);
+  // One that runs in `place` already, restored.
+  Subject(const Workplace& place, pid_t pid) : output_file_(place.file("output")), pid_(pid) {}
   Subject(const Subject&) = delete;
   ~Subject();
 

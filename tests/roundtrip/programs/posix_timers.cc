@@ -42,7 +42,7 @@ int main() {
   sigset_t all;
   sigfillset(&all);
   CHECK(sigprocmask(SIG_BLOCK, &all, nullptr) == 0);
-  constexpr int64_t kFar = 1'000'000 * kMillisecond;
+  constexpr int64_t kFar = 100'000'000 * kMillisecond, kPause = 3'600'000 * kMillisecond;
   std::vector<int> far;
   for (clockid_t clock : {CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_BOOTTIME, CLOCK_TAI, CLOCK_PROCESS_CPUTIME_ID}) {
     int gap = create(clock, SIGEV_SIGNAL, SIGUSR1, 0);
@@ -70,11 +70,11 @@ int main() {
 
   for (int id : far) {
     int64_t interval = 0, rest = left(id, &interval);
-    CHECK(interval == 7 * kMillisecond && rest > kFar - 120'000 * kMillisecond && rest <= kFar);
+    CHECK(interval == 7 * kMillisecond && rest > kFar - kPause && rest <= kFar);
   }
   int64_t off = wall_due - now(CLOCK_REALTIME) - left(wall);
-  CHECK(off < 100 * kMillisecond && off > -100 * kMillisecond);
-  CHECK(left(silent) > kFar - 120'000 * kMillisecond && left(idle) == 0);
+  CHECK(off < 100 * kMillisecond * patience() && off > -100 * kMillisecond * patience());
+  CHECK(left(silent) > kFar - kPause && left(idle) == 0);
   bool timer = false, user = false;
   for (int i = 0; i < 2; ++i) {
     siginfo_t info = take(SIGRTMIN + 1);

@@ -96,3 +96,9 @@ inline int64_t now(clockid_t clock = CLOCK_MONOTONIC) {
   return time.tv_sec * 1'000'000'000 + time.tv_nsec;
 }
 inline constexpr int64_t kMillisecond = 1'000'000;
+
+// How many times as slow as usual the machine may be: an emulated one.
+inline int patience() {
+  const char* given = getenv("PATIENCE");
+  return given ? atoi(given) : 1;
+}

@@ -66,6 +66,8 @@ int main() {
   int slave = open(name.c_str(), O_RDWR | O_NOCTTY), other = open(name.c_str(), O_RDONLY | O_NOCTTY | O_NONBLOCK);
   CHECK(slave >= 0 && other >= 0 && close(first) == 0);
   termios settings, after;
+  memset(&settings, 0, sizeof settings);  // they have gaps, and are compared
+  memset(&after, 0, sizeof after);
   winsize size{33, 77, 5, 6}, got{};
   CHECK(tcgetattr(slave, &settings) == 0);
   settings.c_lflag &= ~static_cast<tcflag_t>(ECHO | ECHOE);
