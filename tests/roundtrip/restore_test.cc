@@ -85,6 +85,23 @@ pid_t occupy(pid_t wanted) {
   return pid;
 }
 
+// As of a unit with PrivatePIDs=, whose first process is the first one there.
+TEST_F(Restore, NotOfASandboxWithAPidNamespace) {
+  start("pid_namespaces");
+  pid_t first = 0;
+  for (pid_t pid : descendants(subject_->pid())) {
+    auto text = read_file(fmt::format("/proc/{}/status", pid));
+    auto status = text ? engine::parse_status(*text) : std::unexpected(text.error());
+    if (status && status->ns_pids.size() == 2 && status->ns_pids[1] == 1) first = pid;
+  }
+  ASSERT_NE(first, 0);
+  Outcome outcome = EngineProcess::dump(first, image_, {.leave_running = true, .foreign_namespaces = true}).wait();
+  EXPECT_EQ(outcome.end, Outcome::End::refused) << outcome;
+  EXPECT_NE(outcome.text.find("PrivatePIDs="), std::string::npos) << outcome;
+  subject_->tell();
+  EXPECT_EQ(subject_->await_success(), "");
+}
+
 TEST_F(Restore, StopsThatHaveComeTwice) {
   start("stopped_twice");
   auto expect_two = [&] {

@@ -136,6 +136,7 @@ Result<> FrozenTree::kill() {
   for (auto& process : std::views::reverse(processes_)) {
     if (process.status.ns_pids.size() > 1 && process.status.ns_pids.back() == 1) {
       std::vector<SeizedThread*> threads;
+      threads.reserve(process.threads.size());
       for (auto& thread : process.threads) threads.push_back(&thread.hold);
       TRY(await_ends(std::move(threads)));
       process.threads.clear();
