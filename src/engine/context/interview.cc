@@ -47,6 +47,7 @@ class Interview {
       if (leader) add("keyctl", keyring_id(KEY_SPEC_PROCESS_KEYRING));
     }
     std::vector<RemoteCall> calls;
+    calls.reserve(calls_.size());
     for (const auto& [name, call] : calls_) calls.push_back(call);
     results_ = TRY(foothold_.make_all(thread, calls));
     auto noted = TRY(process_.memory->read<Notes>({notes}));

@@ -59,9 +59,9 @@ Result<> dump_handlers(DumpedProcess& process, image::Signals& out) {
 Result<std::array<KernelInterval, 3>> read_timers(DumpedProcess& process) {
   std::array<KernelInterval, 3> timers;
   RemoteAddress scratch = process.foothold.scratch();
-  std::vector<RemoteCall> calls;
+  std::array<RemoteCall, kTimers.size()> calls;
   for (size_t i = 0; i < kTimers.size(); ++i)
-    calls.push_back({SYS_getitimer, {static_cast<uint64_t>(kTimers[i]), scratch.value + i * sizeof timers[i]}});
+    calls[i] = {SYS_getitimer, {static_cast<uint64_t>(kTimers[i]), scratch.value + i * sizeof timers[i]}};
   auto results = TRY(process.foothold.make_all(process.foothold.quickest(), calls));
   if (std::ranges::any_of(results, is_error)) return fail("an interval timer cannot be read");
   TRY(process.stopped.memory->read(scratch, std::as_writable_bytes(std::span(timers))));

@@ -196,7 +196,7 @@ Result<> use_last(Restoring& restoring, RestoredProcess& process, const TaskRoom
     for (bool more = true; more;) {
       auto got =
           process.leader()(SYS_msgrcv, queue.object().id(), process.scratch, 8, passing_type(queue), IPC_NOWAIT);
-      if (!got && got.error().code != ENOMSG) TRY(std::move(got));
+      if (!got && got.error().code != ENOMSG) return std::unexpected(got.error());
       more = got.has_value();
     }
   }
