@@ -17,6 +17,7 @@
 #include "engine/task/control_groups.h"
 #include "engine/task/descent.h"
 #include "engine/task/inheritance.h"
+#include "engine/task/message_queues.h"
 #include "engine/task/namespaces.h"
 #include "engine/task/obstacles.h"
 #include "engine/task/pid_namespaces.h"
@@ -193,6 +194,7 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
     if (can_call) callable.push_back(&process);
   }
   TRY(dump_open_files(dumping, table));
+  TRY(check_message_queues(dumping));
   for (StoppedProcess* process : callable)
     TRY(in(fmt::format("pid {}", process->pid), dump_process(dumping, *process)));
   image::Tree family = TRY(dump_family(dumping));

@@ -217,7 +217,8 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
     for (pid_t tid : TRY(thread_ids(rooms))) taken.insert(tid);
   restoring.namespaces = TRY(make_namespaces(loaded.namespaces, options.into));
   restoring.nested = TRY(nested_pids(loaded.tree));
-  SystemVGuard guard(restoring.namespaces, taken);
+  IpcGuard guard(restoring.namespaces, taken);
+  restoring.guard = &guard;
   restoring.carried = TRY(remake_carried_files(image, restoring.root.get(), restoring.namespaces, guard));
   restoring.system_v = std::move(loaded.system_v);
   TRY(remake_system_v(restoring.system_v, restoring.namespaces, guard));

@@ -53,13 +53,16 @@ std::string syslog_identifier(const UnitState& unit) {
 
 engine::Target target_of(const UnitState& unit) { return {.cgroup = kCgroupRoot + unit.control_group}; }
 
-engine::DumpOptions dump_options(const UnitState& unit) {
-  return {.foreign_namespaces = true,
-          .refilled = volatile_places(unit),
-          .journal = {.unit = unit.name,
-                      .identifier = syslog_identifier(unit),
-                      .priority = unit.syslog_priority,
-                      .level_prefix = unit.syslog_level_prefix}};
+engine::DumpOptions dump_options(const Candidate& candidate) {
+  const UnitState& unit = candidate.unit;
+  engine::DumpOptions options{.foreign_namespaces = true,
+                              .refilled = volatile_places(unit),
+                              .journal = {.unit = unit.name,
+                                          .identifier = syslog_identifier(unit),
+                                          .priority = unit.syslog_priority,
+                                          .level_prefix = unit.syslog_level_prefix}};
+  if (candidate.mark.largest_deleted_file) options.largest_deleted_file = *candidate.mark.largest_deleted_file;
+  return options;
 }
 
 std::vector<engine::Reason> group_reasons(const UnitState& unit) {
@@ -71,13 +74,14 @@ std::vector<engine::Reason> group_reasons(const UnitState& unit) {
   return reasons;
 }
 
-std::vector<engine::Reason> examine(const engine::Engine& engine, const UnitState& unit) {
+std::vector<engine::Reason> examine(const engine::Engine& engine, const Candidate& candidate) {
+  const UnitState& unit = candidate.unit;
   auto reasons = unit_reasons(unit);
   if (!reasons.empty()) return reasons;
   auto frozen = engine.freeze(target_of(unit));
   if (!frozen) return {{0, "freeze", frozen.error().what}};
   reasons = group_reasons(unit);
-  auto report = frozen->examine(dump_options(unit));
+  auto report = frozen->examine(dump_options(candidate));
   if (report) return reasons;
   if (frozen->verdict().ready()) reasons.push_back({0, "dump", report.error().what});
   for (const engine::Reason& reason : frozen->verdict().reasons) reasons.push_back(reason);

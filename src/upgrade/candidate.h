@@ -30,10 +30,10 @@ Result<MarkedUnits> marked_units(const Bus& bus);
 std::string syslog_identifier(const UnitState& unit);
 
 engine::Target target_of(const UnitState& unit);
-engine::DumpOptions dump_options(const UnitState& unit);
+engine::DumpOptions dump_options(const Candidate& candidate);
 
 // Freezes the unit for as long as it takes to go through the dump without its memory.
-std::vector<engine::Reason> examine(const engine::Engine& engine, const UnitState& unit);
+std::vector<engine::Reason> examine(const engine::Engine& engine, const Candidate& candidate);
 
 // Reasons that lie in what the unit's control group holds now: best asked for while it is frozen.
 std::vector<engine::Reason> group_reasons(const UnitState& unit);

@@ -68,7 +68,14 @@ Result<> apply_key(Mark& mark, std::string_view key, std::string_view value, con
       return fail(fmt::format("ExternalSockets=\"{}\": neither refuse nor reset", value));
     return {};
   }
-  return fail(fmt::format("unknown key \"{}\" (there are Checkpoint= and ExternalSockets=)", key));
+  if (key == "LargestDeletedFile") {
+    mark.largest_deleted_file = parse_size(value);
+    if (!mark.largest_deleted_file && !value.empty())
+      return fail(fmt::format("LargestDeletedFile=\"{}\": not a size, like 512M or infinity", value));
+    return {};
+  }
+  return fail(
+      fmt::format("unknown key \"{}\" (there are Checkpoint=, ExternalSockets= and LargestDeletedFile=)", key));
 }
 
 }  // namespace
@@ -81,6 +88,17 @@ std::optional<bool> parse_boolean(std::string_view word) {
   for (std::string_view no : {"0", "no", "n", "false", "f", "off"})
     if (lower == no) return false;
   return std::nullopt;
+}
+
+std::optional<uint64_t> parse_size(std::string_view text) {
+  if (text == "infinity") return ~uint64_t{0};
+  constexpr std::string_view kUnits = "KMGT";
+  size_t unit = text.empty() ? kUnits.npos : kUnits.find(text.back());
+  int shift = unit == kUnits.npos ? 0 : 10 * static_cast<int>(unit + 1);
+  if (shift) text.remove_suffix(1);
+  auto number = parse_number<uint64_t>(text);
+  if (!number || (*number << shift) >> shift != *number) return std::nullopt;
+  return *number << shift;
 }
 
 Result<> apply_mark(Mark& mark, std::string_view text, const std::string& file) {

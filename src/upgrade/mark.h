@@ -6,8 +6,10 @@
 //   [X-KernelSwap]
 //   Checkpoint=yes|no
 //   ExternalSockets=refuse|reset
+//   LargestDeletedFile=BYTES|infinity
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -22,7 +24,8 @@ enum class ExternalSockets { refuse, reset };
 struct Mark {
   bool checkpoint = false;
   ExternalSockets external_sockets = ExternalSockets::refuse;
-  std::string file;  // the file that decided `checkpoint`; empty where none speaks of it
+  std::optional<uint64_t> largest_deleted_file;  // bytes; nothing: as it is by default
+  std::string file;                              // the file that decided `checkpoint`; empty where none speaks of it
 };
 
 // What `text`, the content of `file`, adds to the mark. An unknown key, an unknown value and a section that
@@ -33,6 +36,7 @@ Result<> apply_mark(Mark& mark, std::string_view text, const std::string& file);
 // The unit's own file first, then its drop-ins, a later one overriding an earlier one.
 Result<Mark> read_mark(const std::string& fragment, const std::vector<std::string>& drop_ins);
 
-std::optional<bool> parse_boolean(std::string_view word);  // as systemd.syntax(7) has it
+std::optional<bool> parse_boolean(std::string_view word);   // as systemd.syntax(7) has it
+std::optional<uint64_t> parse_size(std::string_view text);  // "4711", "512M", "2G"; "infinity"
 
 }  // namespace ks::upgrade

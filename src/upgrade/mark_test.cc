@@ -41,14 +41,27 @@ TEST(Mark, CommentsAndContinuedLines) {
 }
 
 TEST(Mark, ErrorsNameFileAndLine) {
-  EXPECT_EQ(parse("[X-KernelSwap]\n\nCheckpont=yes\n").error().what,
-            "a.service:3: unknown key \"Checkpont\" (there are Checkpoint= and ExternalSockets=)");
+  EXPECT_EQ(
+      parse("[X-KernelSwap]\n\nCheckpont=yes\n").error().what,
+      "a.service:3: unknown key \"Checkpont\" (there are Checkpoint=, ExternalSockets= and LargestDeletedFile=)");
   EXPECT_EQ(parse("[X-KernelSwap]\nCheckpoint=maybe\n").error().what,
             "a.service:2: Checkpoint=\"maybe\": neither yes nor no");
   EXPECT_EQ(parse("[X-Kernelswap]\nCheckpoint=yes\n").error().what,
             "a.service:1: section [X-Kernelswap]: did you mean [X-KernelSwap]?");
   EXPECT_FALSE(parse("[KernelSwap]\n"));
   EXPECT_FALSE(parse("[X-KernelSwap]\nCheckpoint\n"));
+}
+
+TEST(Mark, Sizes) {
+  EXPECT_EQ(parse("[X-KernelSwap]\nCheckpoint=yes\n")->largest_deleted_file, std::nullopt);
+  EXPECT_EQ(parse("[X-KernelSwap]\nLargestDeletedFile=5G\n")->largest_deleted_file, uint64_t{5} << 30);
+  EXPECT_EQ(parse("[X-KernelSwap]\nLargestDeletedFile=4096\n")->largest_deleted_file, 4096u);
+  EXPECT_EQ(parse("[X-KernelSwap]\nLargestDeletedFile=infinity\n")->largest_deleted_file, ~uint64_t{0});
+  EXPECT_EQ(parse("[X-KernelSwap]\nLargestDeletedFile=1K\nLargestDeletedFile=\n")->largest_deleted_file,
+            std::nullopt);
+  for (const char* wrong : {"much", "-1", "5 G", "K", "20000000T"})
+    EXPECT_EQ(parse(std::string("[X-KernelSwap]\nLargestDeletedFile=") + wrong + "\n").error().what,
+              std::string("a.service:2: LargestDeletedFile=\"") + wrong + "\": not a size, like 512M or infinity");
 }
 
 TEST(Mark, OtherSectionsAreNotOurs) { EXPECT_TRUE(parse("[X-Kernel]\nFoo=1\n[X-Foo]\nnonsense\n")); }

@@ -149,8 +149,9 @@ Result<> CarriedFiles::describe(int root, const std::string& path, const struct 
       return refuse(path + ": of a file system of which we do not know what a deleted file is");
     auto allocated = static_cast<uint64_t>(stat.st_blocks) * 512;
     if (!is_in_memory(magic) && allocated > largest_deleted_)
-      return refuse(fmt::format("{}: would have to be copied, and its {} bytes are more than the limit of {}", path,
-                                allocated, largest_deleted_));
+      return refuse(fmt::format(
+          "{}: would have to be copied, and its {} bytes are more than the limit of {} (LargestDeletedFile=)", path,
+          allocated, largest_deleted_));
     file.set_origin(File::DELETED);
     return {};
   }

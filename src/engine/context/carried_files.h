@@ -24,7 +24,7 @@ namespace ks::engine {
 
 struct MadeNamespaces;
 struct SegmentUse;
-class SystemVGuard;
+class IpcGuard;
 
 // How a file is held.
 struct CarriedUse {
@@ -69,7 +69,7 @@ struct RemadeFiles {
   std::map<uint32_t, Fd> openings;  // by id of the open file
 };
 Result<RemadeFiles> remake_carried_files(const ImageReader& image, int root, const MadeNamespaces& namespaces,
-                                         SystemVGuard& guard);
+                                         IpcGuard& guard);
 // Seals forbid what mapping and filling need, so they come last.
 Result<> seal_carried_files(const ImageReader& image, RemadeFiles& remade, const MadeNamespaces& namespaces);
 

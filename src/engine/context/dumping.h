@@ -89,8 +89,9 @@ struct Dumping {
   std::optional<int32_t> session_keyring;  // of all processes that have one of their own
   std::map<dev_t, TerminalUse> terminals;  // by the device of the slave
   SystemVSurvey system_v;
-  std::span<const OpenFile> open_files;  // by id
-  std::string file_envelopes;            // of the open files, all rooms
+  std::set<std::pair<uint32_t, std::string>> open_queues;  // of POSIX messages, by namespace of IPC
+  std::span<const OpenFile> open_files;                    // by id
+  std::string file_envelopes;                              // of the open files, all rooms
   uint64_t memory_bytes = 0;
 
   // Number under which a process has an open file, -1 where it has not.

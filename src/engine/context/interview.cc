@@ -10,7 +10,8 @@ namespace ks::engine {
 
 namespace {
 
-constexpr uint64_t kGetTidAddress = 40;  // PR_GET_TID_ADDRESS
+constexpr uint64_t kGetTidAddress = 40;   // PR_GET_TID_ADDRESS
+constexpr uint64_t kGetMemoryMerge = 68;  // PR_GET_MEMORY_MERGE, since 6.4
 
 // Where calls leave what they do not return.
 struct Notes {
@@ -34,9 +35,10 @@ class Interview {
         add("PR_GET_PDEATHSIG", {SYS_prctl, {PR_GET_PDEATHSIG, notes + offsetof(Notes, parent_death_signal)}});
     size_t bits = add("PR_GET_SECUREBITS", {SYS_prctl, {PR_GET_SECUREBITS}});
     size_t policy = add("get_mempolicy", {SYS_get_mempolicy, {notes + offsetof(Notes, memory_policy)}});
-    size_t dumpable = 0, end = 0, own = 0;
+    size_t dumpable = 0, merges = 0, end = 0, own = 0;
     if (leader) {
       dumpable = add("PR_GET_DUMPABLE", {SYS_prctl, {PR_GET_DUMPABLE}});
+      merges = add("PR_GET_MEMORY_MERGE", {SYS_prctl, {kGetMemoryMerge}});
       end = add("brk", {SYS_brk});
     }
     RemoteCall keyring = keyring_id(KEY_SPEC_THREAD_KEYRING);
@@ -65,6 +67,7 @@ class Interview {
       TRY(answer(policy));
     if (leader) {
       of_process.dumpable = static_cast<int>(TRY(answer(dumpable)));
+      of_process.merges = results_[merges] == 1;  // an error where the kernel has no such thing
       of_process.program_break = TRY(answer(end));
     }
     if (tells_keyrings) {

@@ -28,6 +28,7 @@ struct ProcessAnswers {
   std::vector<ThreadAnswers> threads;  // in the order of the process's
   uint64_t program_break = 0;          // brk(2)
   int dumpable = 0;                    // PR_SET_DUMPABLE
+  bool merges = false;                 // PR_SET_MEMORY_MERGE
   std::optional<int32_t> keyring;
 };
 

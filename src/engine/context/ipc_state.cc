@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// IPC namespaces (ipc_namespaces(7)): POSIX message queues, and limits. System V objects are carried.
+// IPC namespaces (ipc_namespaces(7)): limits, and which POSIX message queues there are. System V objects are carried.
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -17,22 +18,8 @@ void add_limit(const std::string& path, std::set<std::string>& state) {
   if (auto value = read_file("/proc/sys/" + path)) state.insert(path + " = " + std::string(trim(*value)));
 }
 
-// Their file system is mounted where only this descriptor sees it.
-Result<> add_queues(std::set<std::string>& state) {
-  Fd context(static_cast<int>(::syscall(SYS_fsopen, "mqueue", FSOPEN_CLOEXEC)));
-  if (!context && errno == ENODEV) return {};
-  if (!context || ::syscall(SYS_fsconfig, context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0))
-    return fail_errno("mqueue");
-  Fd mount(static_cast<int>(::syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC, 0)));
-  if (!mount) return fail_errno("mqueue");
-  for (const auto& name : TRY(list_directory("/proc/thread-self/fd/" + std::to_string(mount.get()))))
-    state.insert("message queue /" + name);
-  return {};
-}
-
 Result<std::set<std::string>> describe() {
   std::set<std::string> state;
-  TRY(add_queues(state));
   for (const char* limit : {"msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced",
                             "auto_msgmni", "msg_next_id", "sem_next_id", "shm_next_id"})
     add_limit(std::string("kernel/") + limit, state);
@@ -58,6 +45,23 @@ std::string first_difference(const std::set<std::string>& has, const std::set<st
   for (const auto& line : expected)
     if (!has.contains(line)) return "without " + line;
   return "";
+}
+
+// Their file system is mounted where only this descriptor sees it.
+Result<std::vector<NamedQueue>> list_message_queues() {
+  std::vector<NamedQueue> queues;
+  Fd context(static_cast<int>(::syscall(SYS_fsopen, "mqueue", FSOPEN_CLOEXEC)));
+  if (!context && errno == ENODEV) return queues;
+  if (!context || ::syscall(SYS_fsconfig, context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0))
+    return fail_errno("mqueue");
+  Fd mount(static_cast<int>(::syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC, 0)));
+  if (!mount) return fail_errno("mqueue");
+  for (const auto& name : TRY(list_directory("/proc/thread-self/fd/" + std::to_string(mount.get())))) {
+    struct stat stat{};
+    if (::fstatat(mount.get(), name.c_str(), &stat, 0) == 0)
+      queues.push_back({.name = name, .uid = stat.st_uid, .used = stat.st_ctim.tv_sec});
+  }
+  return queues;
 }
 
 Result<std::string> surplus_of_ipc(int fd, int fresh) {

@@ -3,8 +3,12 @@
 // one.
 #pragma once
 
+#include <sys/types.h>
+
+#include <cstdint>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 
@@ -18,7 +22,15 @@ Result<NetworkState> examine_network(int fd, int fresh);
 Result<bool> loopback_is_up(int fd);
 Result<> bring_loopback_up(int fd);
 
-// The first object or changed limit in an IPC namespace; empty: none.
+// POSIX message queues that have a name, of the IPC namespace that the calling thread is in.
+struct NamedQueue {
+  std::string name;  // without a slash
+  uid_t uid = 0;
+  int64_t used = 0;  // last, seconds since 1970
+};
+Result<std::vector<NamedQueue>> list_message_queues();
+
+// The first changed limit in an IPC namespace; empty: none.
 Result<std::string> surplus_of_ipc(int fd, int fresh);
 
 // What one has and the other has not, by the one that is to be named; empty: they are alike.

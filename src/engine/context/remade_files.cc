@@ -202,7 +202,7 @@ Result<> dress(int fd, const File& file) {
   return {};
 }
 
-Result<Fd> remake(const ImageReader& image, int root, const MadeNamespaces& namespaces, SystemVGuard& guard,
+Result<Fd> remake(const ImageReader& image, int root, const MadeNamespaces& namespaces, IpcGuard& guard,
                   const File& file, RemadeFiles& remade) {
   bool keep = false;
   Result<Fd> made;
@@ -251,7 +251,7 @@ Result<Fd> reopen(int fd, int flags) {
 }
 
 Result<RemadeFiles> remake_carried_files(const ImageReader& image, int root, const MadeNamespaces& namespaces,
-                                         SystemVGuard& guard) {
+                                         IpcGuard& guard) {
   RemadeFiles remade;
   for (auto list = TRY(read_list(image)); const auto& file : list.files())
     remade.files.emplace(file.id(), TRY(in(file.path(), remake(image, root, namespaces, guard, file, remade))));

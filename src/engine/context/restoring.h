@@ -127,6 +127,7 @@ class Restoring {
   uint64_t memory_bytes = 0;
   image::Inheritance inheritance;
   image::SystemV system_v;
+  class IpcGuard* guard = nullptr;
   std::set<pid_t> continued;  // run on after a stop, which their parent has not been told yet
 
   Result<int> mapped_file(uint32_t id) const { return find(mapped_files, "mapped file", id); }

@@ -94,7 +94,7 @@ std::string AttachedSegment::link() const {
   return fmt::format("/proc/self/map_files/{:x}-{:x}", start, start + bytes_);
 }
 
-Result<Fd> remake_segment(const File& file, const MadeNamespaces& namespaces, SystemVGuard& guard) {
+Result<Fd> remake_segment(const File& file, const MadeNamespaces& namespaces, IpcGuard& guard) {
   const SystemV& from = file.system_v();
   bool there = false;
   TRY(namespaces.in_ipc(from.name_space(), [&]() -> Result<> {

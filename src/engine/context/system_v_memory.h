@@ -10,7 +10,7 @@
 #include "base/fd.h"
 #include "base/result.h"
 #include "engine/carried_files.pb.h"
-#include "engine/context/system_v_guard.h"
+#include "engine/context/ipc_guard.h"
 #include "engine/kernel/system_v.h"
 
 namespace ks::engine {
@@ -43,7 +43,7 @@ class AttachedSegment {
 // A segment under the id and the key that it had, as a file to write its content to; or the very same one, if it is
 // still there and nobody has attached it, as after a swap that did not happen.
 Result<Fd> remake_segment(const image::CarriedFileList::File& file, const MadeNamespaces& namespaces,
-                          SystemVGuard& guard);
+                          IpcGuard& guard);
 // When all have attached it.
 Result<> finish_segment(const image::CarriedFileList::SystemV& from, const MadeNamespaces& namespaces);
 

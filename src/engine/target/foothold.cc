@@ -152,6 +152,39 @@ Result<std::vector<int64_t>> Foothold::make_all(StoppedThread& thread, std::span
   return results;
 }
 
+Result<std::vector<int64_t>> Foothold::make_and_undo(StoppedThread& thread, std::span<const RemoteCall> calls,
+                                                     const RemoteCall& undo) {
+  std::vector<int64_t> results;
+  RemoteCalls& one = *TRY(on(thread));
+  if (harmless_signal(*process_, thread)) {
+    std::vector<RemoteCall> all(calls.begin(), calls.end());
+    all.push_back(undo);
+    results = TRY(make_all(thread, all));
+    results.pop_back();
+    return results;
+  }
+  // Let go, the thread returns from a frame that makes the call, and from there to its own.
+  uint64_t here = scratch().value + kScratchSize;
+  Registers undoing = at_syscall(one.base(), code_, undo.number, undo.arguments);
+  undoing.rsp = base_ + kHeadroom + kFrameStack;
+  TRY(check_filters(thread.filters, code_, undo.number, undo.arguments, true));
+  TRY(process_->memory->write({here}, bare_signal_frame(base_ + kHeadroom, undoing, kAllSignals, thread.xstate)));
+  Registers base = one.base();
+  base.rsp = here + kFrameStack;
+  RemoteCalls guarded(thread.hold, base, code_, thread.filters);
+  Result<> trouble;
+  for (const RemoteCall& call : calls) {
+    auto result = guarded.outcome(call);
+    if (!result) trouble = std::unexpected(std::move(result).error());
+    if (!trouble) break;
+    results.push_back(*result);
+  }
+  auto undone = one.outcome(undo);
+  TRY(std::move(trouble));
+  TRY(std::move(undone));
+  return results;
+}
+
 // The last call of a chain sends the thread a signal, for which only a traced thread stops.
 Result<> Foothold::run_chain(StoppedThread& thread, std::span<const RemoteCall> calls, int signal,
                              std::vector<int64_t>& results) {

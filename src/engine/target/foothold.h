@@ -35,6 +35,9 @@ class Foothold {
   Result<RemoteCalls*> on(StoppedThread& thread);
   // Calls one after the other, whatever comes of each: what they returned, an error as its negative errno.
   Result<std::vector<int64_t>> make_all(StoppedThread& thread, std::span<const RemoteCall> calls);
+  // The same, and `undo` after them, also if we are killed in the middle. Returns what the calls returned.
+  Result<std::vector<int64_t>> make_and_undo(StoppedThread& thread, std::span<const RemoteCall> calls,
+                                             const RemoteCall& undo);
   // For calls that are the same in any thread: one in which many are quick.
   StoppedThread& quickest();
   // Whether a call can be made at all: the thread's filters would do it no harm.

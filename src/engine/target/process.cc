@@ -3,8 +3,12 @@
 
 #include <fmt/format.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
+
+#include "base/file.h"
+#include "base/text.h"
 
 namespace ks::engine {
 
@@ -19,6 +23,18 @@ bool StoppedProcess::has_another_stop() const {
 const Vma* StoppedProcess::area_named(std::string_view path) const {
   auto found = std::ranges::find(areas, path, &Vma::path);
   return found == areas.end() ? nullptr : &*found;
+}
+
+Result<int64_t> boot_time() {
+  std::string text = TRY(read_file("/proc/stat"));
+  for (auto line : split(text, '\n'))
+    if (auto words = split_words(line); words.size() == 2 && words[0] == "btime")
+      return parse_number<int64_t>(words[1]).value_or(0);
+  return fail("/proc/stat: does not tell when the system was booted");
+}
+
+int64_t start_of(const StatLine& process, int64_t boot_time) {
+  return boot_time + static_cast<int64_t>(process.start_time) / ::sysconf(_SC_CLK_TCK);
 }
 
 }  // namespace ks::engine

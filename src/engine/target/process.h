@@ -59,4 +59,8 @@ struct StoppedProcess {
 
 std::string proc_path(pid_t pid, std::string_view name);
 
+// Seconds since 1970, each by whole ones.
+Result<int64_t> boot_time();
+int64_t start_of(const StatLine& process, int64_t boot_time);
+
 }  // namespace ks::engine

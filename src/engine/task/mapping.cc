@@ -13,6 +13,8 @@ namespace ks::engine {
 
 namespace {
 
+constexpr int kMapDroppable = 0x08;  // MAP_DROPPABLE, since 6.11
+
 // Huge pages are given at the first touch.
 bool is_early(int advice) { return advice == MADV_HUGEPAGE || advice == MADV_NOHUGEPAGE; }
 
@@ -39,7 +41,7 @@ Result<> attach_segment(RemoteCalls& calls, const image::Area& area) {
 
 Result<> map_area(const Restoring& restoring, RemoteCalls& calls, const image::Area& area) {
   if (area.source() == image::Area::SYSTEM_V) return attach_segment(calls, area);
-  int flags = MAP_FIXED_NOREPLACE | (area.shared() ? MAP_SHARED : MAP_PRIVATE);
+  int flags = MAP_FIXED_NOREPLACE | (area.shared() ? MAP_SHARED : area.droppable() ? kMapDroppable : MAP_PRIVATE);
   int fd = -1;
   switch (area.source()) {
     case image::Area::FILE:
@@ -64,7 +66,8 @@ Result<> dress_area(RestoredProcess& process, const image::Area& area, uint32_t 
   if (area.protection() != now)
     TRY(in("mprotect", process.leader()(SYS_mprotect, area.start(), length, area.protection())));
   for (int advice : area.advice())
-    if (!is_early(advice)) TRY(in("madvise", process.leader()(SYS_madvise, area.start(), length, advice)));
+    if (!is_early(advice) && !area.droppable())  // which has all of its kind
+      TRY(in("madvise", process.leader()(SYS_madvise, area.start(), length, advice)));
   if (area.name().empty()) return {};
   TRY(process.memory->write(process.scratch, std::as_bytes(std::span(area.name().c_str(), area.name().size() + 1))));
   TRY(in("naming it",

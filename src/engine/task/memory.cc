@@ -22,6 +22,7 @@ namespace ks::engine {
 namespace {
 
 constexpr int kGuardInstall = 102;  // MADV_GUARD_INSTALL, since 6.13
+constexpr long kMseal = 462;        // mseal(2), since 6.10
 
 struct Advice {
   std::string_view flag;
@@ -35,8 +36,8 @@ constexpr std::array kAdvice = {
 };
 
 // Flags that follow from what is restored anyway.
-constexpr std::array<std::string_view, 15> kImplied = {"rd", "wr", "ex", "sh", "mr", "mw", "me", "ms",
-                                                       "gd", "ac", "nr", "sd", "lo", "lf", "gu"};
+constexpr std::array<std::string_view, 17> kImplied = {"rd", "wr", "ex", "sh", "mr", "mw", "me", "ms", "gd",
+                                                       "ac", "nr", "sd", "lo", "lf", "gu", "sl", "dp"};
 
 struct Obstacle {
   std::string_view flag, why;
@@ -49,8 +50,6 @@ constexpr std::array kObstacles = {
     Obstacle{"uw", "watched by userfaultfd"},
     Obstacle{"ui", "watched by userfaultfd"},
     Obstacle{"ss", "a shadow stack, which is not supported yet"},
-    Obstacle{"sl", "sealed by mseal, which is not supported yet"},
-    Obstacle{"dp", "droppable memory, which is not supported yet"},
 };
 
 bool is_kernel_area(const Vma& area) {
@@ -126,6 +125,8 @@ Result<> describe(Dumping& dumping, StoppedProcess& process, const Vma& area, im
   out.set_no_reserve(area.has("nr"));
   out.set_lock(area.has("lf") ? 2 : area.has("lo") ? 1 : 0);
   out.set_name(area_name(area));
+  out.set_droppable(area.has("dp"));
+  out.set_sealed(area.has("sl"));
   for (const auto& [flag, advice] : kAdvice)
     if (area.has(flag)) out.add_advice(advice);
   if (!area.has_file()) return {};
@@ -174,7 +175,7 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
     // A kernel that tells which pages are guards does not always tell which areas have any ("gu").
     put_runs(TRY(in(label(area), find_guards(dumping.kernel, pagemap.get(), area.start, area.end))),
              *memory.mutable_guards());
-    if (area.shared || area.populated == 0) continue;
+    if (area.shared || area.populated == 0 || area.has("dp")) continue;
     if (area.shared_bytes) pages.maybe_shared.push_back(memory.areas().rbegin()[0]);
     bool anonymous = !area.has_file() || is_private_huge(area);
     for (const PageRun& run :
@@ -240,6 +241,9 @@ Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom&
     if (area.lock())
       TRY(in("mlock", process.leader()(SYS_mlock2, area.start(), area.end() - area.start(),
                                        area.lock() == 2 ? MLOCK_ONFAULT : 0)));
+  // What is sealed can be changed no more.
+  for (const auto& area : memory.areas())
+    if (area.sealed()) TRY(in("mseal", process.leader()(kMseal, area.start(), area.end() - area.start(), 0)));
   return {};
 }
 

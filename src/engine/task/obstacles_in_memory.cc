@@ -30,17 +30,6 @@ Result<> check_areas(Dumping& dumping, const StoppedProcess& process) {
   return {};
 }
 
-// Of every area alike: it is a mark of mlockall(2), and whether that holds for the future too nobody tells.
-bool is_all_locked(const StoppedProcess& process) {
-  bool any = false;
-  for (const Vma& area : process.areas) {
-    if (area.path.starts_with("[v") || area.has("ht") || area.has("io") || area.has("pf")) continue;
-    if (!area.has("lo")) return false;
-    any = true;
-  }
-  return any;
-}
-
 }  // namespace
 
 Result<> check_memory_policies(Dumping& dumping, DumpedProcess& process) {
@@ -50,9 +39,6 @@ Result<> check_memory_policies(Dumping& dumping, DumpedProcess& process) {
       dumping.refuse(stopped.pid, fmt::format("thread {}", stopped.threads[i].tid()),
                      "has a memory policy (set_mempolicy), which is not supported yet");
   TRY(check_areas(dumping, stopped));
-  if (is_all_locked(stopped))
-    dumping.refuse(stopped.pid, "memory",
-                   "is all locked (mlockall), maybe for the future too, which the kernel does not tell");
   return {};
 }
 

@@ -7,7 +7,7 @@
 
 namespace ks::engine {
 
-// Memory policies (set_mempolicy(2), mbind(2)), and mlockall(2).
+// Memory policies (set_mempolicy(2), mbind(2)).
 Result<> check_memory_policies(Dumping& dumping, DumpedProcess& process);
 
 }  // namespace ks::engine

@@ -24,7 +24,7 @@ Result<bool> find(SystemVType type, const Object& from, int status, const ipc_pe
   return true;
 }
 
-Result<> make(const Object& from, SystemVType type, size_t extent, SystemVGuard& guard) {
+Result<> make(const Object& from, SystemVType type, size_t extent, IpcGuard& guard) {
   return guard.make(from.name_space(), type, from.id(), [&] {
     return make_system_v(type, from.id(), from.key(), from.mode(), extent,
                          {.uid = from.creator_uid(), .gid = from.creator_gid()});
@@ -61,7 +61,7 @@ Result<> fill(const image::SystemV::Queue& queue) {
 }
 
 // False if it is there and holds what it did.
-Result<bool> remake_queue(const image::SystemV::Queue& queue, const MadeNamespaces& namespaces, SystemVGuard& guard) {
+Result<bool> remake_queue(const image::SystemV::Queue& queue, const MadeNamespaces& namespaces, IpcGuard& guard) {
   const Object& from = queue.object();
   bool there = false;
   TRY(namespaces.in_ipc(from.name_space(), [&]() -> Result<> {
@@ -105,7 +105,7 @@ Result<> set_values(const image::SystemV::Set& set) {
   return ::semop(id, shift.data(), shift.size()) ? fail_errno("semop") : Result<>();
 }
 
-Result<> remake_set(const image::SystemV::Set& set, const MadeNamespaces& namespaces, SystemVGuard& guard) {
+Result<> remake_set(const image::SystemV::Set& set, const MadeNamespaces& namespaces, IpcGuard& guard) {
   const Object& from = set.object();
   bool there = false;
   TRY(namespaces.in_ipc(from.name_space(), [&]() -> Result<> {
@@ -136,7 +136,7 @@ bool sends_last(const image::SystemV::Queue& queue) {
          queue.messages().rbegin()->text().size() <= kMostSentRemotely;
 }
 
-Result<> remake_system_v(image::SystemV& all, const MadeNamespaces& namespaces, SystemVGuard& guard) {
+Result<> remake_system_v(image::SystemV& all, const MadeNamespaces& namespaces, IpcGuard& guard) {
   google::protobuf::RepeatedPtrField<image::SystemV::Queue> made;
   for (const auto& queue : all.queues())
     if (TRY(in(label_of(SystemVType::queue, queue.object().id()), remake_queue(queue, namespaces, guard))))

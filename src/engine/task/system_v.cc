@@ -25,14 +25,6 @@ constexpr uint32_t kKernelThread = 0x00200000;  // PF_KTHREAD
 // Of the clocks that are compared: one tells whole seconds, the other when the system was booted.
 constexpr int64_t kTolerance = 2;
 
-Result<int64_t> boot_time() {
-  std::string text = TRY(read_file("/proc/stat"));
-  for (auto line : split(text, '\n'))
-    if (auto words = split_words(line); words.size() == 2 && words[0] == "btime")
-      return parse_number<int64_t>(words[1]).value_or(0);
-  return fail("/proc/stat: does not tell when the system was booted");
-}
-
 struct Stranger {
   pid_t pid = 0;
   int64_t since = 0;
@@ -74,11 +66,10 @@ class Survey {
     return 0;
   }
 
-  int64_t since(uint64_t start_time) const {
-    return boot_ + static_cast<int64_t>(start_time) / ::sysconf(_SC_CLK_TCK);
-  }
   // A PID whose process is younger than the last use is somebody else's by now.
-  bool was_there(uint64_t start_time, int64_t when) const { return since(start_time) <= when + kTolerance; }
+  bool was_there(const StoppedProcess& process, int64_t when) const {
+    return start_of(process.stat, boot_) <= when + kTolerance;
+  }
 
   const StoppedProcess* process(pid_t pid) const {
     auto found = std::ranges::find(dumping_.processes, pid, &StoppedProcess::pid);
@@ -88,7 +79,7 @@ class Survey {
   // The PID if it is still that of the one who has used the object.
   pid_t member_of(pid_t pid, const SystemVObject& object) const {
     const auto* member = process(pid);
-    return member && !member->zombie && was_there(member->stat.start_time, object.used) ? pid : 0;
+    return member && !member->zombie && was_there(*member, object.used) ? pid : 0;
   }
 
   const std::vector<Stranger>& strangers() {
@@ -103,7 +94,7 @@ class Survey {
       auto facts = parse_stat(*stat);
       auto users = parse_status(*status);
       if (facts && users && !(facts->flags & kKernelThread))
-        strangers_->push_back({*pid, since(facts->start_time), users->uids});
+        strangers_->push_back({*pid, start_of(*facts, boot_), users->uids});
     }
     return *strangers_;
   }
@@ -113,7 +104,7 @@ class Survey {
     bool others = false, own = false;
     for (pid_t user : object.users) {
       if (user <= 0) continue;
-      if (const auto* member = process(user); member && was_there(member->stat.start_time, object.used)) {
+      if (const auto* member = process(user); member && was_there(*member, object.used)) {
         if (!own) whose = user;
         own = true;
       } else if (auto found = std::ranges::find(strangers(), user, &Stranger::pid);
@@ -126,7 +117,7 @@ class Survey {
     if (others) return Owner::others;
     uid_t creator = object.permissions.cuid;
     auto suspect = std::ranges::find_if(dumping_.processes, [&](const StoppedProcess& member) {
-      return has_user(member.status.uids, creator) && was_there(member.stat.start_time, object.changed);
+      return has_user(member.status.uids, creator) && was_there(member, object.changed);
     });
     if (suspect == dumping_.processes.end()) return Owner::others;
     whose = suspect->pid;

@@ -4,8 +4,8 @@
 
 #include "base/result.h"
 #include "engine/context/dumping.h"
+#include "engine/context/ipc_guard.h"
 #include "engine/context/restoring.h"
-#include "engine/context/system_v_guard.h"
 #include "engine/namespaces.pb.h"
 #include "engine/system_v.pb.h"
 
@@ -20,7 +20,7 @@ Result<image::SystemV> survey_system_v(Dumping& dumping, const image::Namespaces
 
 // Queues and semaphores as they were, but for what only processes can do to them. Queues that are there already, as
 // after a swap that did not happen, are taken out of `all`.
-Result<> remake_system_v(image::SystemV& all, const MadeNamespaces& namespaces, SystemVGuard& guard);
+Result<> remake_system_v(image::SystemV& all, const MadeNamespaces& namespaces, IpcGuard& guard);
 // When they have done so.
 Result<> finish_system_v(const image::SystemV& all, const MadeNamespaces& namespaces);
 

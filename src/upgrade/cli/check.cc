@@ -40,7 +40,7 @@ Result<int> run(const Check& check) {
   std::vector<UnitVerdict> verdicts;
   for (const Candidate& one : candidates) {
     bool running = one.unit.active_state != "inactive" && one.unit.active_state != "failed";
-    verdicts.push_back({one.unit.name, running, running ? examine(engine, one.unit) : std::vector<engine::Reason>{}});
+    verdicts.push_back({one.unit.name, running, running ? examine(engine, one) : std::vector<engine::Reason>{}});
   }
   if (verdicts.empty() && !check.json) fmt::print(stderr, "no unit is marked\n");
   if (check.json)

@@ -86,13 +86,13 @@ void print(const engine::ImageSummary& image) {
 }
 
 // A running unit, or the process tree.
-Result<UnitState> state_of(const std::string& word) {
+Result<Candidate> running_unit(const std::string& word) {
   std::string name = TRY(parse_service_name(word));
   Bus bus = TRY(Bus::open());
-  UnitState unit = TRY(bus.unit(name));
-  if (std::string why = unmarkable(unit); !why.empty()) return fail(name + ": " + why);
-  if (!is_running(unit)) return fail(name + ": not running");
-  return unit;
+  Candidate one = TRY(candidate(bus, name));
+  if (std::string why = unmarkable(one.unit); !why.empty()) return fail(name + ": " + why);
+  if (!is_running(one.unit)) return fail(name + ": not running");
+  return one;
 }
 
 Result<> stop(const std::string& unit) { return TRY(Bus::open()).stop(unit); }
@@ -114,11 +114,12 @@ Result<int> run(const Checkpoint& checkpoint) {
   engine::DumpOptions options;
   std::vector<engine::Reason> losses;
   if (!checkpoint.unit.empty()) {
-    UnitState unit = TRY(state_of(checkpoint.unit));
+    Candidate one = TRY(running_unit(checkpoint.unit));
+    const UnitState& unit = one.unit;
     who = unit.name;
     target = target_of(unit);
     losses = loss_reasons(unit);
-    options = dump_options(unit);
+    options = dump_options(one);
     options.foreign_namespaces = false;  // `restore` has none to put the processes into
     options.refilled.clear();            // nor does it fill any directory
   }

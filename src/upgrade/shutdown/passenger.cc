@@ -36,17 +36,18 @@ Result<bool> placeholder_is_executable(pid_t pid) {
 
 }  // namespace
 
-std::expected<Passenger, Reasons> Passenger::freeze(const engine::Engine& engine, const UnitState& unit) {
+std::expected<Passenger, Reasons> Passenger::freeze(const engine::Engine& engine, const Candidate& candidate) {
+  const UnitState& unit = candidate.unit;
   if (auto reasons = unit_reasons(unit); !reasons.empty()) return std::unexpected(lines(reasons));
   int64_t now = realtime_microseconds();
   auto frozen = engine.freeze(target_of(unit));
   if (!frozen) return because("freeze: " + frozen.error().what);
   if (auto reasons = group_reasons(unit); !reasons.empty()) return std::unexpected(lines(reasons));
-  return Passenger(unit, std::move(*frozen), now);
+  return Passenger(unit, dump_options(candidate), std::move(*frozen), now);
 }
 
 std::expected<CarriedUnit, Reasons> Passenger::dump(const std::string& image, const std::string& places) {
-  auto report = frozen_.dump(image, dump_options(unit_));
+  auto report = frozen_.dump(image, options_);
   if (!report)
     return frozen_.verdict().ready() ? because("dump: " + report.error().what)
                                      : std::unexpected(lines(frozen_.verdict().reasons));

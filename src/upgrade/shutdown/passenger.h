@@ -16,7 +16,7 @@ using Reasons = std::vector<std::string>;
 
 class Passenger {
  public:
-  static std::expected<Passenger, Reasons> freeze(const engine::Engine& engine, const UnitState& unit);
+  static std::expected<Passenger, Reasons> freeze(const engine::Engine& engine, const Candidate& candidate);
 
   const std::string& name() const { return unit_.name; }
   // Writes the image, and beside it what lies in the unit's volatile places, and tells what the manifest is
@@ -25,10 +25,11 @@ class Passenger {
   Result<> kill() { return frozen_.kill(); }
 
  private:
-  Passenger(UnitState unit, engine::Frozen frozen, int64_t frozen_at)
-      : unit_(std::move(unit)), frozen_(std::move(frozen)), frozen_at_(frozen_at) {}
+  Passenger(UnitState unit, engine::DumpOptions options, engine::Frozen frozen, int64_t frozen_at)
+      : unit_(std::move(unit)), options_(std::move(options)), frozen_(std::move(frozen)), frozen_at_(frozen_at) {}
   std::expected<CarriedUnit, Reasons> describe(const engine::DumpReport& report, const std::string& directory) const;
   UnitState unit_;
+  engine::DumpOptions options_;
   engine::Frozen frozen_;
   int64_t frozen_at_;  // microseconds since 1970
 };

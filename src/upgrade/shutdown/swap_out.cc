@@ -46,7 +46,7 @@ std::vector<Passenger> freeze_all(const engine::Engine& engine, const std::vecto
                                   Manifest& manifest) {
   std::vector<Passenger> passengers;
   for (const Candidate& one : units) {
-    auto passenger = Passenger::freeze(engine, one.unit);
+    auto passenger = Passenger::freeze(engine, one);
     if (passenger) {
       swap.note("frozen", one.unit.name, "");
       passengers.push_back(std::move(*passenger));

@@ -41,7 +41,7 @@ Result<> examine_units(Upgrade& upgrade) {
     UnitVerdict verdict{.unit = one.unit.name,
                         .running = one.unit.active_state != "inactive" && one.unit.active_state != "failed",
                         .reasons = {}};
-    if (verdict.running) verdict.reasons = examine(engine, one.unit);
+    if (verdict.running) verdict.reasons = examine(engine, one);
     if (verdict.running && verdict.reasons.empty()) {
       for (pid_t pid : TRY(cgroup_processes(one.unit.control_group))) bytes += own_memory(pid);
       bytes += measure_places(one.unit).value_or(0);

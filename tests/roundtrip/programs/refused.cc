@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <linux/audit.h>
+#include <linux/bpf.h>
 #include <linux/filter.h>
 #include <linux/fs.h>
 #include <linux/io_uring.h>
@@ -74,6 +75,12 @@ static int new_file(const char* name) {
   int fd = open(name, O_RDWR | O_CREAT | O_TRUNC, 0600);
   CHECK(fd >= 0 && write(fd, "content", 7) == 7);
   return fd;
+}
+static mqd_t new_queue(mq_attr* limits) {
+  mqd_t queue = mq_open("/kernel-swap-test", O_RDWR | O_CREAT, 0600, limits);
+  if (queue < 0) skip("no message queues");
+  mq_unlink("/kernel-swap-test");
+  return queue;
 }
 static pid_t fork_child(const std::function<void()>& body) {
   pid_t child = fork();
@@ -372,12 +379,69 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
          CHECK(syscall(SYS_io_getevents, context, 0, 1, &event, &zero) == 0);
        };
      }},
-    {"message_queue",
+    {"message_queue_not_open",
      [] {
-       mqd_t queue = mq_open("/kernel-swap-test", O_RDWR | O_CREAT, 0600, nullptr);
+       become_nobody_else();
+       mqd_t queue = mq_open("/kernel-swap-test-2", O_RDWR | O_CREAT, 0600, nullptr);
        if (queue < 0) skip("no message queues");
-       mq_unlink("/kernel-swap-test");
-       return keeps(queue);
+       mq_close(queue);
+       return Verify([=] { CHECK(mq_unlink("/kernel-swap-test-2") == 0); });
+     }},
+    {"message_queue_of_others",
+     [] {
+       mqd_t queue = new_queue(nullptr);
+       target = fork_child(wait_until_told);
+       Verify end = ends_well(target);
+       return Verify([=] {
+         end();
+         CHECK(mq_send(queue, "x", 1, 0) == 0);
+       });
+     }},
+    {"message_queue_with_message",
+     [] {
+       mq_attr limits{};
+       limits.mq_maxmsg = 1;
+       limits.mq_msgsize = 8;
+       mqd_t queue = new_queue(&limits);
+       CHECK(mq_send(queue, "abc", 3, 9) == 0);
+       return Verify([=] {
+         char text[8];
+         unsigned priority;
+         CHECK(mq_receive(queue, text, sizeof text, &priority) == 3 && priority == 9 && !memcmp(text, "abc", 3));
+       });
+     }},
+    {"message_queue_with_notification",
+     [] {
+       mqd_t queue = new_queue(nullptr);
+       static volatile bool came = false;
+       signal(SIGUSR1, [](int) { came = true; });
+       sigevent event{};
+       event.sigev_notify = SIGEV_SIGNAL;
+       event.sigev_signo = SIGUSR1;
+       CHECK(mq_notify(queue, &event) == 0);
+       return Verify([=] { CHECK(mq_send(queue, "x", 1, 0) == 0 && came); });
+     }},
+    {"bpf_map",
+     [] {
+       bpf_attr map{};
+       map.map_type = BPF_MAP_TYPE_ARRAY;
+       map.key_size = map.value_size = 4;
+       map.max_entries = 1;
+       int fd = static_cast<int>(syscall(SYS_bpf, BPF_MAP_CREATE, &map, sizeof map));
+       if (fd < 0) skip("no BPF maps");
+       return keeps(fd);
+     }},
+    {"fuse_device",
+     [] {
+       int fd = open("/dev/fuse", O_RDWR);
+       if (fd < 0) skip("no /dev/fuse");
+       return keeps(fd);
+     }},
+    {"tun_device",
+     [] {
+       int fd = open("/dev/net/tun", O_RDWR);
+       if (fd < 0) skip("no /dev/net/tun");
+       return keeps(fd);
      }},
     {"memory_of_others",
      [] {
@@ -515,11 +579,6 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
      }},
     {"semaphore_undo_of_a_thread", [] { return waits_in_thread([] { CHECK(unshare(CLONE_SYSVSEM) == 0); }); }},
     {"semaphore_undo_of_processes", [] { return shares(CLONE_SYSVSEM); }},
-    {"locked_memory",
-     [] {
-       if (mlockall(MCL_CURRENT | MCL_FUTURE)) skip("no memory can be locked");
-       return nothing();
-     }},
     {"memory_policy",
      [] {
        unsigned long node = 1;
@@ -528,12 +587,6 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
          int mode = -1;
          CHECK(syscall(SYS_get_mempolicy, &mode, nullptr, 0, nullptr, 0) == 0 && mode == MPOL_BIND);
        });
-     }},
-    {"sealed_area",
-     [] {
-       void* at = map_memory(kPage);
-       if (syscall(462, at, kPage, 0)) skip("this kernel has no mseal");
-       return nothing();
      }},
     {"execute_only_area",
      [] {

@@ -1,32 +1,36 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "engine/context/system_v_guard.h"
+#include "engine/context/ipc_guard.h"
 
 #include <fcntl.h>
+#include <limits.h>
+#include <mqueue.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "base/file.h"
 
 namespace ks::engine {
 
+struct IpcGuard::Order {
+  enum class Kind { about_to_make, made, not_made, keep_all } kind = Kind::keep_all;
+  uint32_t name_space = 0;
+  SystemVType type = SystemVType::memory;
+  int id = -1;
+  char name[NAME_MAX + 2] = {};  // of a POSIX message queue
+  bool is_same(const Order& other) const {
+    return type == other.type && name_space == other.name_space && id == other.id && !std::strcmp(name, other.name);
+  }
+};
+
 namespace {
 
 constexpr int kMostForks = 100;
-
-struct Order {
-  enum class Kind { about_to_make, made, not_made, keep_all } kind = Kind::keep_all;
-  SystemVType type = SystemVType::memory;
-  uint32_t name_space = 0;
-  int id = -1;
-  bool is_same(const Order& other) const {
-    return type == other.type && name_space == other.name_space && id == other.id;
-  }
-};
 
 // Whether the one that was about to be made has been, the orders do not tell: nobody else has, as long as it is
 // unused.
@@ -45,6 +49,7 @@ bool is_unused(SystemVType type, int id, pid_t maker) {
 }
 
 // Its maker ends this process by a last order, or by its own end.
+template <class Order>
 [[noreturn]] void stand_guard(int orders, pid_t maker, const MadeNamespaces& namespaces) {
   int own = ::open("/proc/self/ns/ipc", O_RDONLY | O_CLOEXEC);
   std::vector<Order> made;
@@ -58,8 +63,12 @@ bool is_unused(SystemVType type, int id, pid_t maker) {
     auto entry = namespaces.entries.find(object.name_space);
     int fd = object.name_space == 0 ? own : entry == namespaces.entries.end() ? -1 : entry->second.fd.get();
     if (::setns(fd, CLONE_NEWIPC)) continue;
-    if (object.kind == Order::Kind::about_to_make && !is_unused(object.type, object.id, maker)) continue;
-    (void)remove_system_v(object.type, object.id);
+    bool named = object.name[0];
+    if (!named && object.kind == Order::Kind::about_to_make && !is_unused(object.type, object.id, maker)) continue;
+    if (named)
+      (void)::mq_unlink(object.name);
+    else
+      (void)remove_system_v(object.type, object.id);
   }
   ::_exit(0);
 }
@@ -78,7 +87,7 @@ void close_others(int orders, const MadeNamespaces& namespaces) {
 
 }  // namespace
 
-Result<> SystemVGuard::start() {
+Result<> IpcGuard::start() {
   std::vector<pid_t> wrong;
   std::vector<Fd> ends;
   pid_t maker = ::getpid();
@@ -91,7 +100,7 @@ Result<> SystemVGuard::start() {
     if (child == 0) {
       ::setsid();  // what is sent to its maker's group is not meant for it
       close_others(reader.get(), namespaces_);
-      stand_guard(reader.get(), maker, namespaces_);
+      stand_guard<Order>(reader.get(), maker, namespaces_);
     }
     if (taken_.contains(child)) {
       wrong.push_back(child);  // kept until there is another, lest it be the same again
@@ -109,25 +118,37 @@ Result<> SystemVGuard::start() {
   return pid_ ? Result<>() : fail("no process can be forked");
 }
 
-Result<> SystemVGuard::make(uint32_t name_space, SystemVType type, int id, const std::function<Result<>()>& make) {
+Result<> IpcGuard::carry_out(Order order, bool passing, const std::function<Result<>()>& make) {
   if (!pid_) TRY(start());
   auto tell = [&](Order::Kind kind) -> Result<> {
-    Order order{.kind = kind, .type = type, .name_space = name_space, .id = id};
-    return write_all(orders_.get(), std::as_bytes(std::span(&order, 1)), "the guard of System V objects");
+    order.kind = kind;
+    return write_all(orders_.get(), std::as_bytes(std::span(&order, 1)), "the guard of IPC objects");
   };
   TRY(tell(Order::Kind::about_to_make));
-  auto done = namespaces_.in_ipc(name_space, make);
-  TRY(tell(done ? Order::Kind::made : Order::Kind::not_made));
+  auto done = namespaces_.in_ipc(order.name_space, make);
+  TRY(tell(done && !passing ? Order::Kind::made : Order::Kind::not_made));
   return done;
 }
 
-void SystemVGuard::keep() {
+Result<> IpcGuard::make(uint32_t name_space, SystemVType type, int id, const std::function<Result<>()>& make) {
+  return carry_out({.name_space = name_space, .type = type, .id = id}, false, make);
+}
+
+Result<> IpcGuard::make_named(uint32_t name_space, const std::string& name, bool passing,
+                              const std::function<Result<>()>& make) {
+  Order order{.name_space = name_space};
+  if (name.size() >= sizeof order.name) return fail("a name that is too long");
+  std::ranges::copy(name, order.name);
+  return carry_out(order, passing, make);
+}
+
+void IpcGuard::keep() {
   if (!pid_) return;
   Order last;
   (void)write_all(orders_.get(), std::as_bytes(std::span(&last, 1)), "");
 }
 
-SystemVGuard::~SystemVGuard() {
+IpcGuard::~IpcGuard() {
   orders_ = Fd();
   while (pid_ && ::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
   }

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// POSIX message queues (mq_overview(7)). A message is read only by being taken, so that none may be there.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <mqueue.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <map>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "engine/context/ipc_guard.h"
+#include "engine/kernel/namespace.h"
+#include "engine/kinds/kind.h"
+#include "engine/message_queue.pb.h"
+#include "engine/target/process.h"
+
+namespace ks::engine {
+
+namespace {
+
+using Queue = image::OpenMessageQueue;
+
+constexpr std::string_view kName = "message_queue";
+constexpr uint32_t kVersion = 1;
+constexpr std::string_view kDeleted = " (deleted)";
+constexpr uint64_t kFileSystem = 0x19800202;  // magic number of mqueue
+constexpr int kMostNames = 100;
+
+std::string magic_link(const OpenFile& file) { return proc_path(file.pid, fmt::format("fd/{}", file.fd)); }
+
+bool owns(const OpenFile& file) {
+  struct statfs system{};
+  return S_ISREG(file.stat.st_mode) && ::statfs(magic_link(file).c_str(), &system) == 0 &&
+         static_cast<uint64_t>(system.f_type) == kFileSystem;
+}
+
+// "QSIZE:0          NOTIFY:0     SIGNO:0     NOTIFY_PID:0     "
+Result<bool> has_registration(const OpenFile& file) {
+  std::string text = TRY(read_file(magic_link(file)));  // a description of our own
+  for (auto word : split_words(text))
+    if (constexpr std::string_view kKey = "NOTIFY_PID:"; word.starts_with(kKey))
+      return word.substr(kKey.size()) != "0";
+  return fail("does not tell who is to be notified");
+}
+
+Result<> dump_one(Dumping& dumping, const OpenFile& file) {
+  std::string name = file.link.substr(file.link.rfind('/') + 1);
+  bool unlinked = file.stat.st_nlink == 0;
+  if (unlinked && name.ends_with(kDeleted)) name.resize(name.size() - kDeleted.size());
+  uint32_t name_space = dumping.system_v.name_space.at(file.pid);
+  if (!unlinked) dumping.open_queues.emplace(name_space, name);
+  Fd mine = TRY(file.fetch());
+  mq_attr attributes{};
+  if (::mq_getattr(mine.get(), &attributes)) return fail_errno("mq_getattr");
+  if (auto other = TRY(dumping.outside.sharer(file.stat.st_dev, file.stat.st_ino)))
+    return refuse(fmt::format("shared with pid {}, which is not part of it", *other));
+  if (attributes.mq_curmsgs)
+    return refuse(
+        fmt::format("holds {} messages, which cannot be read without taking them; try again when they have "
+                    "been received",
+                    attributes.mq_curmsgs));
+  if (TRY(has_registration(file))) return refuse("is to notify a process (mq_notify), which is not supported yet");
+  // mq_open(3) uses a mount that nobody sees.
+  if (file.link.rfind('/') != 0) return refuse("was opened as a file, which is not supported yet");
+  // With none in common we could not tell whether it is that namespace's.
+  if (!unlinked) {
+    bool there = false;
+    auto look = [&]() -> Result<> {
+      Fd again(::mq_open(("/" + name).c_str(), O_RDONLY | O_NONBLOCK));
+      struct stat stat{};
+      there = again && ::fstat(again.get(), &stat) == 0 && stat.st_dev == file.stat.st_dev &&
+              stat.st_ino == file.stat.st_ino;
+      return {};
+    };
+    if (name_space == 0)
+      TRY(look());
+    else
+      TRY(inside(TRY(open_namespace(file.pid, "ipc")).get(), CLONE_NEWIPC, look));
+    if (!there) return refuse("is not of the IPC namespace of its process, or has got another name");
+  } else if (name_space) {
+    return refuse("has no name any more, and may be of another IPC namespace than its process");
+  }
+  Queue out;
+  out.set_id(file.id);
+  out.set_flags(static_cast<uint32_t>(file.flags()));
+  out.set_queue(file.stat.st_ino);
+  out.set_name_space(name_space);
+  out.set_name(name);
+  out.set_unlinked(unlinked);
+  out.set_mode(file.stat.st_mode & 07777);
+  out.set_uid(file.stat.st_uid);
+  out.set_gid(file.stat.st_gid);
+  out.set_most_messages(attributes.mq_maxmsg);
+  out.set_message_bytes(attributes.mq_msgsize);
+  dumping.put_file(kName, kVersion, out);
+  return {};
+}
+
+Result<> dump(Dumping& dumping, std::span<const OpenFile> files) { return dump_each(dumping, files, dump_one); }
+
+bool is_same(int fd, const Queue& queue) {
+  struct stat stat{};
+  mq_attr attributes{};
+  return ::fstat(fd, &stat) == 0 && ::mq_getattr(fd, &attributes) == 0 && attributes.mq_curmsgs == 0 &&
+         attributes.mq_maxmsg == queue.most_messages() && attributes.mq_msgsize == queue.message_bytes() &&
+         stat.st_uid == queue.uid() && stat.st_gid == queue.gid() && (stat.st_mode & 07777) == queue.mode();
+}
+
+bool is_there(const std::string& name) {
+  Fd there(::mq_open(name.c_str(), O_RDONLY | O_NONBLOCK));
+  return there || errno != ENOENT;
+}
+
+Result<> open_all(const std::vector<Queue>& openings, const std::string& name, Fds& made) {
+  for (const Queue& opening : openings) {
+    Fd fd(::mq_open(name.c_str(), static_cast<int>(opening.flags()) & (O_ACCMODE | O_NONBLOCK)));
+    if (!fd) return fail_errno("mq_open");
+    if (!is_same(fd.get(), opening)) return fail("its name is taken");
+    made.emplace(opening.id(), std::move(fd));
+  }
+  return {};
+}
+
+Result<> make_queue(const Queue& queue, const std::string& name) {
+  mq_attr attributes{};
+  attributes.mq_maxmsg = queue.most_messages();
+  attributes.mq_msgsize = queue.message_bytes();
+  Fd made(::mq_open(name.c_str(), O_RDWR | O_CREAT | O_EXCL, 0600, &attributes));
+  if (!made) return fail_errno("mq_open");
+  if (::fchown(made.get(), queue.uid(), queue.gid()) || ::fchmod(made.get(), queue.mode()))
+    return fail_errno("fchown");
+  return {};
+}
+
+// All that are open of one queue. One that has no name any more gets its last one for the moment, if that is free.
+Result<> make_all(const std::vector<Queue>& openings, const Restoring& restoring, Fds& made) {
+  const Queue& queue = openings.front();
+  std::string name = "/" + queue.name();
+  bool there = false;
+  TRY(restoring.namespaces.in_ipc(queue.name_space(), [&]() -> Result<> {
+    there = is_there(name);
+    for (int attempt = 0; there && queue.unlinked() && attempt < kMostNames; ++attempt) {
+      name = fmt::format("/kernel-swap-{}-{}", ::getpid(), attempt);
+      there = is_there(name);
+    }
+    return {};
+  }));
+  // As after a swap that did not happen.
+  if (there) return restoring.namespaces.in_ipc(queue.name_space(), [&] { return open_all(openings, name, made); });
+  return restoring.guard->make_named(queue.name_space(), name, queue.unlinked(), [&]() -> Result<> {
+    TRY(make_queue(queue, name));
+    TRY(open_all(openings, name, made));
+    return queue.unlinked() && ::mq_unlink(name.c_str()) ? fail_errno("mq_unlink") : Result<>();
+  });
+}
+
+Result<Fds> make(Restoring& restoring, std::span<const Envelope> envelopes) {
+  std::map<std::pair<uint32_t, uint64_t>, std::vector<Queue>> queues;
+  for (const Envelope& envelope : envelopes) {
+    Queue queue;
+    TRY(parse_body(envelope, queue));
+    queues[{queue.name_space(), queue.queue()}].push_back(std::move(queue));
+  }
+  Fds made;
+  for (const auto& [key, openings] : queues)
+    TRY(in("message queue /" + openings.front().name(), make_all(openings, restoring, made)));
+  return made;
+}
+
+}  // namespace
+
+extern const Kind kMessageQueue;
+const Kind kMessageQueue{.name = kName, .version = kVersion, .owns = owns, .dump = dump, .make = make};
+
+}  // namespace ks::engine
