@@ -35,7 +35,6 @@ const std::vector<Refusal> kRefusals = {
     {"execute_only_area", {"area", "protection key"}},
     {"fanotify", {"fd", "fanotify"}},
     {"fifo_from_outside", {"fd", "/fifo", "shared with pid"}},
-    {"fifo_in_memory", {"fd", "kernel-swap-fifo", "deleted"}},
     {"fuse_device", {"fd", "/dev/fuse"}},
     {"immutable_file", {"fd", "/file", "chattr"}},
     {"inotify_in_memory", {"fd", "inotify", "/dev/shm", "tmpfs"}},

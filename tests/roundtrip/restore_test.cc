@@ -244,6 +244,16 @@ TEST_F(Restore, FailsWhileAnExecutableIsWrittenOver) {
   verify();
 }
 
+TEST_F(Restore, MakesFifosInMemoryAnew) {
+  ASSERT_NO_FATAL_FAILURE(start("fifos"));
+  ASSERT_NO_FATAL_FAILURE(dump());
+  std::string directory = fmt::format("/dev/shm/kernel-swap-fifo-{}", subject_->pid());
+  ASSERT_GT(std::filesystem::remove_all(directory), 1u);
+  ASSERT_NO_FATAL_FAILURE(restore());
+  verify();
+  EXPECT_FALSE(std::filesystem::exists(directory));
+}
+
 TEST_F(Restore, IsForgottenIfTheCallerSaysSo) {
   ASSERT_NO_FATAL_FAILURE(start("tree"));
   ASSERT_NO_FATAL_FAILURE(dump());

@@ -51,24 +51,6 @@ std::string without_mark(const std::string& path) {
   return path.ends_with(kDeleted) ? path.substr(0, path.size() - kDeleted.size()) : path;
 }
 
-// Up to where another file system is mounted, or the root.
-Result<> describe_above(int root, const std::string& path, dev_t device, File& file) {
-  for (size_t slash = path.rfind('/'); slash != 0 && slash != std::string::npos; slash = path.rfind('/', slash - 1)) {
-    std::string directory = path.substr(0, slash);
-    Fd fd = TRY(open_in_root(root, directory, O_PATH | O_DIRECTORY));
-    struct stat stat{};
-    if (::fstat(fd.get(), &stat)) return fail_errno(directory);
-    if (stat.st_dev != device) break;
-    auto* out = file.add_above();
-    out->set_path(directory);
-    out->set_mode(stat.st_mode & 07777);
-    out->set_uid(stat.st_uid);
-    out->set_gid(stat.st_gid);
-  }
-  std::reverse(file.mutable_above()->begin(), file.mutable_above()->end());
-  return {};
-}
-
 // Labels of security modules are given by those of the new kernel.
 bool is_carried_attribute(std::string_view name) {
   return !name.starts_with("security.") || name == "security.capability";
@@ -108,6 +90,23 @@ Result<uint64_t> dump_one(ImageWriter& image, const std::string& link, File& fil
 }
 
 }  // namespace
+
+Result<> describe_above(int root, const std::string& path, dev_t device, File& file) {
+  for (size_t slash = path.rfind('/'); slash != 0 && slash != std::string::npos; slash = path.rfind('/', slash - 1)) {
+    std::string directory = path.substr(0, slash);
+    Fd fd = TRY(open_in_root(root, directory, O_PATH | O_DIRECTORY));
+    struct stat stat{};
+    if (::fstat(fd.get(), &stat)) return fail_errno(directory);
+    if (stat.st_dev != device) break;
+    auto* out = file.add_above();
+    out->set_path(directory);
+    out->set_mode(stat.st_mode & 07777);
+    out->set_uid(stat.st_uid);
+    out->set_gid(stat.st_gid);
+  }
+  std::reverse(file.mutable_above()->begin(), file.mutable_above()->end());
+  return {};
+}
 
 Result<> CarriedFiles::describe(int root, const std::string& path, const struct stat& stat, const CarriedUse& use,
                                 Known& known) const {

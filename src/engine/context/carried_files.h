@@ -73,6 +73,11 @@ Result<RemadeFiles> remake_carried_files(const ImageReader& image, int root, con
 // Seals forbid what mapping and filling need, so they come last.
 Result<> seal_carried_files(const ImageReader& image, RemadeFiles& remade, const MadeNamespaces& namespaces);
 
+// Where a file in memory lies: directories above it, up to where its file system is mounted.
+Result<> describe_above(int root, const std::string& path, dev_t device, image::CarriedFileList::File& file);
+// The directory right above it; those that are missing are made again.
+Result<Fd> open_above(int root, const image::CarriedFileList::File& file);
+
 // The same file as a new open file with flags of its own.
 Result<Fd> reopen(int fd, int flags);
 

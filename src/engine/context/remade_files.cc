@@ -60,6 +60,8 @@ Result<Fd> make_anonymous(const File& file) {
   return fd;
 }
 
+}  // namespace
+
 Result<Fd> open_above(int root, const File& file) {
   std::string path = file.path().substr(0, std::max<size_t>(file.path().rfind('/'), 1));
   for (const auto& wanted : file.above()) {
@@ -75,6 +77,8 @@ Result<Fd> open_above(int root, const File& file) {
   }
   return open_in_root(root, path, O_RDONLY | O_DIRECTORY);
 }
+
+namespace {
 
 // Beside O_PATH no other flag means anything.
 int opening_flags(int flags) {

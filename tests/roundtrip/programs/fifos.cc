@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// FIFOs, with both ends open, one of them, or one for both directions; and packets in pipes, mixed with plain data.
+// FIFOs, with both ends open, one of them, or one for both directions, on a disk, in memory, and deleted; and packets
+// in pipes, mixed with plain data.
 #include "program.h"
 
 static void expect(int fd, const char* text, size_t room = 100) {
@@ -29,6 +30,17 @@ int main() {
   put(two_way, "round");
   CHECK(reader >= 0 && writer >= 0 && second >= 0 && lone_reader >= 0 && lone_writer >= 0 && two_way >= 0 &&
         path_only >= 0);
+
+  char memory[64], in_memory[80];
+  snprintf(memory, sizeof memory, "/dev/shm/kernel-swap-fifo-%d", getpid());
+  snprintf(in_memory, sizeof in_memory, "%s/fifo", memory);
+  CHECK(mkdir(memory, 0751) == 0 && chmod(memory, 0751) == 0 && mkfifo(in_memory, 0600) == 0);
+  CHECK(chown(in_memory, 3, 4) == 0 && chmod(in_memory, 0624) == 0 && mkfifo("gone", 0600) == 0);
+  int kept = open(in_memory, O_RDWR), gone = open("gone", O_RDONLY | O_NONBLOCK),
+      gone_writer = open("gone", O_WRONLY);
+  CHECK(kept >= 0 && gone >= 0 && gone_writer >= 0 && unlink("gone") == 0);
+  put(kept, "memory");
+  put(gone_writer, "nameless");
 
   int packets[2], mixed[2], shared[2];
   CHECK(pipe2(packets, O_DIRECT | O_NONBLOCK) == 0 && pipe2(mixed, O_DIRECT) == 0 && pipe(shared) == 0);
@@ -65,6 +77,18 @@ int main() {
   put(two_way, "again");
   expect(two_way, "again");
   CHECK(fcntl(two_way, F_GETFD) == FD_CLOEXEC && read(path_only, &byte, 1) == -1 && errno == EBADF);
+
+  struct stat facts;
+  CHECK(stat(memory, &facts) == 0 && (facts.st_mode & 07777) == 0751);
+  CHECK(stat(in_memory, &facts) == 0 && facts.st_uid == 3 && facts.st_gid == 4 && facts.st_mode == (S_IFIFO | 0624));
+  int beside = open(in_memory, O_WRONLY);
+  put(beside, " kept");
+  expect(kept, "memory kept");
+  CHECK(unlink(in_memory) == 0 && rmdir(memory) == 0);
+  CHECK(fstat(gone, &facts) == 0 && facts.st_nlink == 0 && access("gone", F_OK) < 0);
+  expect(gone, "nameless");
+  close(gone_writer);
+  CHECK(read(gone, &byte, 1) == 0);
 
   expect(packets[0], "fi", 2);  // the rest of a packet is gone
   expect(packets[0], "x");

@@ -327,13 +327,6 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        CHECK(pipe(fds) == 0 && fcntl(fds[0], F_SETOWN, getppid()) == 0);
        return [=] { CHECK(fcntl(fds[0], F_GETOWN) == getppid()); };
      }},
-    {"fifo_in_memory",
-     [] {
-       CHECK(mkfifo("/dev/shm/kernel-swap-fifo", 0600) == 0);
-       int fd = open("/dev/shm/kernel-swap-fifo", O_RDWR);
-       CHECK(unlink("/dev/shm/kernel-swap-fifo") == 0);
-       return exchanges(fd, fd);
-     }},
     {"fifo_from_outside",
      [] {
        CHECK(mkfifo("fifo", 0600) == 0);

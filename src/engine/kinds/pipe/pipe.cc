@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -12,6 +13,8 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "engine/carried_files.pb.h"
+#include "engine/context/carried_files.h"
 #include "engine/context/mapped_files.h"
 #include "engine/context/named_file.h"
 #include "engine/kinds/kind.h"
@@ -23,8 +26,12 @@ namespace {
 
 constexpr std::string_view kName = "pipe";
 constexpr uint32_t kVersion = 1;
-constexpr int kSlot = 4096;          // a pipe has a buffer for each page of its size
+constexpr int kSlot = 4096;  // a pipe has a buffer for each page of its size
+constexpr std::string_view kDeleted = " (deleted)";
+constexpr int kMostNames = 100;
 constexpr int kLargeFile = 0100000;  // O_LARGEFILE of the kernel, which libc defines as nothing
+
+using Place = image::CarriedFileList::File;
 
 struct Ends {
   Fd read, write;
@@ -103,16 +110,31 @@ Result<> dump_content(std::span<const OpenFile* const> ends, image::PipeEnd& out
   return {};
 }
 
-// The path by which a FIFO is found again.
-Result<> check_fifo(const Dumping& dumping, const OpenFile& file) {
-  if (file.stat.st_nlink == 0) return refuse("deleted but open, which is not supported yet");
-  if (!leads_to(dumping.mounts.root.get(), file.link, file.stat))
-    return refuse("its path leads elsewhere now (renamed, replaced or hidden by a mount)");
+// The path by which a FIFO is found again, or where it has to be made again.
+Result<> describe_fifo(const Dumping& dumping, const OpenFile& file, image::PipeEnd& out) {
   struct statfs system{};
   if (::statfs(proc_path(file.pid, fmt::format("fd/{}", file.fd)).c_str(), &system)) return fail_errno(file.link);
+  Place place;
+  place.set_path(file.link);
+  place.set_mode(file.stat.st_mode & 07777);
+  place.set_uid(file.stat.st_uid);
+  place.set_gid(file.stat.st_gid);
+  place.set_file_system(static_cast<uint64_t>(system.f_type));
+  if (file.stat.st_nlink == 0) {
+    place.set_origin(Place::DELETED);
+    if (file.link.ends_with(kDeleted)) place.set_path(file.link.substr(0, file.link.size() - kDeleted.size()));
+    out.set_place(place.SerializeAsString());
+    return {};
+  }
+  int root = dumping.mounts.root.get();
+  if (!leads_to(root, file.link, file.stat))
+    return refuse("its path leads elsewhere now (renamed, replaced or hidden by a mount)");
   bool in_memory = system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC;
-  if (in_memory && !dumping.is_refilled(file.link))
-    return refuse("lies in memory (tmpfs), which is not supported yet");
+  if (!in_memory || dumping.is_refilled(file.link)) return {};
+  if (file.stat.st_nlink > 1) return refuse("has other names too (hard links), which a new kernel would not know");
+  place.set_origin(Place::NAMED);
+  TRY(describe_above(root, file.link, file.stat.st_dev, place));
+  out.set_place(place.SerializeAsString());
   return {};
 }
 
@@ -140,8 +162,9 @@ bool takes_data(std::span<const OpenFile* const> ends) {
   return true;
 }
 
-Result<> check_pipe(Dumping& dumping, const OpenFile& file, std::span<const OpenFile* const> ends) {
-  if (is_fifo(file)) TRY(check_fifo(dumping, file));
+Result<> check_pipe(Dumping& dumping, const OpenFile& file, std::span<const OpenFile* const> ends,
+                    image::PipeEnd& out) {
+  if (is_fifo(file)) TRY(describe_fifo(dumping, file, out));
   auto user = is_fifo(file) ? TRY(outside_user(dumping, file)) : TRY(dumping.outside.holder(file.link));
   if (user) return refuse(fmt::format("shared with pid {}, which is not part of it", *user));
   if (!takes_data(ends)) return refuse("a pipe of notifications, which cannot be carried");
@@ -166,7 +189,7 @@ Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
     out.set_inode(file.stat.st_ino);
     out.set_refilled(is_fifo(file) && dumping.is_refilled(file.link));
     if (told.insert(key).second) {
-      auto checked = check_pipe(dumping, file, ends);
+      auto checked = check_pipe(dumping, file, ends, out);
       if (checked && !ends.empty()) checked = dump_content(ends, out);
       if (!checked && checked.error().refusal)
         dumping.refuse(file.pid, file.object(), checked.error().what);
@@ -178,13 +201,63 @@ Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
   return {};
 }
 
+Result<> make_at(int directory, const std::string& name, const Place& place) {
+  if (::mkfifoat(directory, name.c_str(), 0600)) return fail_errno("mkfifo");
+  if (::fchownat(directory, name.c_str(), place.uid(), place.gid(), AT_SYMLINK_NOFOLLOW) ||
+      ::fchmodat(directory, name.c_str(), place.mode(), 0))
+    return fail_errno("chown");
+  return {};
+}
+
+// Under its last name, if nobody has taken that, for as long as it takes to open it.
+Result<Fd> make_passing(int directory, const Place& place, int flags) {
+  for (int attempt = 0; attempt < kMostNames; ++attempt) {
+    std::string name = place.path().substr(place.path().rfind('/') + 1);
+    if (attempt) name = fmt::format(".kernel-swap-{}-{}", ::getpid(), attempt);
+    auto made = make_at(directory, name, place);
+    if (!made && made.error().code == EEXIST) continue;
+    Result<Fd> fd = made ? open_at(directory, name, flags) : fail(made.error().what, made.error().code);
+    if (made) ::unlinkat(directory, name.c_str(), 0);
+    return fd;
+  }
+  return fail("no name is free");
+}
+
+Result<Fd> remake_fifo(const Restoring& restoring, const Place& place, int flags) {
+  int root = restoring.root.get();
+  if (place.origin() == Place::DELETED) {
+    std::string above = place.path().substr(0, std::max<size_t>(place.path().rfind('/'), 1));
+    if (auto directory = open_in_root(root, above, O_RDONLY | O_DIRECTORY))
+      if (auto made = make_passing(directory->get(), place, flags)) return made;
+    return make_passing(restoring.image.directory(), place, flags);
+  }
+  Fd above = TRY(open_above(root, place));
+  struct statfs system{};
+  if (::fstatfs(above.get(), &system)) return fail_errno("statfs");
+  if (static_cast<uint64_t>(system.f_type) != place.file_system())
+    return fail("its file system in memory is not mounted there");
+  std::string name = place.path().substr(place.path().rfind('/') + 1);
+  auto made = make_at(above.get(), name, place);
+  // As after a swap that did not happen, or when somebody else has been quicker.
+  if (!made && made.error().code != EEXIST) return fail(made.error().what, made.error().code);
+  Fd fd = TRY(open_at(above.get(), name, flags | O_NOFOLLOW | O_NOCTTY));
+  struct stat found{};
+  if (::fstat(fd.get(), &found)) return fail_errno("fstat");
+  if (!S_ISFIFO(found.st_mode) || found.st_uid != place.uid()) return fail("something else has its place");
+  return fd;
+}
+
 // A FIFO is open for both directions while its ends are made, so that none of them waits for another.
 Result<Ends> open_fifo(const Restoring& restoring, const image::PipeEnd& end) {
   int flags = end.capacity() ? O_RDWR | O_NONBLOCK : O_PATH | O_NOFOLLOW;
-  Fd fd = TRY(open_in_root(restoring.root.get(), end.path(), flags));
+  Place place;
+  if (!place.ParseFromString(end.place())) return fail(end.path() + ": its place is not understood");
+  Fd fd = TRY(end.place().empty() ? open_in_root(restoring.root.get(), end.path(), flags)
+                                  : in(end.path(), remake_fifo(restoring, place, flags)));
   struct stat found{};
   if (::fstat(fd.get(), &found)) return fail_errno(end.path());
-  if (!S_ISFIFO(found.st_mode) || (!end.refilled() && found.st_ino != end.inode()))
+  bool another = end.refilled() || !end.place().empty();
+  if (!S_ISFIFO(found.st_mode) || (!another && found.st_ino != end.inode()))
     return fail(end.path() + ": not the FIFO that was open; it has been replaced");
   int queued = 0;
   if (end.capacity() && ::ioctl(fd.get(), FIONREAD, &queued)) return fail_errno("FIONREAD");
