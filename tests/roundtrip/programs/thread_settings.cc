@@ -36,6 +36,8 @@ static View view() {
   memset(&is, 0, sizeof is);
   CHECK(prctl(PR_GET_NAME, is.name) == 0);
   CHECK(syscall(SYS_sched_getattr, 0, &is.attributes, sizeof is.attributes, 0) == 0);
+  // Of a policy without deadlines it is the kernel's own slice, shown since 6.12.
+  if (is.attributes.policy != 6) is.attributes.runtime = 0;
   CHECK(sched_getaffinity(0, sizeof is.cpus, &is.cpus) == 0);
   is.nice = getpriority(PRIO_PROCESS, 0);
   is.io = static_cast<int>(syscall(SYS_ioprio_get, 1, 0));
