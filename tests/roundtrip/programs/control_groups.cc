@@ -10,20 +10,6 @@
 
 #include "program.h"
 
-static std::string content(const std::string& path) {
-  char text[4096];
-  int fd = open(path.c_str(), O_RDONLY);
-  CHECK(fd >= 0);
-  ssize_t got = read(fd, text, sizeof text);
-  CHECK(got >= 0);
-  close(fd);
-  return std::string(text, static_cast<size_t>(got));
-}
-static void put(const std::string& path, const std::string& text) {
-  int fd = open(path.c_str(), O_WRONLY);
-  CHECK(fd >= 0 && write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()));
-  close(fd);
-}
 static std::string groups() { return content("/proc/thread-self/cgroup"); }
 
 static std::vector<std::string> made;

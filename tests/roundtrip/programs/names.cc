@@ -8,17 +8,6 @@
 
 #include "program.h"
 
-static std::string content(const char* path) {
-  std::string text(65536, '\0');
-  int fd = open(path, O_RDONLY);
-  CHECK(fd >= 0);
-  ssize_t got = read(fd, text.data(), text.size());
-  CHECK(got > 0);
-  close(fd);
-  text.resize(static_cast<size_t>(got));
-  return text;
-}
-
 int main(int, char** arguments) {
   CHECK(prctl(PR_SET_NAME, "n\xe4) \n(x") == 0);
   memset(arguments[1], 'Z', strlen(arguments[1]));

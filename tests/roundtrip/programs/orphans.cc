@@ -15,15 +15,6 @@ static int* count;
 
 static Place here() { return {getpid(), getppid(), getpgrp(), getsid(0)}; }
 
-static pid_t fork_to(const std::function<void()>& body) {
-  pid_t child = fork();
-  CHECK(child >= 0);
-  if (child == 0) {
-    body();
-    _exit(0);
-  }
-  return child;
-}
 static void settle() { __atomic_fetch_add(count, 1, __ATOMIC_SEQ_CST); }
 static void await_settled(int number) {
   while (__atomic_load_n(count, __ATOMIC_SEQ_CST) < number) usleep(1000);

@@ -12,15 +12,6 @@
 static int tell_first[2], tell_manager[2], tell_main[2];
 static int* reports = tell_first;
 
-static pid_t spawn(void (*body)()) {
-  pid_t child = fork();
-  CHECK(child >= 0);
-  if (child == 0) {
-    body();
-    _exit(0);
-  }
-  return child;
-}
 static void report(int* to) { CHECK(write(to[1], "x", 1) == 1); }
 static void await_told() {
   report(reports);
@@ -95,20 +86,20 @@ static void own_group() {
   numbers();
 }
 static void leave_orphan() {
-  spawn([] {
+  fork_to([] {
     while (getppid() != 1) usleep(100);
     numbers();
   });
 }
 static void below() {
   CHECK(unshare(CLONE_NEWPID) == 0);
-  pid_t first = spawn([] {
+  pid_t first = fork_to([] {
     CHECK(getpid() == 1 && getppid() == 0 && getpgrp() == 0);
-    pid_t child = spawn(own_session);
+    pid_t child = fork_to(own_session);
     CHECK(child == 2);
     await_told();
     ends_well(child);
-    CHECK(spawn([] { CHECK(getppid() == 1); }) > child);
+    CHECK(fork_to([] { CHECK(getppid() == 1); }) > child);
     while (wait(nullptr) > 0) continue;
   });
   pid_t self = getpid();
@@ -119,9 +110,10 @@ static void below() {
 
 static void first() {
   CHECK(getpid() == 1 && getppid() == 0 && getpgrp() == 0 && getsid(0) == 0);
-  pid_t leader = spawn(own_session), group = spawn(own_group), parent = spawn(leave_orphan), deeper = spawn(below);
+  pid_t leader = fork_to(own_session), group = fork_to(own_group), parent = fork_to(leave_orphan),
+        deeper = fork_to(below);
   ends_well(parent);
-  pid_t zombie = spawn([] { _exit(7); }), stopped = spawn([] { await_told(); });
+  pid_t zombie = fork_to([] { _exit(7); }), stopped = fork_to([] { await_told(); });
   siginfo_t info;
   CHECK(waitid(P_PID, static_cast<id_t>(zombie), &info, WEXITED | WNOWAIT) == 0);
   await_reports(tell_first, 1 + 1 + 1 + 3 + 1);
@@ -133,12 +125,12 @@ static void first() {
   CHECK(kill(stopped, SIGCONT) == 0);
   int status;
   CHECK(waitpid(zombie, &status, 0) == zombie && WEXITSTATUS(status) == 7);
-  pid_t newcomer = spawn([] { CHECK(getppid() == 1); });
+  pid_t newcomer = fork_to([] { CHECK(getppid() == 1); });
   CHECK(newcomer > stopped);  // numbers go on, and are not used again at once
   for (pid_t child : {leader, group, deeper, stopped, newcomer}) ends_well(child);
   await_reports(tell_first, 1);             // from outside, since its end is that of all
   CHECK(wait(&status) > 0 && status == 0);  // the orphan, if its new parent is this one
-  spawn([] { pause(); });                   // ends with its namespace
+  fork_to([] { pause(); });                 // ends with its namespace
 }
 
 static void from_outside() {
@@ -152,9 +144,9 @@ static void manager() {
   CHECK(setpgid(0, 0) == 0);
   pid_t self = getpid();
   if (unshare(CLONE_NEWPID)) _exit(77);
-  pid_t inner = spawn(first);
+  pid_t inner = fork_to(first);
   await_reports(tell_manager, 1);
-  pid_t guests[2] = {spawn(from_outside), spawn([] {
+  pid_t guests[2] = {fork_to(from_outside), fork_to([] {
                        CHECK(setsid() > 0);
                        from_outside();
                      })};
@@ -172,13 +164,13 @@ static void asks_only() {
   if (unshare(CLONE_NEWPID)) _exit(77);
   report(tell_main);
   wait_until_told();
-  pid_t child = spawn([] { CHECK(getpid() == 1 && getppid() == 0); });
+  pid_t child = fork_to([] { CHECK(getpid() == 1 && getppid() == 0); });
   ends_well(child);
 }
 
 int main() {
   CHECK(pipe(tell_first) == 0 && pipe(tell_manager) == 0 && pipe(tell_main) == 0);
-  pid_t children[] = {spawn(manager), spawn(asks_only)};
+  pid_t children[] = {fork_to(manager), fork_to(asks_only)};
   close(tell_main[1]);
   char byte;
   for (int i = 0; i < 2; ++i)

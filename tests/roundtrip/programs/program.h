@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include <initializer_list>
+#include <string>
 
 inline constexpr size_t kPage = 4096;
 
@@ -88,6 +89,34 @@ inline bool page_is_zero(const void* page) {
   for (size_t i = 0; i < kPage / sizeof *words; ++i)
     if (words[i]) return false;
   return true;
+}
+
+template <class Body>
+pid_t fork_to(Body body) {
+  pid_t child = fork();
+  CHECK(child >= 0);
+  if (child == 0) {
+    body();
+    _exit(0);
+  }
+  return child;
+}
+
+// Of small files.
+inline std::string content(const std::string& path) {
+  std::string text(65536, '\0');
+  int fd = open(path.c_str(), O_RDONLY);
+  CHECK(fd >= 0);
+  ssize_t got = read(fd, text.data(), text.size());
+  CHECK(got >= 0);
+  close(fd);
+  text.resize(static_cast<size_t>(got));
+  return text;
+}
+inline void put(const std::string& path, const std::string& text) {
+  int fd = open(path.c_str(), O_WRONLY);
+  CHECK(fd >= 0 && write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()));
+  close(fd);
 }
 
 inline int64_t now(clockid_t clock = CLOCK_MONOTONIC) {
