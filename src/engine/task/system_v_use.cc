@@ -97,7 +97,11 @@ Result<size_t> check_set(const StoppedProcess& process, uint32_t name_space, con
 }
 
 Result<> dump_set(DumpedProcess& process, uint32_t name_space, const SurveyedSet& set, image::SemaphoreUndo& out) {
-  size_t most = TRY(check_set(process.stopped, name_space, set.object));
+  auto checked = check_set(process.stopped, name_space, set.object);
+  // Others may have removed theirs since the survey.
+  auto is_gone = [&](const Error& error) { return !set.carried && (error.code == EINVAL || error.code == EIDRM); };
+  if (!checked && is_gone(checked.error())) return {};
+  size_t most = TRY(std::move(checked));
   Asking asking(*TRY(process.leader()), *process.stopped.memory, process.foothold.scratch(), set.object, most);
   auto adjustments = asking.adjustments();
   if (!adjustments && adjustments.error().code == EACCES) {
@@ -105,7 +109,9 @@ Result<> dump_set(DumpedProcess& process, uint32_t name_space, const SurveyedSet
     if (!set.carried) return {};
     return refuse("may be adjusted at the end of the process (SEM_UNDO), which has no permission to tell");
   }
-  TRY(check_set(process.stopped, name_space, set.object));
+  if (!adjustments && is_gone(adjustments.error())) return {};
+  if (auto again = check_set(process.stopped, name_space, set.object); !again && !is_gone(again.error()))
+    return std::unexpected(std::move(again).error());
   for (auto [number, by] : TRY(std::move(adjustments))) {
     if (!set.carried) return refuse("is adjusted at the end of the process (SEM_UNDO), but used by others too");
     auto* adjustment = out.add_adjustments();
