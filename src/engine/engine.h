@@ -65,7 +65,8 @@ struct RestoreOptions {
   // A process whose root directory the restored processes get, and whose namespaces stand for those of the sandbox
   // that they had; 0: the caller's.
   pid_t into = 0;
-  // The directory of the cgroup v2 group that stands for the one that was dumped; empty: that of `into` or the caller.
+  // The directory of the cgroup v2 group that stands for the one that was dumped; empty: that of `into` or the
+  // caller.
   std::string cgroup;
   // Called when everything is in place and verified, before the first restored instruction runs. On an error
   // all restored processes are killed.

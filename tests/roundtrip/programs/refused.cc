@@ -616,6 +616,9 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
          char bytes[4];
          CHECK(read(slave, bytes, 4) == 2 && bytes[0] == 'x');
        });
+       // Until it has given up what is ours alone.
+       std::string its_master = "/proc/" + std::to_string(target) + "/fd/" + std::to_string(master);
+       while (access(its_master.c_str(), F_OK) == 0) usleep(1000);
        return [=] {
          CHECK(write(master, "x\n", 2) == 2);
          ends_well(target)();
