@@ -175,8 +175,10 @@ Result<std::vector<int64_t>> Foothold::make_and_undo(StoppedThread& thread, std:
   Result<> trouble;
   for (const RemoteCall& call : calls) {
     auto result = guarded.outcome(call);
-    if (!result) trouble = std::unexpected(std::move(result).error());
-    if (!trouble) break;
+    if (!result) {
+      trouble = std::unexpected(result.error());
+      break;
+    }
     results.push_back(*result);
   }
   auto undone = one.outcome(undo);

@@ -27,11 +27,23 @@ static_assert(sizeof(Attributes) == 56);
 
 constexpr int kIoPriorityOfProcess = 1;  // IOPRIO_WHO_PROCESS
 
+// Since 6.12 the runtime of an ordinary thread is its slice. One that has not chosen it shows the kernel's, which
+// another kernel has another of.
+Result<Attributes> read_attributes(pid_t tid) {
+  constexpr uint32_t kFifo = 1, kRoundRobin = 2, kDeadline = 6;  // SCHED_*
+  Attributes attributes{}, ours{};
+  if (::syscall(SYS_sched_getattr, tid, &attributes, sizeof attributes, 0) ||
+      ::syscall(SYS_sched_getattr, 0, &ours, sizeof ours, 0))
+    return fail_errno("sched_getattr");
+  bool ordinary = attributes.policy != kFifo && attributes.policy != kRoundRobin && attributes.policy != kDeadline;
+  if (ordinary && attributes.runtime == ours.runtime) attributes.runtime = 0;
+  return attributes;
+}
+
 Result<image::Scheduling::Thread> read_thread(pid_t tid) {
   image::Scheduling::Thread out;
   out.set_tid(tid);
-  Attributes attributes{};
-  if (::syscall(SYS_sched_getattr, tid, &attributes, sizeof attributes, 0)) return fail_errno("sched_getattr");
+  Attributes attributes = TRY(read_attributes(tid));
   out.set_attributes(&attributes, sizeof attributes);
   errno = 0;
   int nice = ::getpriority(PRIO_PROCESS, static_cast<id_t>(tid));
