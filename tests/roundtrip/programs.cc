@@ -48,6 +48,7 @@ const std::vector<Program> kPrograms = {
     {"keyrings"},
     {"locks"},
     {"many"},
+    {"many", {"spread"}},
     {"memfds"},
     {"memfds", {"huge"}},
     {"memory_kinds", {"always"}},

@@ -148,7 +148,9 @@ Result<> ImageFiles::make(Restoring& restoring, bool of_processes) const {
     auto found = by_kind_.find(kind);
     if (found == by_kind_.end() || !kind->make || kind->of_processes != of_processes) continue;
     for (auto& [id, fd] : TRY(in(kind->name, kind->make(restoring, found->second)))) {
-      Fd high(::fcntl(fd.get(), F_DUPFD_CLOEXEC, range.first));
+      // With thousands of files a kind has filled up what is below, and some are there already.
+      bool is_there = range.contains(static_cast<uint32_t>(fd.get()));
+      Fd high = is_there ? std::move(fd) : Fd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, range.first));
       if (!high) return fail_errno(fmt::format("descriptor above {}", range.first));
       if (!range.contains(static_cast<uint32_t>(high.get()))) return fail("too many descriptors of our own");
       restoring.open_files[id] = std::move(high);
