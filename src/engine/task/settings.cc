@@ -16,7 +16,7 @@ namespace ks::engine {
 
 namespace {
 
-constexpr int kGetMdwe = 66, kSetMdwe = 65, kGetMemoryMerge = 68, kSetMemoryMerge = 67;
+constexpr int kGetMdwe = 66, kSetMdwe = 65;
 constexpr uint64_t kNoiseFlags = 0x00180000;  // PF_MEMALLOC_NOIO and PF_LOCAL_THROTTLE: PR_SET_IO_FLUSHER
 
 struct Control {
@@ -29,13 +29,13 @@ struct Control {
 };
 constexpr int kNone = -1;
 
-// PR_SET_MDWE comes last: it forbids what the others may need.
+// PR_SET_MDWE comes last: it forbids what the others may need. (PR_SET_MEMORY_MERGE is the layout's: it changes
+// areas.)
 constexpr std::array kControls = {
     Control{"child subreaper", PR_GET_CHILD_SUBREAPER, PR_SET_CHILD_SUBREAPER, kNone, true, 0},
     Control{"transparent huge pages off", PR_GET_THP_DISABLE, PR_SET_THP_DISABLE, kNone, false, 0},
     Control{"time stamp counter", PR_GET_TSC, PR_SET_TSC, kNone, true, PR_TSC_ENABLE},
     Control{"memory error policy", PR_MCE_KILL_GET, PR_MCE_KILL, kNone, false, PR_MCE_KILL_DEFAULT},
-    Control{"memory merging", kGetMemoryMerge, kSetMemoryMerge, kNone, false, 0},
     Control{"store bypass", PR_GET_SPECULATION_CTRL, PR_SET_SPECULATION_CTRL, 0, false, 0,
             PR_SPEC_DISABLE | PR_SPEC_FORCE_DISABLE},
     Control{"indirect branches", PR_GET_SPECULATION_CTRL, PR_SET_SPECULATION_CTRL, 1, false, 0,
