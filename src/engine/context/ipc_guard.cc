@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "engine/target/fork_beside.h"
 
 namespace ks::engine {
 
@@ -29,8 +30,6 @@ struct IpcGuard::Order {
 };
 
 namespace {
-
-constexpr int kMostForks = 100;
 
 // Whether the one that was about to be made has been, the orders do not tell: nobody else has, as long as it is
 // unused.
@@ -88,34 +87,17 @@ void close_others(int orders, const MadeNamespaces& namespaces) {
 }  // namespace
 
 Result<> IpcGuard::start() {
-  std::vector<pid_t> wrong;
-  std::vector<Fd> ends;
+  int fds[2];
+  if (::pipe2(fds, O_CLOEXEC)) return fail_errno("pipe");
+  Fd reader(fds[0]), writer(fds[1]);
   pid_t maker = ::getpid();
-  for (int forks = 0; pid_ == 0 && forks < kMostForks; ++forks) {
-    int fds[2];
-    if (::pipe2(fds, O_CLOEXEC)) return fail_errno("pipe");
-    Fd reader(fds[0]), writer(fds[1]);
-    pid_t child = ::fork();
-    if (child < 0) return fail_errno("fork");
-    if (child == 0) {
-      ::setsid();  // what is sent to its maker's group is not meant for it
-      close_others(reader.get(), namespaces_);
-      stand_guard<Order>(reader.get(), maker, namespaces_);
-    }
-    if (taken_.contains(child)) {
-      wrong.push_back(child);  // kept until there is another, lest it be the same again
-      ends.push_back(std::move(writer));
-    } else {
-      pid_ = child;
-      orders_ = std::move(writer);
-    }
-  }
-  ends.clear();
-  for (pid_t child : wrong) {
-    ::kill(child, SIGKILL);
-    ::waitpid(child, nullptr, 0);
-  }
-  return pid_ ? Result<>() : fail("no process can be forked");
+  pid_ = TRY(fork_beside(taken_, [&] {
+    ::setsid();  // what is sent to its maker's group is not meant for it
+    close_others(reader.get(), namespaces_);
+    stand_guard<Order>(reader.get(), maker, namespaces_);
+  }));
+  orders_ = std::move(writer);
+  return {};
 }
 
 Result<> IpcGuard::carry_out(Order order, bool passing, const std::function<Result<>()>& make) {

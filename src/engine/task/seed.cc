@@ -13,6 +13,7 @@
 #include <algorithm>
 
 #include "base/file.h"
+#include "engine/target/fork_beside.h"
 #include "engine/target/process.h"
 
 namespace ks::engine {
@@ -22,32 +23,11 @@ namespace {
 constexpr uint64_t kTop = 0x7ffffffff000;           // of user addresses with four-level page tables
 constexpr uint64_t kParkingSize = 1 << 20;          // scratch, and the largest vDSO with room to spare
 constexpr uint64_t kStackRoom = uint64_t{1} << 30;  // below a stack, which it may grow into
-constexpr int kMostForks = 100;
 
 [[noreturn]] void wait_forever(pid_t engine) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != engine) ::_exit(1);  // it has died before it could be asked for
   for (;;) ::pause();
-}
-
-Result<pid_t> fork_seed(const std::set<pid_t>& taken) {
-  std::vector<pid_t> wrong;
-  pid_t engine = ::getpid(), seed = 0;
-  for (int forks = 0; seed == 0 && forks < kMostForks; ++forks) {
-    pid_t child = ::fork();
-    if (child < 0) break;
-    if (child == 0) wait_forever(engine);
-    if (taken.contains(child))
-      wrong.push_back(child);  // kept until we have another, lest we get the same again
-    else
-      seed = child;
-  }
-  for (pid_t child : wrong) {
-    ::kill(child, SIGKILL);
-    ::waitpid(child, nullptr, 0);
-  }
-  if (seed == 0) return fail("no process can be forked");
-  return seed;
 }
 
 Result<std::vector<Vma>> read_areas(pid_t pid) { return parse_maps(TRY(read_file(proc_path(pid, "maps")))); }
@@ -107,7 +87,7 @@ Result<> reset_handlers(Seed& seed, RemoteAddress scratch) {
 
 Result<Seed> Seed::plant(Restoring& restoring, const std::string& time_offsets, const std::set<pid_t>& taken) {
   Seed seed;
-  seed.pid_ = TRY(fork_seed(taken));
+  seed.pid_ = TRY(fork_beside(taken, [engine = ::getpid()] { wait_forever(engine); }));
   SeizedThread thread = TRY(SeizedThread::seize(seed.pid_));
   TRY(thread.interrupt());
   if (TRY(thread.wait()) != SeizedThread::Stop::event) return fail("the seed does not stop");
