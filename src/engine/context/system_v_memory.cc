@@ -64,18 +64,11 @@ Result<> describe_segment(const SegmentUse& use, const std::string& path, const 
   if (!key) return refuse(path + ": has no key");
   file.set_origin(File::SYSTEM_V);
   SystemV& out = *file.mutable_system_v();
-  out.set_name_space(use.name_space);
-  out.set_id(use.object->id);
-  out.set_key(segment.shm_perm.__key);
+  put_identity(use.name_space, *use.object, out);
   out.set_first_key(static_cast<int32_t>(*key));
   out.set_mode(segment.shm_perm.mode);
-  out.set_uid(segment.shm_perm.uid);
-  out.set_gid(segment.shm_perm.gid);
-  out.set_creator_uid(segment.shm_perm.cuid);
-  out.set_creator_gid(segment.shm_perm.cgid);
   out.set_bytes(segment.shm_segsz);
   out.set_creator(segment.shm_cpid);
-  out.set_changed(segment.shm_ctime);
   return {};
 }
 

@@ -20,6 +20,19 @@ struct SegmentUse {
   uint32_t name_space = 0;  // of IPC, by its id
 };
 
+// What objects of all types have, into a message of an image.
+template <class Message>
+void put_identity(uint32_t name_space, const SystemVObject& object, Message& out) {
+  out.set_name_space(name_space);
+  out.set_id(object.id);
+  out.set_key(object.permissions.__key);
+  out.set_uid(object.permissions.uid);
+  out.set_gid(object.permissions.gid);
+  out.set_creator_uid(object.permissions.cuid);
+  out.set_creator_gid(object.permissions.cgid);
+  out.set_changed(object.changed);
+}
+
 // The segment whose file lies at `path`, which tells the key that it was made with.
 Result<> describe_segment(const SegmentUse& segment, const std::string& path, const struct stat& stat,
                           image::CarriedFileList::File& file);

@@ -190,15 +190,8 @@ class Survey {
   }
 
   static void describe(uint32_t name_space, const SystemVObject& object, image::SystemV::Object& out) {
-    out.set_name_space(name_space);
-    out.set_id(object.id);
-    out.set_key(object.permissions.__key);
+    put_identity(name_space, object, out);
     out.set_mode(object.permissions.mode & 0777);
-    out.set_uid(object.permissions.uid);
-    out.set_gid(object.permissions.gid);
-    out.set_creator_uid(object.permissions.cuid);
-    out.set_creator_gid(object.permissions.cgid);
-    out.set_changed(object.changed);
     out.set_used(object.used);
   }
 
