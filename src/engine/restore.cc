@@ -53,11 +53,8 @@ class Nursery {
       if (!process.threads.empty()) ::kill(process.pid, SIGKILL);
     // Children first: the first process of a PID namespace ends only after all others there.
     for (auto& process : std::views::reverse(processes)) {
-      std::vector<SeizedThread*> threads;
-      threads.reserve(process.threads.size());
-      for (auto& thread : process.threads) threads.push_back(&thread.hold);
-      (void)await_ends(threads);
-      for (SeizedThread* thread : threads) thread->forget();
+      (void)await_ends_of(process.threads);
+      for (auto& thread : process.threads) thread.hold.forget();
     }
   }
 

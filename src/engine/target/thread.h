@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -88,6 +89,14 @@ class SeizedThread {
 // Returns when these threads, which are being killed, are gone, in whatever order: the one that ends last of the
 // first process of a PID namespace waits until the others are reaped.
 Result<> await_ends(std::vector<SeizedThread*> threads);
+// The same of all threads of a process, each with its `hold`.
+template <class Threads>
+Result<> await_ends_of(Threads& threads) {
+  std::vector<SeizedThread*> holds;
+  holds.reserve(threads.size());
+  for (auto& thread : threads) holds.push_back(&thread.hold);
+  return await_ends(std::move(holds));
+}
 
 // Dead, reaped or not.
 Result<bool> has_ended(pid_t tid);

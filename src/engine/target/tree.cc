@@ -135,10 +135,7 @@ Result<> FrozenTree::kill() {
   // Children first: the first process of a PID namespace ends only after all others there.
   for (auto& process : std::views::reverse(processes_)) {
     if (process.status.ns_pids.size() > 1 && process.status.ns_pids.back() == 1) {
-      std::vector<SeizedThread*> threads;
-      threads.reserve(process.threads.size());
-      for (auto& thread : process.threads) threads.push_back(&thread.hold);
-      TRY(await_ends(std::move(threads)));
+      TRY(await_ends_of(process.threads));
       process.threads.clear();
     }
     // The leader becomes waitable only after its other threads are reaped.
