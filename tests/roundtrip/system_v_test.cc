@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 #include <mqueue.h>
 #include <sched.h>
+#include <sys/sem.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <random>
 #include <thread>
@@ -121,6 +124,30 @@ TEST_P(SystemV, IsNotTakenFromSomebodyElse) {
   EXPECT_EQ(objects().size(), 3u);
   ASSERT_NO_FATAL_FAILURE(remove_all());
   finish();
+}
+
+// Any process with threads could have adjustments (SEM_UNDO) of any set there is.
+TEST(SystemVOfOthers, MayBeInUseDuringADump) {
+  if (::geteuid() != 0) GTEST_SKIP() << "must be run as root";
+  if (::unshare(CLONE_NEWIPC)) GTEST_SKIP() << "no IPC namespaces";
+  become_reaper();
+  ASSERT_TRUE(engine::make_system_v(engine::SystemVType::semaphores, 0, IPC_PRIVATE, 0600, 3, {}));
+  pid_t busy = ::fork();
+  if (busy == 0) {
+    for (sembuf up{1, 1, 0}, down{1, -1, 0};;)
+      if (::semop(0, &up, 1) || ::semop(0, &down, 1)) ::_exit(1);
+  }
+  Workplace place;
+  Subject subject(place, "threads");
+  ASSERT_EQ(subject.await_ready(), "");
+  for (int i = 0; i < 20; ++i) {
+    Outcome outcome = EngineProcess::dump(subject.pid(), place.file("image"), {.leave_running = true}).wait();
+    ASSERT_TRUE(outcome.done()) << outcome;
+    ASSERT_TRUE(std::filesystem::remove_all(place.file("image")));
+  }
+  EXPECT_EQ(::waitpid(busy, nullptr, WNOHANG), 0);
+  subject.tell();
+  EXPECT_EQ(subject.await_success(), "");
 }
 
 INSTANTIATE_TEST_SUITE_P(Programs, SystemV,

@@ -168,12 +168,14 @@ Result<> remove_system_v(SystemVType type, int id) {
   return done ? fail_errno(label_of(type, id)) : Result<>();
 }
 
+bool is_small_value(uint16_t value) { return value <= kHighestValue / 2; }
+
 std::vector<sembuf> shift_adjustment(unsigned short number, int value, int by) {
   std::vector<sembuf> operations;
-  bool up_first = value <= kHighestValue / 2;
-  int room = up_first ? kHighestValue - value : value;
+  constexpr int kRoom = kHighestValue / 2 + 1;  // above any small value, below any other
+  bool up_first = is_small_value(static_cast<uint16_t>(value));
   while (by) {
-    auto step = static_cast<short>(std::min(std::abs(by), room));
+    auto step = static_cast<short>(std::min(std::abs(by), kRoom));
     // What is taken with SEM_UNDO is added to the adjustment, and the other way round.
     sembuf up{number, step, static_cast<short>(by > 0 ? 0 : SEM_UNDO)};
     sembuf down{number, static_cast<short>(-step), static_cast<short>(by > 0 ? SEM_UNDO : 0)};

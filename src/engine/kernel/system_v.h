@@ -56,7 +56,9 @@ Result<> make_system_v(SystemVType type, int id, key_t key, uint32_t mode, size_
 Result<> remove_system_v(SystemVType type, int id);
 
 // Operations of one semop(2) that move the caller's adjustment of a semaphore (SEM_UNDO) by `by` and leave its value
-// alone, which is `value`. They fail with ERANGE where the adjustment would leave its range of -32768 to 32767.
+// alone, which is `value`, or another that is as small or not. They fail with ERANGE where the adjustment would leave
+// its range of -32768 to 32767.
+bool is_small_value(uint16_t value);
 std::vector<sembuf> shift_adjustment(unsigned short number, int value, int by);
 
 // Whether a thread has a list of adjustments at all, as every thread of a process with several has.

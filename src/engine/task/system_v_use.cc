@@ -24,15 +24,18 @@ namespace {
 constexpr int kHighest = 32767, kLowest = -32768;  // SEMAEM, and one more below
 constexpr size_t kLeastLimit = 9;                  // operations for the longest shift
 
+bool is_gone(const Error& error) { return error.code == EINVAL || error.code == EIDRM; }
+
 class Asking {
  public:
-  Asking(RemoteCalls& calls, const RemoteMemory& memory, RemoteAddress scratch, const SystemVObject& set, size_t most)
-      : calls_(calls), memory_(memory), scratch_(scratch), set_(set), most_(most) {}
+  Asking(RemoteCalls& calls, const RemoteMemory& memory, RemoteAddress scratch, int set,
+         std::span<const uint16_t> values, size_t most)
+      : calls_(calls), memory_(memory), scratch_(scratch), set_(set), values_(values), most_(most) {}
 
   // By number, where it is not 0.
   Result<std::map<unsigned short, int>> adjustments() {
     std::map<unsigned short, int> found;
-    std::vector<unsigned short> all(set_.values.size());
+    std::vector<unsigned short> all(values_.size());
     for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<unsigned short>(i);
     constexpr size_t kOperations = 4;  // of the shifts below
     size_t at_once = std::max<size_t>((most_ - 1) / kOperations, 1);
@@ -59,10 +62,10 @@ class Asking {
   Result<bool> can_shift(std::span<const unsigned short> numbers, int by) {
     std::vector<sembuf> operations;
     for (unsigned short number : numbers)
-      std::ranges::copy(shift_adjustment(number, set_.values[number], by), std::back_inserter(operations));
+      std::ranges::copy(shift_adjustment(number, values_[number], by), std::back_inserter(operations));
     operations.push_back(impossible_operation(numbers.front()));
     TRY(memory_.write(scratch_, std::as_bytes(std::span(operations))));
-    auto done = calls_(SYS_semop, set_.id, scratch_, operations.size());
+    auto done = calls_(SYS_semop, set_, scratch_, operations.size());
     if (done) return fail("did what is impossible");
     if (done.error().code == EAGAIN) return true;
     if (done.error().code == ERANGE) return false;
@@ -72,46 +75,65 @@ class Asking {
   RemoteCalls& calls_;
   const RemoteMemory& memory_;
   RemoteAddress scratch_;
-  const SystemVObject& set_;
+  int set_;
+  std::span<const uint16_t> values_;
   size_t most_;
 };
 
-// How many operations one call may have, and whether no value has changed since the survey: then all would be wrong.
-Result<size_t> check_set(const StoppedProcess& process, uint32_t name_space, const SystemVObject& set) {
-  size_t most = 0;
+struct SetNow {
+  size_t most = 0;  // operations in one call
+  std::vector<uint16_t> values;
+};
+
+Result<SetNow> look_at(const StoppedProcess& process, uint32_t name_space, const SystemVObject& set) {
+  SetNow now;
   auto look = [&]() -> Result<> {
     seminfo limits{};
     if (::semctl(0, 0, IPC_INFO, &limits) < 0) return fail_errno("IPC_INFO");
-    most = static_cast<size_t>(limits.semopm);
-    std::vector<uint16_t> values(set.values.size());
-    if (::semctl(set.id, 0, GETALL, values.data()) < 0) return fail_errno(set.label());
-    if (values != set.values) return refuse("changes while it is looked at; try again");
+    now.most = static_cast<size_t>(limits.semopm);
+    now.values.resize(set.values.size());
+    if (::semctl(set.id, 0, GETALL, now.values.data()) < 0) return fail_errno(set.label());
     return {};
   };
   if (name_space == 0)
     TRY(look());
   else
     TRY(inside(TRY(open_namespace(process.pid, "ipc")).get(), CLONE_NEWIPC, look));
-  if (most < kLeastLimit) return refuse("cannot be asked for its adjustments with so low a limit (kernel.sem)");
-  return std::min<size_t>(most, 500);
+  if (now.most < kLeastLimit) return refuse("cannot be asked for its adjustments with so low a limit (kernel.sem)");
+  now.most = std::min<size_t>(now.most, 500);
+  return now;
+}
+
+// Sets that are not the target's are in use meanwhile. Asking for adjustments bears that as long as values that were
+// small stay so, and others too.
+bool is_answer_for(const SurveyedSet& set, const std::vector<uint16_t>& before, const std::vector<uint16_t>& after) {
+  if (set.carried) return after == set.object.values;
+  return std::ranges::equal(before, after, {}, is_small_value, is_small_value);
+}
+
+Result<std::map<unsigned short, int>> ask_for_adjustments(DumpedProcess& process, uint32_t name_space,
+                                                          const SurveyedSet& set) {
+  constexpr int kTimes = 10;
+  for (int i = 0; i < kTimes; ++i) {
+    SetNow before = TRY(look_at(process.stopped, name_space, set.object));
+    Asking asking(*TRY(process.leader()), *process.stopped.memory, process.foothold.scratch(), set.object.id,
+                  before.values, before.most);
+    auto adjustments = TRY(asking.adjustments());
+    SetNow after = TRY(look_at(process.stopped, name_space, set.object));
+    if (is_answer_for(set, before.values, after.values)) return adjustments;
+  }
+  return refuse("changes while it is looked at; try again");
 }
 
 Result<> dump_set(DumpedProcess& process, uint32_t name_space, const SurveyedSet& set, image::SemaphoreUndo& out) {
-  auto checked = check_set(process.stopped, name_space, set.object);
-  // Others may have removed theirs since the survey.
-  auto is_gone = [&](const Error& error) { return !set.carried && (error.code == EINVAL || error.code == EIDRM); };
-  if (!checked && is_gone(checked.error())) return {};
-  size_t most = TRY(std::move(checked));
-  Asking asking(*TRY(process.leader()), *process.stopped.memory, process.foothold.scratch(), set.object, most);
-  auto adjustments = asking.adjustments();
-  if (!adjustments && adjustments.error().code == EACCES) {
-    // It may have had the right before. But what is nobody's of the target is lost in any case.
-    if (!set.carried) return {};
-    return refuse("may be adjusted at the end of the process (SEM_UNDO), which has no permission to tell");
+  auto adjustments = ask_for_adjustments(process, name_space, set);
+  if (!adjustments && !set.carried) {
+    // Others may have removed theirs since the survey. And who has no permission may have had it before, but what is
+    // nobody's of the target is lost in any case.
+    if (is_gone(adjustments.error()) || adjustments.error().code == EACCES) return {};
   }
-  if (!adjustments && is_gone(adjustments.error())) return {};
-  if (auto again = check_set(process.stopped, name_space, set.object); !again && !is_gone(again.error()))
-    return std::unexpected(std::move(again).error());
+  if (!adjustments && adjustments.error().code == EACCES)
+    return refuse("may be adjusted at the end of the process (SEM_UNDO), which has no permission to tell");
   for (auto [number, by] : TRY(std::move(adjustments))) {
     if (!set.carried) return refuse("is adjusted at the end of the process (SEM_UNDO), but used by others too");
     auto* adjustment = out.add_adjustments();
