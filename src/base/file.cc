@@ -19,17 +19,30 @@ Result<Fd> open_at(int directory, const std::string& name, int flags, mode_t mod
   return Fd(fd);
 }
 
-Result<std::string> read_all(int fd, std::string_view what) {
+namespace {
+
+// Files of /proc have no size, so we read until the end rather than ask for it.
+Result<std::string> read_until(int fd, std::string_view what, bool short_read_is_end) {
   std::string content;
-  // /proc files have no size, so we read until the end rather than ask for it.
   char buffer[65536];
   for (;;) {
     ssize_t got = ::read(fd, buffer, sizeof buffer);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return fail_errno(what);
-    if (got == 0) return content;
     content.append(buffer, static_cast<size_t>(got));
+    if (got == 0 || (short_read_is_end && static_cast<size_t>(got) < sizeof buffer)) return content;
   }
+}
+
+}  // namespace
+
+Result<std::string> read_all(int fd, std::string_view what) { return read_until(fd, what, false); }
+
+Result<std::string> read_record(const std::string& path) { return read_record_at(AT_FDCWD, path); }
+
+Result<std::string> read_record_at(int directory, const std::string& name) {
+  Fd fd = TRY(open_at(directory, name, O_RDONLY));
+  return read_until(fd.get(), name, true);
 }
 
 Result<std::string> read_file(const std::string& path) {
@@ -104,11 +117,13 @@ Result<> replace_file(const std::string& path, std::string_view content, mode_t 
   return sync_directory(std::filesystem::path(path).parent_path());
 }
 
-Result<std::string> read_link(const std::string& path) {
+Result<std::string> read_link(const std::string& path) { return read_link_at(AT_FDCWD, path); }
+
+Result<std::string> read_link_at(int directory, const std::string& name) {
   char target[PATH_MAX];
-  ssize_t length = ::readlink(path.c_str(), target, sizeof target);
-  if (length < 0) return fail_errno(path);
-  if (length == sizeof target) return fail(path + ": target too long", ENAMETOOLONG);
+  ssize_t length = ::readlinkat(directory, name.c_str(), target, sizeof target);
+  if (length < 0) return fail_errno(name);
+  if (length == sizeof target) return fail(name + ": target too long", ENAMETOOLONG);
   return std::string(target, static_cast<size_t>(length));
 }
 

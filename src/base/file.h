@@ -23,6 +23,10 @@ Result<Fd> open_at(int directory, const std::string& name, int flags, mode_t mod
 Result<std::string> read_file(const std::string& path);
 Result<std::string> read_file_at(int directory, const std::string& name);
 Result<std::string> read_all(int fd, std::string_view what);
+// A file of /proc that the kernel writes at once, as most: a read that leaves room has read all. (Lists, such as
+// maps, come in pieces.)
+Result<std::string> read_record(const std::string& path);
+Result<std::string> read_record_at(int directory, const std::string& name);
 
 // One write(2), as files of /proc, /sys and cgroups need it; the file must exist.
 Result<> write_value(const std::string& path, std::string_view text);
@@ -35,6 +39,7 @@ Result<> read_exactly_at(int fd, std::span<std::byte> bytes, uint64_t offset, st
 Result<> replace_file(const std::string& path, std::string_view content, mode_t mode);
 
 Result<std::string> read_link(const std::string& path);
+Result<std::string> read_link_at(int directory, const std::string& name);
 // Names in the directory, without "." and "..", unsorted.
 Result<std::vector<std::string>> list_directory(const std::string& path);
 Result<> sync_directory(const std::string& path);

@@ -17,6 +17,7 @@
 #include "engine/context/mapped_files.h"
 #include "engine/context/named_file.h"
 #include "engine/context/system_v_memory.h"
+#include "engine/kernel/file_system.h"
 
 namespace ks::engine {
 
@@ -41,10 +42,6 @@ Result<dev_t> kernel_memory_device() {
   struct stat stat{};
   if (!own || ::fstat(own.get(), &stat)) return fail_errno("memfd_create");
   return stat.st_dev;
-}
-
-bool is_in_memory(uint64_t file_system) {
-  return file_system == TMPFS_MAGIC || file_system == RAMFS_MAGIC || file_system == HUGETLBFS_MAGIC;
 }
 
 std::string without_mark(const std::string& path) {

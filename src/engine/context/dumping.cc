@@ -33,6 +33,19 @@ Result<uint32_t> Dumping::mapped_file(const std::string& link, bool shared, bool
   return mapped_files.add(mounts, link, path, writable, carried);
 }
 
+Result<uint32_t> Dumping::mapped_file(const StoppedProcess& process, const Vma& area) {
+  // "may write", whether it can just now or not: the file was open for writing.
+  bool writable = area.shared && area.has("mw");
+  // A thousand processes map the same libraries. Of a disk all areas with this have one file; elsewhere, as on a
+  // file system with subvolumes, the inode's number may be that of several.
+  if (area.device_major == 0) return mapped_file(process.map_file(area), area.shared, writable);
+  AreaFile key(area.device_major, area.device_minor, area.inode, area.path, area.shared, writable);
+  if (auto known = area_files.find(key); known != area_files.end()) return known->second;
+  uint32_t id = TRY(mapped_file(process.map_file(area), area.shared, writable));
+  area_files.emplace(std::move(key), id);
+  return id;
+}
+
 namespace {
 
 // Nothing where the path leads nowhere.

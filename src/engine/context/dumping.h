@@ -2,11 +2,14 @@
 // What the rooms share while a target is dumped.
 #pragma once
 
+#include <array>
+#include <compare>
 #include <map>
 #include <optional>
 #include <set>
 #include <span>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "engine/context/carried_files.h"
@@ -21,6 +24,7 @@
 #include "engine/image/store.h"
 #include "engine/kernel/features.h"
 #include "engine/kernel/pagemap.h"
+#include "engine/keyrings.pb.h"
 #include "engine/memory.pb.h"
 #include "engine/target/foothold.h"
 #include "engine/target/nested_pids.h"
@@ -68,6 +72,20 @@ struct TerminalUse {
   pid_t session = 0, foreground = 0;
 };
 
+// What maps(5) tells of the file behind an area: device, inode, path, and whether the area is shared, and may be
+// written to then.
+using AreaFile = std::tuple<uint32_t, uint32_t, uint64_t, std::string, bool, bool>;
+
+// The session keyring of a process, and as whom it may read what is in it.
+struct KeyringView {
+  int32_t keyring = 0;
+  std::array<uid_t, 4> uids{};
+  std::array<gid_t, 4> gids{};
+  std::vector<gid_t> groups;
+  uint64_t capabilities = 0;
+  auto operator<=>(const KeyringView&) const = default;
+};
+
 struct Dumping {
   const Kernel& kernel;
   const DumpOptions& options;
@@ -86,12 +104,14 @@ struct Dumping {
   std::vector<std::set<pid_t>> sharing_descriptors, sharing_directories;  // processes that share theirs
   std::vector<DumpedLock> locks;
   std::map<pid_t, DumpedPages> pages;
-  std::optional<int32_t> session_keyring;  // of all processes that have one of their own
-  std::map<dev_t, TerminalUse> terminals;  // by the device of the slave
+  std::optional<int32_t> session_keyring;           // of all processes that have one of their own
+  std::map<KeyringView, image::Keyrings> keyrings;  // without anything that stands in the way
+  std::map<dev_t, TerminalUse> terminals;           // by the device of the slave
   SystemVSurvey system_v;
   std::set<std::pair<uint32_t, std::string>> open_queues;  // of POSIX messages, by namespace of IPC
   std::span<const OpenFile> open_files;                    // by id
   std::string file_envelopes;                              // of the open files, all rooms
+  std::map<AreaFile, uint32_t> area_files;
   uint64_t memory_bytes = 0;
 
   // Number under which a process has an open file, -1 where it has not.
@@ -111,6 +131,8 @@ struct Dumping {
   // The file that a magic link of /proc leads to, as an executable or a mapping has it.
   Result<uint32_t> mapped_file(const std::string& link, bool shared, bool writable,
                                const SegmentUse* segment = nullptr);
+  // The one behind an area.
+  Result<uint32_t> mapped_file(const StoppedProcess& process, const Vma& area);
 
   // The dump goes on, to find everything that stands in the way, but will not be committed.
   void refuse(pid_t pid, std::string object, std::string text) {

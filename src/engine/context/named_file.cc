@@ -47,10 +47,16 @@ Result<Fd> open_in_root(int root, const std::string& path, int flags) {
   return Fd(static_cast<int>(fd));
 }
 
-bool leads_to(int root, const std::string& path, const struct stat& stat) {
+Fd open_where_it_leads(int root, const std::string& path, const struct stat& stat) {
   auto named = open_in_root(root, path, O_PATH | O_NOFOLLOW);
   struct stat found{};
-  return named && ::fstat(named->get(), &found) == 0 && found.st_dev == stat.st_dev && found.st_ino == stat.st_ino;
+  bool is_it =
+      named && ::fstat(named->get(), &found) == 0 && found.st_dev == stat.st_dev && found.st_ino == stat.st_ino;
+  return is_it ? *std::move(named) : Fd();
+}
+
+bool leads_to(int root, const std::string& path, const struct stat& stat) {
+  return static_cast<bool>(open_where_it_leads(root, path, stat));
 }
 
 const std::vector<HandleFinder::Directory>& HandleFinder::mounts_of(dev_t device) {

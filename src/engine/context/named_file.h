@@ -20,6 +20,8 @@ Result<Fd> open_in_root(int root, const std::string& path, int flags);
 
 // Whether `path`, from `root`, is a name of the file; symbolic links at its end are not followed.
 bool leads_to(int root, const std::string& path, const struct stat& stat);
+// The file by that name (O_PATH), empty where it is another's.
+Fd open_where_it_leads(int root, const std::string& path, const struct stat& stat);
 
 // How a file on a disk is opened to which no path leads: deleted under the name by which it was opened, but not under
 // all others (hard links), or hidden by a mount. It lasts as long as the file (open_by_handle_at(2)).

@@ -25,6 +25,8 @@ Result<Fd> fetch_descriptor(pid_t pid, int fd) {
 
 Result<Fd> OpenFile::fetch() const { return fetch_from(process, fd); }
 
+std::string OpenFile::magic_link() const { return fmt::format("/proc/{}/fd/{}", pid, fd); }
+
 int OpenFile::flags() const { return info.flags & ~(O_CLOEXEC | O_ASYNC | O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY); }
 
 }  // namespace ks::engine

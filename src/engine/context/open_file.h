@@ -25,10 +25,12 @@ struct OpenFile {
   int fd = -1;       // and under which number
   std::string link;  // where /proc/PID/fd/N leads
   struct stat stat{};
+  uint64_t file_system = 0;  // statfs(2), f_type
   FdInfo info;
 
   // A duplicate of our own. It shares position and flags with the service's: change neither.
   Result<Fd> fetch() const;
+  std::string magic_link() const;  // "/proc/PID/fd/N"
   std::string object() const { return fmt::format("fd {} ({})", fd, link); }
   // Flags for open(2) or F_SETFL, without those that only mattered at opening and without O_ASYNC, which
   // is restored with the owner that it signals.

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <linux/kcmp.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -29,12 +30,9 @@ std::string eventfd_number(const FdInfo& info) { return std::string(info.value("
 }  // namespace
 
 Result<uint32_t> OpenFileTable::add(StoppedProcess& process, int fd, FdInfo& info) {
-  OpenFile file{.pid = process.pid, .process = TRY(pidfd(process.pid)), .fd = fd};
-  std::string name = process.proc(fmt::format("fd/{}", fd));
-  file.link = TRY(read_link(name));
-  if (::stat(name.c_str(), &file.stat)) return fail_errno(name);
-  info = TRY(in(fmt::format("fd {}", fd), parse_fdinfo(TRY(read_file(process.proc(fmt::format("fdinfo/{}", fd)))))));
-  file.info = info;
+  TRY(turn_to(process.pid));
+  OpenFile file = TRY(in(fmt::format("fd {}", fd), look_at(fd)));
+  info = file.info;
 
   auto& known = by_inode_[{file.stat.st_dev, file.stat.st_ino, eventfd_number(info), file.flags()}];
   Place place = TRY(locate(known, file.pid, fd));
@@ -45,11 +43,32 @@ Result<uint32_t> OpenFileTable::add(StoppedProcess& process, int fd, FdInfo& inf
   return files_.back().id;
 }
 
-Result<int> OpenFileTable::pidfd(pid_t pid) {
+Result<> OpenFileTable::turn_to(pid_t pid) {
+  if (current_.pid == pid) return {};
   Fd& process = processes_[pid];
   if (!process) process = Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (!process) return fail_errno("pidfd_open");
-  return process.get();
+  current_ = {.pid = pid,
+              .pidfd = process.get(),
+              .links = TRY(open_file(proc_path(pid, "fd"), O_PATH | O_DIRECTORY)),
+              .infos = TRY(open_file(proc_path(pid, "fdinfo"), O_PATH | O_DIRECTORY))};
+  return {};
+}
+
+Result<OpenFile> OpenFileTable::look_at(int fd) {
+  OpenFile file{.pid = current_.pid, .process = current_.pidfd, .fd = fd};
+  std::string number = std::to_string(fd);
+  file.link = TRY(read_link_at(current_.links.get(), number));
+  if (::fstatat(current_.links.get(), number.c_str(), &file.stat, 0)) return fail_errno("stat");
+  file.info = TRY(parse_fdinfo(TRY(read_record_at(current_.infos.get(), number))));
+  auto [system, is_new] = file_systems_.try_emplace(file.stat.st_dev);
+  if (is_new) {
+    struct statfs told{};
+    if (::statfs(file.magic_link().c_str(), &told)) return fail_errno("statfs");
+    system->second = static_cast<uint64_t>(told.f_type);
+  }
+  file.file_system = system->second;
+  return file;
 }
 
 Result<OpenFileTable::Place> OpenFileTable::locate(std::span<const uint32_t> known, pid_t pid, int fd) const {

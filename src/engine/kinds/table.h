@@ -32,7 +32,16 @@ class OpenFileTable {
   };
   // By halving, since the kernel gives them an order: thousands of timers have one inode.
   Result<Place> locate(std::span<const uint32_t> known, pid_t pid, int fd) const;
-  Result<int> pidfd(pid_t pid);
+  // The process of which descriptors are being added.
+  struct Current {
+    pid_t pid = 0;
+    int pidfd = -1;
+    Fd links, infos;  // /proc/PID/fd and fdinfo
+  };
+  Result<> turn_to(pid_t pid);
+  Result<OpenFile> look_at(int fd);
+  Current current_;
+  std::map<dev_t, uint64_t> file_systems_;
   std::vector<OpenFile> files_;
   std::map<Key, std::vector<uint32_t>> by_inode_;
   std::unordered_map<pid_t, Fd> processes_;

@@ -16,6 +16,10 @@ std::string proc_path(pid_t pid, std::string_view name) { return fmt::format("/p
 
 std::string StoppedProcess::proc(std::string_view name) const { return proc_path(pid, name); }
 
+std::string StoppedProcess::map_file(const Vma& area) const {
+  return proc(fmt::format("map_files/{:x}-{:x}", area.start, area.end));
+}
+
 bool StoppedProcess::has_another_stop() const {
   return !threads.empty() && threads.front().stop_signal && status.shared_pending >> (SIGSTOP - 1) & 1;
 }

@@ -54,6 +54,7 @@ struct StoppedProcess {
   bool has_another_stop() const;
   StoppedThread& leader() { return threads.front(); }
   std::string proc(std::string_view name) const;  // "/proc/PID/name"
+  std::string map_file(const Vma& area) const;    // a magic link to what it maps
   const Vma* area_named(std::string_view path) const;
 };
 

@@ -53,7 +53,7 @@ Result<bool> await_stop(StoppedThread& thread, Clock::time_point limit) {
 
 // Why it could not be seized, or it after all.
 Result<SeizedThread> reconsider(pid_t pid, pid_t tid, Error error) {
-  auto text = read_file(proc_path(pid, fmt::format("task/{}/status", tid)));
+  auto text = read_record(proc_path(pid, fmt::format("task/{}/status", tid)));
   pid_t tracer = text ? TRY(parse_status(*text)).tracer_pid : 0;
   // One that we have asked to stop in vain and could not let go since: it will stop some day.
   if (tracer == ::getpid()) return SeizedThread::adopt(tid);
@@ -126,7 +126,7 @@ Result<bool> Seizure::settle_all() {
 }
 
 Result<> Seizure::settle_threads(StoppedProcess& process, bool& ran) {
-  process.status = TRY(parse_status(TRY(read_file(process.proc("status")))));
+  process.status = TRY(parse_status(TRY(read_record(process.proc("status")))));
   process.areas = TRY(parse_maps(TRY(read_file(process.proc("maps")))));
   process.memory = TRY(RemoteMemory::open(process.pid));
   auto texts = TRY(vdso_texts(process));

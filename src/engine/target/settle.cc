@@ -176,7 +176,7 @@ Result<bool> leave_vdso(StoppedProcess& process, StoppedThread& thread, std::spa
 }  // namespace
 
 Result<std::vector<Vma>> vdso_texts(const StoppedProcess& process) {
-  uint64_t home = auxv_entry(TRY(read_file(process.proc("auxv"))), AT_SYSINFO_EHDR);
+  uint64_t home = auxv_entry(TRY(read_record(process.proc("auxv"))), AT_SYSINFO_EHDR);
   std::vector<Vma> texts;
   for (const Vma& area : process.areas)
     if (area.path == "[vdso]" || contains(area, home)) texts.push_back(area);

@@ -32,7 +32,7 @@ constexpr std::chrono::milliseconds kReapLimit = 200ms, kOrphanLimit = 5s;
 
 // How long to wait for a dead process to be reaped: init always does, sooner or later; another parent may never.
 std::chrono::milliseconds reaping_limit(pid_t pid) {
-  auto text = read_file(proc_path(pid, "stat"));
+  auto text = read_record(proc_path(pid, "stat"));
   auto stat = text ? parse_stat(*text) : Result<StatLine>(fail("gone"));
   return stat && stat->ppid == 1 ? kOrphanLimit : kReapLimit;
 }
@@ -57,15 +57,15 @@ void forget_reaped(std::vector<StoppedProcess>& processes) {
     if (!process.threads.empty()) living.insert(process.pid);
   std::erase_if(processes, [&](const StoppedProcess& process) {
     if (!process.threads.empty()) return false;
-    auto text = read_file(process.proc("stat"));
+    auto text = read_record(process.proc("stat"));
     auto stat = text ? parse_stat(*text) : Result<StatLine>(fail("gone"));
     return !stat || stat->state != 'Z' || !living.contains(stat->ppid);
   });
 }
 
 Result<> read_outside(StoppedProcess& process) {
-  process.stat = TRY(parse_stat(TRY(read_file(process.proc("stat")))));
-  process.status = TRY(parse_status(TRY(read_file(process.proc("status")))));
+  process.stat = TRY(parse_stat(TRY(read_record(process.proc("stat")))));
+  process.status = TRY(parse_status(TRY(read_record(process.proc("status")))));
   if (process.zombie) return {};
   process.areas = TRY(parse_smaps(TRY(read_file(process.proc("smaps")))));
   return {};

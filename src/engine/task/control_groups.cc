@@ -105,7 +105,7 @@ class Survey {
       std::map<std::string, std::string> of_leader;
       for (const StoppedThread& thread : process.threads)
         for (const auto& its :
-             TRY(parse_memberships(TRY(read_file(process.proc(fmt::format("task/{}/cgroup", thread.tid())))))))
+             TRY(parse_memberships(TRY(read_record(process.proc(fmt::format("task/{}/cgroup", thread.tid())))))))
           add(process.pid, thread.tid(), its, of_leader);
     }
     // Those in which nobody is, too: the unit may count on them.

@@ -24,7 +24,7 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   for (size_t i = 0; i < stopped.threads.size(); ++i) {
     const StoppedThread& thread = stopped.threads[i];
     const ThreadAnswers& answers = process.answers.threads[i];
-    auto status = TRY(parse_status(TRY(read_file(stopped.proc(fmt::format("task/{}/status", thread.tid()))))));
+    auto status = TRY(parse_status(TRY(read_record(stopped.proc(fmt::format("task/{}/status", thread.tid()))))));
     auto* written = out.add_threads();
     written->set_tid(thread.tid());
     for (uid_t uid : status.uids) written->add_uids(uid);
@@ -57,7 +57,7 @@ class Setter {
   Result<> set() {
     if (to_.uids_size() != 4 || to_.gids_size() != 4) return fail("credentials: not four ids");
     Status have =
-        TRY(parse_status(TRY(read_file(proc_path(process_.pid, fmt::format("task/{}/status", thread_.tid()))))));
+        TRY(parse_status(TRY(read_record(proc_path(process_.pid, fmt::format("task/{}/status", thread_.tid()))))));
     if (!matches(have)) TRY(change(have));
     if (to_.no_new_privileges() && !have.no_new_privs)
       TRY(in("PR_SET_NO_NEW_PRIVS", thread_.calls(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)));

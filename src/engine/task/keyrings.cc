@@ -131,7 +131,23 @@ class Inspection {
   std::set<int32_t> seen_;
 };
 
+// What a process with no keyring but that of its session sees there, others with its rights see too.
+std::optional<KeyringView> view_of(const DumpedProcess& process) {
+  const ProcessAnswers& answers = process.answers;
+  if (answers.threads.size() != 1 || answers.keyring || !answers.threads[0].tells_keyrings) return std::nullopt;
+  if (answers.threads[0].thread_keyring || !answers.threads[0].session_keyring) return std::nullopt;
+  const Status& status = process.stopped.status;
+  return KeyringView{*answers.threads[0].session_keyring, status.uids, status.gids, status.groups,
+                     status.cap_effective};
+}
+
 Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
+  auto view = view_of(process);
+  if (auto known = view ? dumping.keyrings.find(*view) : dumping.keyrings.end(); known != dumping.keyrings.end()) {
+    process.put(room.name, room.version, known->second);
+    return {};
+  }
+  size_t reasons = dumping.verdict.reasons.size();
   image::Keyrings out;
   Inspection inspection(dumping, process, out);
   for (size_t i = 0; i < process.stopped.threads.size(); ++i) {
@@ -145,6 +161,7 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
         "what is in them cannot be told: its seccomp filter would end it if the checkpoint were interrupted (in "
         "keyctl); with SystemCallErrorNumber=EPERM it would not");
   process.put(room.name, room.version, out);
+  if (view && dumping.verdict.reasons.size() == reasons) dumping.keyrings.emplace(*std::move(view), std::move(out));
   return {};
 }
 

@@ -72,7 +72,7 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   out.set_arg_end(stat.arg_end);
   out.set_env_start(stat.env_start);
   out.set_env_end(stat.env_end);
-  out.set_auxv(TRY(read_file(stopped.proc("auxv"))));
+  out.set_auxv(TRY(read_record(stopped.proc("auxv"))));
   std::string link = stopped.proc("exe");
   auto executable = dumping.mapped_file(link, false, false);
   if (!executable && executable.error().refusal) {

@@ -93,8 +93,8 @@ bool is_private_huge(const Vma& area) {
 }
 
 // System V shared memory.
-Result<> describe_attachment(Dumping& dumping, const StoppedProcess& process, const Vma& area,
-                             const std::string& link, image::Area& out) {
+Result<> describe_attachment(Dumping& dumping, const StoppedProcess& process, const Vma& area, image::Area& out) {
+  std::string link = process.map_file(area);
   struct stat file{};
   if (::stat(link.c_str(), &file)) return fail_errno(link);
   uint32_t name_space = dumping.system_v.name_space.at(process.pid);
@@ -134,12 +134,10 @@ Result<> describe(Dumping& dumping, StoppedProcess& process, const Vma& area, im
     out.set_huge_page(area.page_bytes);
     return {};
   }
-  std::string link = process.proc(fmt::format("map_files/{:x}-{:x}", area.start, area.end));
   out.set_offset(area.offset);
   out.set_source(image::Area::FILE);
-  if (area.path.starts_with("/SYSV") && area.shared) return describe_attachment(dumping, process, area, link, out);
-  // "may write", whether it can just now or not: the file was open for writing.
-  out.set_id(TRY(dumping.mapped_file(link, area.shared, area.shared && area.has("mw"))));
+  if (area.path.starts_with("/SYSV") && area.shared) return describe_attachment(dumping, process, area, out);
+  out.set_id(TRY(dumping.mapped_file(process, area)));
   return {};
 }
 

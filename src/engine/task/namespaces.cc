@@ -24,7 +24,6 @@ class Survey {
   Result<image::Namespaces> make() {
     for (const auto& process : dumping_.processes) {
       if (process.zombie) continue;
-      if (!first_) first_ = &process;
       auto* member = out_.add_members();
       member->set_pid(process.pid);
       for (auto [name, flag] : kNamespaceTypes)  // PID namespaces come with the tree of processes
@@ -44,16 +43,22 @@ class Survey {
     dumping_.refuse(process.pid, fmt::format("{} namespace", name), std::move(text));
   }
 
+  Result<std::string> own(std::string_view name) {
+    auto [known, is_new] = own_.try_emplace(name);
+    if (is_new) known->second = TRY(namespace_of(::getpid(), name));
+    return known->second;
+  }
+
   // Its id, 0 for the system's.
   Result<uint32_t> find(const StoppedProcess& process, std::string_view name) {
     std::string its = TRY(namespace_of(process.pid, name));
     if (name == "user") user_namespace_ = 0;
-    bool of_first = its == TRY(namespace_of(first_->pid, name));
+    bool of_first = its == of_first_.try_emplace(name, its).first->second;
     if ((name == "mnt" || name == "cgroup") && !of_first) {
       refuse(process, name, "differs from that of the unit's other processes");
       return 0;
     }
-    if (its == TRY(namespace_of(::getpid(), name))) return 0;
+    if (its == TRY(own(name))) return 0;
     auto [known, is_new] = known_.try_emplace(its, 0);
     if (is_new) {
       image::Namespaces::Namespace entry;
@@ -80,7 +85,7 @@ class Survey {
     if (name == "user") return describe_user(process, fd.get(), entry);
     Fd owner = TRY(owning_user_namespace(fd.get()));
     std::string owner_name = TRY(namespace_name(owner.get(), "user"));
-    bool ours = owner_name == TRY(namespace_of(::getpid(), "user"));
+    bool ours = owner_name == TRY(own("user"));
     if (!ours) {
       auto known = known_.find(owner_name);
       if (known == known_.end() || !known->second)
@@ -109,7 +114,7 @@ class Survey {
 
   Result<> describe_user(const StoppedProcess& process, int fd, image::Namespaces::Namespace& entry) {
     auto above = TRY(owning_user_namespace(fd));
-    if (TRY(namespace_name(above.get(), "user")) != TRY(namespace_of(::getpid(), "user")))
+    if (TRY(namespace_name(above.get(), "user")) != TRY(own("user")))
       return ks::refuse("lies below another one, which is not supported yet");
     auto maps = TRY(read_maps(process.pid));
     entry.set_users(maps.users);
@@ -122,9 +127,10 @@ class Survey {
   }
 
   Result<> check_children(const StoppedProcess& process) {
-    if (TRY(namespace_of(process.pid, "time")) != TRY(namespace_of(first_->pid, "time")))
+    std::string its = TRY(namespace_of(process.pid, "time"));
+    if (its != of_first_.try_emplace("time", its).first->second)
       refuse(process, "time", "differs from that of the unit's other processes");
-    if (TRY(namespace_of(process.pid, "time_for_children")) != TRY(namespace_of(process.pid, "time")))
+    if (TRY(namespace_of(process.pid, "time_for_children")) != its)
       refuse(process, "time", "is to be another for its children");
     return {};
   }
@@ -149,7 +155,7 @@ class Survey {
   // there.
   Result<> check_ids(const StoppedProcess& process) {
     for (const auto& thread : process.threads) {
-      auto status = TRY(parse_status(TRY(read_file(process.proc(fmt::format("task/{}/status", thread.tid()))))));
+      auto status = TRY(parse_status(TRY(read_record(process.proc(fmt::format("task/{}/status", thread.tid()))))));
       if (status.uids != process.status.uids || status.gids != process.status.gids ||
           status.groups != process.status.groups)
         dumping_.refuse(process.pid, fmt::format("thread {}", thread.tid()),
@@ -159,7 +165,7 @@ class Survey {
   }
 
   Dumping& dumping_;
-  const StoppedProcess* first_ = nullptr;
+  std::map<std::string_view, std::string> of_first_, own_;  // by type
   image::Namespaces out_;
   std::map<std::string, uint32_t> known_;  // 0: refused
   uint32_t user_namespace_ = 0;            // of the process that is looked at

@@ -45,7 +45,7 @@ Result<bool> check_seccomp(Dumping& dumping, pid_t pid, StoppedThread& thread, i
 Result<bool> check_confinement(Dumping& dumping, StoppedProcess& process) {
   bool callable = true;
   for (StoppedThread& thread : process.threads) {
-    auto status = TRY(parse_status(TRY(read_file(process.proc(fmt::format("task/{}/status", thread.tid()))))));
+    auto status = TRY(parse_status(TRY(read_record(process.proc(fmt::format("task/{}/status", thread.tid()))))));
     if (status.seccomp && !TRY(check_seccomp(dumping, process.pid, thread, status.seccomp))) callable = false;
     if (TRY(thread.hold.dispatches_calls())) {
       dumping.refuse(

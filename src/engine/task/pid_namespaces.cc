@@ -90,7 +90,7 @@ class Survey {
     }
     for (const StoppedThread& thread : process.threads) {
       if (thread.tid() == process.pid) continue;
-      auto its = TRY(parse_status(TRY(read_file(process.proc(fmt::format("task/{}/status", thread.tid()))))));
+      auto its = TRY(parse_status(TRY(read_record(process.proc(fmt::format("task/{}/status", thread.tid()))))));
       put(chain, its.ns_pids);
     }
     if (dumping_.options.foreign_namespaces && &process == &dumping_.processes.front())

@@ -63,7 +63,7 @@ Result<> dump_thread(const Dumping& dumping, StoppedProcess& stopped, StoppedThr
   out.set_rseq(thread.rseq.address);
   out.set_rseq_bytes(thread.rseq.size);
   out.set_rseq_signature(thread.rseq.signature);
-  std::string comm = TRY(read_file(stopped.proc(fmt::format("task/{}/comm", thread.tid()))));
+  std::string comm = TRY(read_record(stopped.proc(fmt::format("task/{}/comm", thread.tid()))));
   out.set_comm(comm.substr(0, comm.size() - 1));  // which may hold a line break
 
   uint64_t robust = 0, robust_bytes = 0;

@@ -37,7 +37,7 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
     written->set_start(area.start);
     written->set_end(area.end);
   }
-  out.set_home(auxv_entry(TRY(read_file(stopped.proc("auxv"))), AT_SYSINFO_EHDR));
+  out.set_home(auxv_entry(TRY(read_record(stopped.proc("auxv"))), AT_SYSINFO_EHDR));
   if (const Vma* home = area_at(stopped, out.home())) {
     std::string text(home->size(), '\0');
     TRY(in("vdso", stopped.memory->read({home->start}, std::as_writable_bytes(std::span(text)))));

@@ -2,14 +2,12 @@
 // Open files of which the content is part of the image: memfds, deleted files and directories, and what lies on a
 // file system in memory. The files themselves are made by CarriedFiles, since mappings lead to them too.
 #include <fcntl.h>
-#include <linux/magic.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "engine/carried.pb.h"
+#include "engine/kernel/file_system.h"
 #include "engine/kinds/kind.h"
-#include "engine/target/process.h"
 
 namespace ks::engine {
 
@@ -18,14 +16,9 @@ namespace {
 constexpr std::string_view kName = "carried";
 constexpr uint32_t kVersion = 1;
 
-std::string magic_link(const OpenFile& file) { return proc_path(file.pid, fmt::format("fd/{}", file.fd)); }
-
 bool owns(const OpenFile& file) {
   if (!(S_ISREG(file.stat.st_mode) || S_ISDIR(file.stat.st_mode)) || !file.link.starts_with('/')) return false;
-  if (file.stat.st_nlink == 0) return true;
-  struct statfs system{};
-  if (::statfs(magic_link(file).c_str(), &system)) return false;
-  return system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC || system.f_type == HUGETLBFS_MAGIC;
+  return file.stat.st_nlink == 0 || is_in_memory(file.file_system);
 }
 
 Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
@@ -37,7 +30,7 @@ Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
     int flags = file.flags();
     CarriedUse use{
         .writable = !(flags & O_PATH) && (flags & O_ACCMODE) != O_RDONLY, .open_file = file.id, .flags = flags};
-    auto carried = dumping.carried_files.add(dumping.mounts.root.get(), magic_link(file), use);
+    auto carried = dumping.carried_files.add(dumping.mounts.root.get(), file.magic_link(), use);
     if (!carried && carried.error().refusal) {
       dumping.refuse(file.pid, file.object(), carried.error().what);
       continue;

@@ -7,7 +7,6 @@
 #include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -45,17 +44,11 @@ bool is_one_of(std::span<const std::string_view> names, std::string_view name) {
   return std::ranges::find(names, name) != names.end();
 }
 
-uint64_t file_system_of(const OpenFile& file) {
-  struct statfs system{};
-  std::string link = proc_path(file.pid, fmt::format("fd/{}", file.fd));
-  return ::statfs(link.c_str(), &system) ? 0 : static_cast<uint64_t>(system.f_type);
-}
-
 bool owns(const OpenFile& file) {
   // Only file systems without a disk have no major number.
   if (!file.link.starts_with('/') || major(file.stat.st_dev) != 0) return false;
   if (!S_ISREG(file.stat.st_mode) && !S_ISDIR(file.stat.st_mode) && !S_ISLNK(file.stat.st_mode)) return false;
-  switch (file_system_of(file)) {
+  switch (file.file_system) {
     case PROC_SUPER_MAGIC:
     case SYSFS_MAGIC:
     case CGROUP_SUPER_MAGIC:
@@ -158,7 +151,7 @@ Result<> dump_one(Dumping& dumping, const OpenFile& file) {
   }
   if (S_ISDIR(file.stat.st_mode) && file.info.position != 0)
     return refuse("a directory of the kernel that is being read");
-  switch (file_system_of(file)) {
+  switch (file.file_system) {
     case PROC_SUPER_MAGIC:
       TRY(check_proc_file(dumping, file, TRY(path_in_proc(dumping, file, path))));
       break;

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <mqueue.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <map>
@@ -28,17 +27,11 @@ constexpr std::string_view kDeleted = " (deleted)";
 constexpr uint64_t kFileSystem = 0x19800202;  // magic number of mqueue
 constexpr int kMostNames = 100;
 
-std::string magic_link(const OpenFile& file) { return proc_path(file.pid, fmt::format("fd/{}", file.fd)); }
-
-bool owns(const OpenFile& file) {
-  struct statfs system{};
-  return S_ISREG(file.stat.st_mode) && ::statfs(magic_link(file).c_str(), &system) == 0 &&
-         static_cast<uint64_t>(system.f_type) == kFileSystem;
-}
+bool owns(const OpenFile& file) { return S_ISREG(file.stat.st_mode) && file.file_system == kFileSystem; }
 
 // "QSIZE:0          NOTIFY:0     SIGNO:0     NOTIFY_PID:0     "
 Result<bool> has_registration(const OpenFile& file) {
-  std::string text = TRY(read_file(magic_link(file)));  // a description of our own
+  std::string text = TRY(read_file(file.magic_link()));  // a description of our own
   for (auto word : split_words(text))
     if (constexpr std::string_view kKey = "NOTIFY_PID:"; word.starts_with(kKey))
       return word.substr(kKey.size()) != "0";

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // pipe(7) and fifo(7). The content is read by tee(2), which leaves it where it is.
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -17,6 +16,7 @@
 #include "engine/context/carried_files.h"
 #include "engine/context/mapped_files.h"
 #include "engine/context/named_file.h"
+#include "engine/kernel/file_system.h"
 #include "engine/kinds/kind.h"
 #include "engine/pipe.pb.h"
 
@@ -112,14 +112,12 @@ Result<> dump_content(std::span<const OpenFile* const> ends, image::PipeEnd& out
 
 // The path by which a FIFO is found again, or where it has to be made again.
 Result<> describe_fifo(const Dumping& dumping, const OpenFile& file, image::PipeEnd& out) {
-  struct statfs system{};
-  if (::statfs(proc_path(file.pid, fmt::format("fd/{}", file.fd)).c_str(), &system)) return fail_errno(file.link);
   Place place;
   place.set_path(file.link);
   place.set_mode(file.stat.st_mode & 07777);
   place.set_uid(file.stat.st_uid);
   place.set_gid(file.stat.st_gid);
-  place.set_file_system(static_cast<uint64_t>(system.f_type));
+  place.set_file_system(file.file_system);
   if (file.stat.st_nlink == 0) {
     place.set_origin(Place::DELETED);
     if (file.link.ends_with(kDeleted)) place.set_path(file.link.substr(0, file.link.size() - kDeleted.size()));
@@ -129,7 +127,7 @@ Result<> describe_fifo(const Dumping& dumping, const OpenFile& file, image::Pipe
   int root = dumping.mounts.root.get();
   if (!leads_to(root, file.link, file.stat))
     return refuse("its path leads elsewhere now (renamed, replaced or hidden by a mount)");
-  bool in_memory = system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC;
+  bool in_memory = is_in_memory(file.file_system);
   if (!in_memory || dumping.is_refilled(file.link)) return {};
   if (file.stat.st_nlink > 1) return refuse("has other names too (hard links), which a new kernel would not know");
   place.set_origin(Place::NAMED);

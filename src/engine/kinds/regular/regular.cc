@@ -49,12 +49,11 @@ bool is_ours(const Dumping& dumping, const OpenFile& file) {
 }
 
 Result<Place> find_place(const Dumping& dumping, const OpenFile& file) {
-  std::string link = proc_path(file.pid, fmt::format("fd/{}", file.fd));
+  std::string link = file.magic_link();
   Place place{.own = is_ours(dumping, file)};
   const MountView& view = place.own ? dumping.own_mounts : dumping.mounts;
-  Fd reached;
-  if (leads_to(view.root.get(), file.link, file.stat)) {
-    reached = TRY(open_in_root(view.root.get(), file.link, O_PATH | O_NOFOLLOW));
+  Fd reached = open_where_it_leads(view.root.get(), file.link, file.stat);
+  if (reached) {
     place.refilled = !place.own && dumping.is_refilled(file.link);
   } else {
     auto handle = HandleFinder(view).handle_of(link);
@@ -64,10 +63,10 @@ Result<Place> find_place(const Dumping& dumping, const OpenFile& file) {
     reached = TRY(open_in_root(view.root.get(), handle->mount, O_PATH | O_NOFOLLOW));
     place.handle = *std::move(handle);
   }
+  if (!is_writable(file.flags())) return place;
   struct statfs system{};
   struct statx status{};
   if (::fstatfs(reached.get(), &system)) return fail_errno(file.link);
-  if (!is_writable(file.flags())) return place;
   if (system.f_flags & ST_RDONLY) return refuse("is open for writing, and its file system is read-only now");
   if (::statx(AT_FDCWD, link.c_str(), 0, 0, &status)) return fail_errno(link);
   if (status.stx_attributes & STATX_ATTR_IMMUTABLE ||
@@ -77,11 +76,9 @@ Result<Place> find_place(const Dumping& dumping, const OpenFile& file) {
 }
 
 // Why a file cannot be found again after a swap wherever it is, or nothing.
-Result<std::string> obstacle(const OpenFile& file, const Place& place) {
+std::string obstacle(const OpenFile& file, const Place& place) {
   if (file.stat.st_nlink == 0) return "deleted but open, which is not supported yet";
-  struct statfs system{};
-  if (::statfs(proc_path(file.pid, fmt::format("fd/{}", file.fd)).c_str(), &system)) return fail_errno(file.link);
-  switch (system.f_type) {
+  switch (file.file_system) {
     case TMPFS_MAGIC:
     case RAMFS_MAGIC:
       if (place.refilled || is_device(file.stat.st_mode)) break;
@@ -92,8 +89,8 @@ Result<std::string> obstacle(const OpenFile& file, const Place& place) {
       return "a file of the kernel, which is not supported yet";
   }
   // A position in a directory is a hash or an offset of what is on the disk there; elsewhere it is anything.
-  bool lasting =
-      system.f_type == EXT4_SUPER_MAGIC || system.f_type == XFS_SUPER_MAGIC || system.f_type == BTRFS_SUPER_MAGIC;
+  bool lasting = file.file_system == EXT4_SUPER_MAGIC || file.file_system == XFS_SUPER_MAGIC ||
+                 file.file_system == BTRFS_SUPER_MAGIC;
   if (S_ISDIR(file.stat.st_mode) && file.info.position != 0 && !lasting)
     return "a directory that is being read, on a file system whose positions may not last";
   return "";
@@ -111,7 +108,7 @@ Result<uint64_t> write_hint(const OpenFile& file) {
 Result<> dump_one(Dumping& dumping, const OpenFile& file) {
   Place place;
   if (file.stat.st_nlink) place = TRY(find_place(dumping, file));
-  if (auto why = TRY(obstacle(file, place)); !why.empty()) return refuse(why);
+  if (auto why = obstacle(file, place); !why.empty()) return refuse(why);
   image::RegularFile out;
   out.set_id(file.id);
   out.set_path(file.link);

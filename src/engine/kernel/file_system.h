@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Kinds of file systems, by the magic numbers of statfs(2).
+#pragma once
+
+#include <linux/magic.h>
+
+#include <cstdint>
+
+namespace ks::engine {
+
+// What lies there ends with the kernel.
+inline bool is_in_memory(uint64_t file_system) {
+  return file_system == TMPFS_MAGIC || file_system == RAMFS_MAGIC || file_system == HUGETLBFS_MAGIC;
+}
+
+}  // namespace ks::engine
