@@ -215,6 +215,20 @@ std::vector<PageRun> to_runs(const google::protobuf::RepeatedPtrField<image::Pag
   return runs;
 }
 
+Result<> lock(RemoteCalls& calls, const image::Area& area) {
+  auto lock_with = [&](int flags) {
+    return in("mlock", calls(SYS_mlock2, area.start(), area.end() - area.start(), flags));
+  };
+  auto locked = lock_with(area.lock() == 2 ? MLOCK_ONFAULT : 0);
+  if (locked) return {};
+  if (area.lock() == 2 || locked.error().code != ENOMEM) return std::unexpected(std::move(locked).error());
+  // Some of it cannot be populated, having no access, as the guards of threads' stacks, or no file behind it. That is
+  // found when it is locked already. That no limit is in the way is told by the kind of lock that populates nothing.
+  TRY(lock_with(MLOCK_ONFAULT));
+  (void)lock_with(0);
+  return {};
+}
+
 Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom& room) {
   auto memory = TRY(process.read<image::Memory>(room.name, room.version));
   const auto* heir = restoring.heir(process.pid);
@@ -236,9 +250,7 @@ Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom&
            dress_area(process, area, inherited == there.end() ? area.protection() : inherited->second)));
   }
   for (const auto& area : memory.areas())
-    if (area.lock())
-      TRY(in("mlock", process.leader()(SYS_mlock2, area.start(), area.end() - area.start(),
-                                       area.lock() == 2 ? MLOCK_ONFAULT : 0)));
+    if (area.lock()) TRY(lock(process.leader(), area));
   // What is sealed can be changed no more.
   for (const auto& area : memory.areas())
     if (area.sealed()) TRY(in("mseal", process.leader()(kMseal, area.start(), area.end() - area.start(), 0)));

@@ -70,13 +70,15 @@ static int lock_of_new_memory() {
 }
 static void locked(int flags, int expected) {
   char* early = map_memory(2 * kPage);
+  char* guard = map_memory(kPage, MAP_PRIVATE, PROT_NONE);
   fill_page(early, 1);
   if (mlockall(flags)) skip("no memory can be locked");
   char* open = map_memory(2 * kPage);
   CHECK(munlock(open, kPage) == 0 && lock_of_new_memory() == expected);
   ready();
   CHECK(page_is(early, 1) && lock_of_new_memory() == expected);
-  CHECK((madvise(early, kPage, MADV_DONTNEED) != 0) == ((flags & MCL_CURRENT) != 0));
+  for (char* current : {early, guard})
+    CHECK((madvise(current, kPage, MADV_DONTNEED) != 0) == ((flags & MCL_CURRENT) != 0));
   CHECK(madvise(open, kPage, MADV_DONTNEED) == 0);
 }
 
