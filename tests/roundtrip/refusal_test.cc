@@ -111,6 +111,7 @@ const std::vector<Refusal> kRefusals = {
     {"user_namespace_with_limit", {"user namespace", "max_uts_namespaces"}},
     {"userfaultfd", {"fd", "userfaultfd"}},
     {"userfaultfd_area", {"area", "userfaultfd"}},
+    {"vfork_parent", {"vfork(2)"}},
     {"waiting_receiver", {"fd", "socket"}},
     {"zombie_with_core", {"zombie", "core"}},
 };

@@ -2,11 +2,14 @@
 #include "engine/target/seizure.h"
 
 #include <fmt/format.h>
+#include <linux/sched.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 
 #include "base/file.h"
+#include "base/text.h"
 #include "engine/target/members.h"
 #include "engine/target/moves.h"
 #include "engine/target/remaining.h"
@@ -23,13 +26,40 @@ constexpr auto kReleaseLimit = 200ms;
 // Threads that stop at the same time. Between its stop and our look at it a thread would see our death as an EINTR.
 constexpr size_t kMostAtOnce = 16;
 
+// Of a call in which a thread sleeps, as /proc/PID/syscall tells it: whether a child is made by it that has its
+// parent's memory and keeps it waiting (vfork(2)).
+Result<bool> makes_vfork_child(pid_t pid, pid_t tid) {
+  std::string text = TRY(read_file(proc_path(pid, fmt::format("task/{}/syscall", tid))));
+  auto words = split_words(text);
+  auto number = words.empty() ? std::nullopt : parse_number<long>(words[0]);
+  auto first = words.size() < 2 ? std::nullopt : parse_number<uint64_t>(words[1].substr(2), 16);
+  if (!number || !first) return false;
+  switch (*number) {
+    case SYS_vfork:
+      return true;
+    case SYS_clone:
+      return *first & CLONE_VFORK;
+    case SYS_clone3:
+      return TRY(TRY(RemoteMemory::open(pid)).read<uint64_t>({*first})) & CLONE_VFORK;
+  }
+  return false;
+}
+
+// A thread that does not stop may do so later.
+Error not_stopped(pid_t pid, pid_t tid) {
+  auto waits = makes_vfork_child(pid, tid);
+  if (waits && *waits)
+    return {.code = EAGAIN, .what = "waits in vfork(2) for its child to call execve(2) or to end", .refusal = true};
+  return {.code = EAGAIN, .what = "does not stop"};
+}
+
 // Waits until the thread is in a stop that leaves its state alone; false: it is gone.
-Result<bool> await_stop(StoppedThread& thread, Clock::time_point limit) {
+Result<bool> await_stop(pid_t pid, StoppedThread& thread, Clock::time_point limit) {
   for (Backoff backoff(limit);;) {
     SeizedThread::Stop stop;
     int signal = 0;
     if (!TRY(thread.hold.poll(stop, &signal))) {
-      if (!backoff.pause()) return fail("does not stop", EAGAIN);
+      if (!backoff.pause()) return std::unexpected(not_stopped(pid, thread.tid()));
       continue;
     }
     switch (stop) {
@@ -108,7 +138,7 @@ Result<> Seizure::await_stops() {
     StoppedThread& thread = processes_[process].threads[index];
     pid_t tid = thread.tid();
     std::string label = fmt::format("pid {}: thread {}", processes_[process].pid, tid);
-    if (!TRY(in(label, await_stop(thread, limit))))
+    if (!TRY(in(label, await_stop(processes_[process].pid, thread, limit))))
       tids_.erase(tid);
     else if (thread.event_wait)
       TRY(in(label, shorten_event_wait(processes_[process].pid, thread)));

@@ -1000,6 +1000,18 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        return ends_well(target);
      }},
     {"shared_memory_of_processes", [] { return shares(CLONE_VM); }},
+    {"vfork_parent",
+     [] {
+       target = fork_child([] {
+         pid_t child = vfork();
+         if (child == 0) {
+           while (!told()) usleep(1000);
+           _exit(0);
+         }
+         CHECK(child > 0 && waitpid(child, nullptr, 0) == child);
+       });
+       return ends_well(target);
+     }},
     {"shared_descriptors_of_cousins",
      [] {
        int fds[2];
