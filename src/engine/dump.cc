@@ -22,6 +22,7 @@
 #include "engine/task/obstacles.h"
 #include "engine/task/pid_namespaces.h"
 #include "engine/task/room.h"
+#include "engine/task/sharing.h"
 #include "engine/task/system_v.h"
 #include "engine/tree.pb.h"
 
@@ -177,11 +178,11 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
     dumping.mounts = TRY(view_mounts(living->pid));
     dumping.own_mounts = TRY(view_mounts(::getpid()));
   }
+  TRY(find_sharing(dumping));
   auto namespaces = TRY(survey_namespaces(dumping));
   auto system_v = TRY(survey_system_v(dumping, namespaces));
   TRY(survey_pid_namespaces(dumping));
   auto control_groups = TRY(survey_control_groups(dumping, tree.cgroup()));
-  TRY(check_sharing(dumping));
   TRY(check_children(dumping));
   OpenFileTable table;
   std::vector<StoppedProcess*> callable;

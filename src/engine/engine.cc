@@ -94,14 +94,17 @@ Result<> read_room(const std::vector<Envelope>& envelopes, std::string_view kind
 Result<ImageSummary::Process> summarize(const ImageReader& image, const image::Tree::Process& process,
                                         const image::MappedFileList& mapped) {
   auto envelopes = TRY(open_envelopes(TRY(image.read(process_file(process.pid())))));
+  // Of memory that several processes share, the first one tells.
+  pid_t teller = process.memory_of() ? process.memory_of() : process.pid();
+  auto of_memory = TRY(open_envelopes(TRY(image.read(process_file(teller)))));
   image::Threads threads;
   image::Memory memory;
   image::Descriptors descriptors;
   image::Layout layout;
   TRY(read_room(envelopes, "threads", threads));
-  TRY(read_room(envelopes, "memory", memory));
+  TRY(read_room(of_memory, "memory", memory));
   TRY(read_room(envelopes, "descriptors", descriptors));
-  TRY(read_room(envelopes, "layout", layout));
+  TRY(read_room(of_memory, "layout", layout));
   ImageSummary::Process summary{
       .pid = process.pid(), .ppid = process.parent(), .pgid = process.group(), .sid = process.session()};
   if (threads.threads_size()) summary.comm = threads.threads(0).comm();

@@ -107,7 +107,10 @@ Result<Message> body_of(const std::map<std::string, Envelope>& rooms, const char
 
 Result<Parking> find_parking(const LoadedImage& loaded) {
   std::vector<AddressRange> used;
-  for (const auto& rooms : loaded.rooms) {
+  for (size_t i = 0; i < loaded.rooms.size(); ++i) {
+    const auto& process = loaded.tree.processes(static_cast<int>(i));
+    if (process.memory_of() && process.memory_of() != process.pid()) continue;
+    const auto& rooms = loaded.rooms[i];
     auto memory = TRY(body_of<image::Memory>(rooms, "memory"));
     for (const auto& area : memory.areas()) used.push_back({area.start(), area.end(), area.grows_down()});
     auto vdso = TRY(body_of<image::VdsoState>(rooms, "vdso"));
@@ -267,6 +270,8 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   TRY(seal_carried_files(image, restoring.carried, restoring.namespaces));
   TRY(files.connect(restoring));
   for (auto& process : nursery.processes) TRY(furnish(restoring, process, late));
+  for (auto& process : nursery.processes)
+    TRY(in(fmt::format("pid {}", process.pid), resume_waits(restoring, process)));
   for (auto& process : nursery.processes)
     TRY(in(fmt::format("pid {}", process.pid), prepare_thaw(restoring, process)));
 

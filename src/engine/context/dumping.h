@@ -102,6 +102,8 @@ struct Dumping {
   NestedPids nested;
   std::map<pid_t, pid_t> forked_by;  // of processes that a thread other than the leader has forked
   std::vector<std::set<pid_t>> sharing_descriptors, sharing_directories;  // processes that share theirs
+  // Of processes that share theirs: the first one of them.
+  std::map<pid_t, pid_t> memory_of, handlers_of;
   std::vector<DumpedLock> locks;
   std::map<pid_t, DumpedPages> pages;
   std::optional<int32_t> session_keyring;           // of all processes that have one of their own
@@ -118,6 +120,12 @@ struct Dumping {
   int number_of(pid_t pid, uint32_t file) const;
   // The open file under a number, null where there is none.
   const OpenFile* file_at(pid_t pid, int number) const;
+
+  // Its memory is that of a process before it.
+  bool shares_memory(pid_t pid) const {
+    auto first = memory_of.find(pid);
+    return first != memory_of.end() && first->second != pid;
+  }
 
   // In a directory whose contents are put there again by name (DumpOptions::refilled).
   bool is_refilled(const std::string& path) const;

@@ -31,9 +31,10 @@ class OutsideHolders {
   Result<std::vector<Descriptor>> descriptors(const std::string& link);
   // Who has the same file open, or maps it so that changes show.
   Result<std::optional<pid_t>> sharer(dev_t device, ino_t inode);
+  // All of them, but for ourselves.
+  Result<std::vector<pid_t>> others() const;
 
  private:
-  Result<std::vector<pid_t>> others() const;
   Result<> scan();
   Result<> scan_files();
   std::set<pid_t> inside_;

@@ -88,12 +88,14 @@ struct MadeNamespaces {
 struct RestoredProcess {
   pid_t pid = 0;
   bool shares_descriptors = false, shares_directories = false;  // those of a process before it
+  pid_t memory_of = 0;                                          // the first process that has its memory, maybe itself
   bool in_user_namespace = false;                               // one in which nobody may choose PIDs
   std::deque<RestoredThread> threads;                           // the leader first
   std::optional<RemoteMemory> memory;
   std::map<std::string, Envelope> rooms;  // what each room wrote
   RemoteAddress scratch;
 
+  bool shares_memory() const { return memory_of != pid; }  // that of a process before it
   RemoteCalls& leader() { return threads.front().calls; }
   template <class Message>
   Result<Message> read(std::string_view room, uint32_t newest_version) const {

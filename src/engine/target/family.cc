@@ -7,6 +7,8 @@
 #include <map>
 #include <set>
 
+#include "engine/target/memory_sharing.h"
+
 namespace ks::engine {
 
 namespace {
@@ -99,7 +101,9 @@ class Plan {
     return index != kOutside && nodes_[ancestor].first <= nodes_[index].first &&
            nodes_[index].first <= nodes_[ancestor].last;
   }
-  void add(Action action, pid_t who, pid_t other = 0) { steps_.push_back({action, who, other}); }
+  void add(Action action, pid_t who, pid_t other = 0) {
+    steps_.push_back({.action = action, .who = who, .other = other});
+  }
 
   void number() {
     size_t next = 0;
@@ -317,9 +321,12 @@ class Plan {
 }  // namespace
 
 Result<std::vector<FamilyStep>> plan_family(std::span<const FamilyMember> members) {
-  auto plan = Plan(members, false).make();
+  auto make = [&](bool lost_were_below) -> Result<std::vector<FamilyStep>> {
+    return share_at_birth(members, TRY(Plan(members, lost_were_below).make()));
+  };
+  auto plan = make(false);
   if (plan) return plan;
-  auto other = Plan(members, true).make();
+  auto other = make(true);
   return other ? std::move(other) : std::move(plan);
 }
 

@@ -25,6 +25,11 @@ namespace {
 
 constexpr int kDumpedCore = 0x80;  // of a status, as WCOREDUMP has it
 
+pid_t find_or_none(const std::map<pid_t, pid_t>& map, pid_t pid) {
+  auto found = map.find(pid);
+  return found == map.end() ? 0 : found->second;
+}
+
 void describe(const StoppedProcess& process, image::Tree::Process& out) {
   out.set_pid(process.pid);
   out.set_parent(process.stat.ppid);
@@ -181,7 +186,13 @@ class Passing {
 };
 
 FamilyMember member_of(const image::Tree::Process& process) {
-  return {.pid = process.pid(), .parent = process.parent(), .group = process.group(), .session = process.session()};
+  return {.pid = process.pid(),
+          .parent = process.parent(),
+          .group = process.group(),
+          .session = process.session(),
+          .memory = process.memory_of(),
+          .handlers = process.handlers_of(),
+          .exit_signal = process.exit_signal()};
 }
 
 // The living first, then the zombies.
@@ -227,7 +238,7 @@ class Descent {
   struct Member {
     size_t index = kNone;  // of a living one
     int exit_signal = 0;
-    pid_t descriptors_of = 0, directories_of = 0;
+    pid_t descriptors_of = 0, directories_of = 0, memory_of = 0;
   };
   // Whether the one who is to clone somebody has what that one shares with `first`, for good or for the moment.
   Result<bool> has_for(pid_t by, pid_t first, pid_t Member::* of, uint64_t flag) {
@@ -254,7 +265,8 @@ class Descent {
     by_pid_[process.pid()] = {.index = index,
                               .exit_signal = process.exit_signal(),
                               .descriptors_of = process.descriptors_of(),
-                              .directories_of = process.directories_of()};
+                              .directories_of = process.directories_of(),
+                              .memory_of = process.memory_of()};
   }
 
   static std::string label(pid_t who) { return who > 0 ? fmt::format("pid {}", who) : "a process in passing"; }
@@ -276,7 +288,7 @@ class Descent {
   Result<> step_by(const FamilyStep& step) {
     switch (step.action) {
       case FamilyStep::Action::clone:
-        return clone(step.who, step.other);
+        return clone(step.who, step.other, step.flags);
       case FamilyStep::Action::set_session:
         TRY(in("setsid", (*TRY(calls_of(step.who)))(SYS_setsid)));
         if (auto member = by_pid_.find(step.who); member != by_pid_.end() && member->second.index != kNone)
@@ -286,7 +298,9 @@ class Descent {
       case FamilyStep::Action::set_group: {
         auto real = passing_pids_.find(step.other);
         pid_t group = real == passing_pids_.end() ? step.other : real->second;
-        TRY(in("setpgid", (*TRY(calls_of(step.who)))(SYS_setpgid, 0, nested_.seen_by(step.who, group))));
+        pid_t known_as = nested_.seen_by(step.who, group);
+        if (!known_as) return fail(fmt::format("cannot see process group {}", group));
+        TRY(in("setpgid", (*TRY(calls_of(step.who)))(SYS_setpgid, 0, known_as)));
         return {};
       }
       case FamilyStep::Action::end:
@@ -295,12 +309,17 @@ class Descent {
     return fail("unknown step");
   }
 
-  Result<> clone(pid_t who, pid_t by) {
+  // The first of those who have the same memory.
+  pid_t sharer_of(pid_t who) const {
+    auto member = by_pid_.find(who);
+    return member != by_pid_.end() && member->second.memory_of ? member->second.memory_of : who;
+  }
+
+  Result<> clone(pid_t who, pid_t by, uint64_t flags) {
     RemoteCalls& caller = *TRY(calls_of(by));
     auto member = by_pid_.find(who);
     bool passes = member == by_pid_.end();
     pid_t pid = who;
-    uint64_t flags = 0;
     if (!passes) {
       if (TRY(has_for(by, member->second.descriptors_of, &Member::descriptors_of, CLONE_FILES))) flags |= CLONE_FILES;
       if (TRY(has_for(by, member->second.directories_of, &Member::directories_of, CLONE_FS))) flags |= CLONE_FS;
@@ -310,10 +329,10 @@ class Descent {
     if (way == NestedPids::Way::founded) flags |= CLONE_NEWPID;
     bool joins = way == NestedPids::Way::joined;
     if (joins) TRY(direct_children(caller, nested_.seen_by(by, nested_.home(who))));
-    auto thread = who > 0
-                      ? remote_clone(caller, memory_of(by), parking_.scratch(), flags,
-                                     passes ? 0 : member->second.exit_signal, pids_to_set(pid, nested_.levels(pid)))
-                      : clone_anywhere(caller, memory_of(by), who, by, pid);
+    int exit_signal = passes || flags & CLONE_PARENT ? 0 : member->second.exit_signal;  // a sibling's is the same
+    auto thread = who > 0 ? remote_clone(caller, memory_of(by), parking_.scratch(), flags, exit_signal,
+                                         pids_to_set(pid, nested_.levels(pid)))
+                          : clone_anywhere(caller, memory_of(by), who, by, flags, pid);
     if (!thread) return std::unexpected(std::move(thread).error());
     if (joins) TRY(direct_children(caller, static_cast<pid_t>(TRY(caller(SYS_getpid)))));
     RemoteMemory memory = TRY(RemoteMemory::open(pid));
@@ -325,25 +344,27 @@ class Descent {
     }
     RestoredProcess& process = processes_[member->second.index];
     process.pid = pid;
+    process.memory_of = sharer_of(pid);
     process.shares_descriptors = flags & CLONE_FILES && member->second.descriptors_of != who;
     process.shares_directories = flags & CLONE_FS && member->second.directories_of != who;
     process.scratch = parking_.scratch();
     process.threads.emplace_back(*std::move(thread), caller.base(), caller.instruction());
     process.memory = std::move(memory);
+    if (flags & CLONE_VM) return {};  // there is nothing to be made of it
     while (passing_.contains(by)) by = makers_.at(by);
-    return at_birth_({pid, by}, process.leader(), *process.memory);
+    return at_birth_({sharer_of(pid), sharer_of(by)}, process.leader(), *process.memory);
   }
 
   // Under a PID that nobody needs, from the top, where nobody counts; in all PID namespaces that its maker is in.
   Result<SeizedThread> clone_anywhere(RemoteCalls& caller, const RemoteMemory& memory, pid_t who, pid_t by,
-                                      pid_t& pid) {
+                                      uint64_t flags, pid_t& pid) {
     auto limit = parse_number<pid_t>(trim(TRY(read_file("/proc/sys/kernel/pid_max"))));
     if (!limit) return fail("pid_max: not a number");
     for (pid = *limit - 1; pid > *limit / 2; --pid) {
       if (taken_.contains(pid)) continue;
       PidLevels levels = nested_.levels(by);
       for (PidLevel& level : levels) level.number = pid;
-      auto thread = remote_clone(caller, memory, parking_.scratch(), 0, 0, pids_to_set(pid, levels));
+      auto thread = remote_clone(caller, memory, parking_.scratch(), flags, 0, pids_to_set(pid, levels));
       if (thread) nested_.add(who, std::move(levels));
       if (thread || thread.error().code != EEXIST) return thread;
     }
@@ -440,8 +461,12 @@ Result<> describe_family(Dumping& dumping, image::Tree& tree) {
     else
       describe(process, *tree.add_processes());
   }
+  for (auto& process : *tree.mutable_processes()) {
+    process.set_memory_of(find_or_none(dumping.memory_of, process.pid()));
+    process.set_handlers_of(find_or_none(dumping.handlers_of, process.pid()));
+  }
   describe_terminals(dumping, tree);
-  auto members = family_of(dumping.processes);
+  auto members = family_of(tree);
   if (auto plan = plan_family(members)) {
     TRY(describe_sharing(dumping, tree, *plan));
     TRY(describe_pid_namespaces(dumping, tree, *plan));
@@ -455,18 +480,20 @@ Result<> describe_family(Dumping& dumping, image::Tree& tree) {
 }
 
 Result<std::vector<Cloner>> cloners_of(const image::Tree& tree) {
-  std::set<pid_t> living;
-  for (const auto& process : tree.processes()) living.insert(process.pid());
+  std::map<pid_t, pid_t> first;  // of those who have the same memory
+  for (const auto& process : tree.processes())
+    first[process.pid()] = process.memory_of() ? process.memory_of() : process.pid();
   std::vector<Cloner> cloners;
   std::map<pid_t, pid_t> passing;
   for (const FamilyStep& step : TRY(plan_family(family_of(tree)))) {
     if (step.action != FamilyStep::Action::clone) continue;
     pid_t by = step.other;
     if (auto found = passing.find(by); found != passing.end()) by = found->second;
-    if (living.contains(step.who))
-      cloners.push_back({step.who, by});
-    else
+    if (auto found = first.find(by); found != first.end()) by = found->second;
+    if (auto found = first.find(step.who); found == first.end())
       passing[step.who] = by;
+    else if (!(step.flags & CLONE_VM))
+      cloners.push_back({found->second, by});
   }
   return cloners;
 }

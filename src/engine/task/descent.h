@@ -25,7 +25,8 @@ Result<> describe_family(Dumping& dumping, image::Tree& tree);
 // The PIDs that a tree needs, without those of threads.
 std::set<pid_t> pids_of(const image::Tree& tree);
 
-// Who clones whom, in the order of cloning; 0: the seed. Of processes in passing, who has cloned those counts.
+// Who clones whom, in the order of cloning; 0: the seed. Of processes in passing, who has cloned those counts. The
+// first one of the tree stands for all that have the same memory.
 struct Cloner {
   pid_t pid = 0, by = 0;
 };

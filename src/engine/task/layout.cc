@@ -60,6 +60,7 @@ Result<uint32_t> future_lock(DumpedProcess& process) {
 
 Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   StoppedProcess& stopped = process.stopped;
+  if (dumping.shares_memory(stopped.pid)) return {};
   const StatLine& stat = stopped.stat;
   image::Layout out;
   out.set_start_code(stat.start_code);
@@ -99,6 +100,7 @@ Result<> set_merges(RestoredProcess& process) {
 }
 
 Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom& room) {
+  if (process.shares_memory()) return {};
   auto layout = TRY(process.read<image::Layout>(room.name, room.version));
   RemoteAddress auxv = process.scratch + sizeof(prctl_mm_map);
   prctl_mm_map map{.start_code = layout.start_code(),

@@ -153,6 +153,7 @@ void put_runs(const std::vector<PageRun>& runs, List& into) {
 Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   StoppedProcess& stopped = process.stopped;
   TRY(check_memory_policies(dumping, process));
+  if (dumping.shares_memory(stopped.pid)) return {};
   if (!dumping.kernel.names_lock_on_fault) name_lock_on_fault(stopped.areas);
   image::Memory memory;
   DumpedPages& pages = dumping.pages[stopped.pid];
@@ -230,6 +231,7 @@ Result<> lock(RemoteCalls& calls, const image::Area& area) {
 }
 
 Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom& room) {
+  if (process.shares_memory()) return {};
   auto memory = TRY(process.read<image::Memory>(room.name, room.version));
   const auto* heir = restoring.heir(process.pid);
   std::map<uint64_t, uint32_t> there;  // areas that it has inherited, with their protection

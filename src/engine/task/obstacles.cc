@@ -96,36 +96,6 @@ Result<bool> check_process(Dumping& dumping, StoppedProcess& process) {
   return check_confinement(dumping, process);
 }
 
-Result<> check_sharing(Dumping& dumping) {
-  struct Shared {
-    int type;
-    const char* what;
-  };
-  for (auto [type, what] : {Shared{KCMP_VM, "memory"}, Shared{KCMP_FILES, "its descriptor table"},
-                            Shared{KCMP_FS, "its working directory"}, Shared{KCMP_SIGHAND, "signal handlers"}}) {
-    std::vector<pid_t> pids;
-    for (const auto& process : dumping.processes)
-      if (!process.zombie) pids.push_back(process.pid);
-    auto order = [type](pid_t a, pid_t b) { return ::syscall(SYS_kcmp, a, b, type, 0, 0); };
-    // The kernel's order puts those that share next to each other.
-    std::ranges::sort(pids, [&](pid_t a, pid_t b) { return order(a, b) == 1; });
-    auto* sets = type == KCMP_FILES ? &dumping.sharing_descriptors
-                 : type == KCMP_FS  ? &dumping.sharing_directories
-                                    : nullptr;
-    bool goes_on = false;
-    for (size_t i = 1; i < pids.size(); ++i) {
-      bool shares = order(pids[i - 1], pids[i]) == 0;
-      if (shares && !sets)
-        dumping.refuse(pids[i], "process",
-                       fmt::format("shares {} with pid {}, which is not supported yet", what, pids[i - 1]));
-      if (shares && sets && !goes_on) sets->push_back({pids[i - 1]});
-      if (shares && sets) sets->back().insert(pids[i]);
-      goes_on = shares;
-    }
-  }
-  return {};
-}
-
 Result<> check_children(Dumping& dumping) {
   std::set<pid_t> inside;
   for (const auto& process : dumping.processes) inside.insert(process.pid);

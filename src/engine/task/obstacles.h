@@ -9,8 +9,6 @@ namespace ks::engine {
 
 // Refuses it in `dumping`. False: no call may be made in the process.
 Result<bool> check_process(Dumping& dumping, StoppedProcess& process);
-// What processes share with each other that only threads should.
-Result<> check_sharing(Dumping& dumping);
 // Children that are left out. Fills in `dumping.forked_by`.
 Result<> check_children(Dumping& dumping);
 

@@ -126,8 +126,13 @@ void check_births(Dumping& dumping, std::span<const FamilyStep> plan) {
       auto way = nested.way(step.who, step.other);
       if (way == NestedPids::Way::none || (way == NestedPids::Way::joined && !born.contains(nested.home(step.who))))
         refuse(step.who, "cannot be entered again from where its parent is now; that is not supported");
+      if (step.flags & CLONE_PARENT && nested.is_first(step.other))  // clone(2): EINVAL
+        refuse(step.who,
+               "shares memory with the first process of one, of which it is a sibling; that is not supported");
       born.insert(step.who);
       cloners.insert(step.other);
+    } else if (step.action == FamilyStep::Action::set_group && !nested.seen_by(step.who, step.other)) {
+      refuse(step.who, "does not show its process group, which it could not join again; that is not supported");
     } else if (step.action == FamilyStep::Action::end && cloners.contains(step.who) &&
                nested.home(step.who) != nested.home(step.other)) {
       refuse(step.other,

@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <array>
 
 #include "base/file.h"
@@ -105,6 +106,13 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   image::Settings out;
   TRY(dump_limits(process, out));
   out.set_oom_score_adjustment(TRY(read_number_file<int>(stopped, "oom_score_adj")));
+  // The kernel gives those who share memory one adjustment, but for the child of a vfork(2).
+  if (dumping.shares_memory(stopped.pid)) {
+    auto other = std::ranges::find(dumping.processes, dumping.memory_of.at(stopped.pid), &StoppedProcess::pid);
+    if (TRY(read_number_file<int>(*other, "oom_score_adj")) != out.oom_score_adjustment())
+      dumping.refuse(stopped.pid, "oom_score_adj",
+                     fmt::format("is another than that of pid {}, with which it shares memory", other->pid));
+  }
   out.set_coredump_filter(TRY(read_number_file<uint32_t>(stopped, "coredump_filter", 16)));
   out.set_personality(TRY(read_number_file<uint32_t>(stopped, "personality", 16)));
   auto login = read_number_file<uint32_t>(stopped, "loginuid");  // absent without audit

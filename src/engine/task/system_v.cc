@@ -130,11 +130,13 @@ class Survey {
   // Of processes of the target that live in the namespace.
   uint64_t attachments(uint32_t name_space, int id) const {
     uint64_t count = 0;
-    for (const auto& member : dumping_.processes)
+    for (const auto& member : dumping_.processes) {
+      if (dumping_.shares_memory(member.pid)) continue;
       for (const Vma& area : member.areas)
         if (area.shared && area.inode == static_cast<uint64_t>(id) && area.path.starts_with("/SYSV") &&
             dumping_.system_v.name_space.at(member.pid) == name_space)
           ++count;
+    }
     return count;
   }
 

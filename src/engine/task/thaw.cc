@@ -93,7 +93,7 @@ Result<std::vector<pid_t>> thread_ids(const std::map<std::string, Envelope>& roo
   return tids;
 }
 
-Result<> prepare_thaw(Restoring& restoring, RestoredProcess& process) {
+Result<> resume_waits(Restoring& restoring, RestoredProcess& process) {
   for (auto& thread : process.threads) {
     if (!thread.sleep || !is_event_wait(syscall_number(thread.registers))) continue;
     int64_t left = TRY(time_left(restoring, *thread.sleep));
@@ -102,10 +102,15 @@ Result<> prepare_thaw(Restoring& restoring, RestoredProcess& process) {
   }
   for (auto& thread : process.threads)
     if (thread.sleep) TRY(in(fmt::format("thread {}", thread.tid()), resume_sleep(restoring, process, thread)));
-  TRY(in("munmap", process.leader()(SYS_munmap, restoring.parking.base, Parking::kScratchSize)));
+  return {};
+}
+
+Result<> prepare_thaw(Restoring& restoring, RestoredProcess& process) {
+  bool unmaps = !process.shares_memory();
+  if (unmaps) TRY(in("munmap", process.leader()(SYS_munmap, restoring.parking.base, Parking::kScratchSize)));
   for (auto& thread : process.threads) {
-    bool leader = thread.tid() == process.pid;
-    if (leader || !thread.sleep) TRY(in(fmt::format("thread {}", thread.tid()), reach_event_stop(thread.hold)));
+    bool at_a_call = unmaps && thread.tid() == process.pid;
+    if (at_a_call || !thread.sleep) TRY(in(fmt::format("thread {}", thread.tid()), reach_event_stop(thread.hold)));
     TRY(thread.hold.set_signal_mask(thread.mask));
     TRY(thread.hold.set_registers(final_registers(thread)));
   }

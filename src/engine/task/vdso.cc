@@ -27,6 +27,7 @@ const Vma* area_at(const StoppedProcess& process, uint64_t start) {
 
 Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   StoppedProcess& stopped = process.stopped;
+  if (dumping.shares_memory(stopped.pid)) return {};
   image::VdsoState out;
   for (const Vma& area : stopped.areas) {
     if (!is_vdso_area(area)) continue;
@@ -74,6 +75,7 @@ bool same_layout(const image::VdsoState& before, const ParkedVdso& now) {
 }
 
 Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom& room) {
+  if (process.shares_memory()) return {};
   auto before = TRY(process.read<image::VdsoState>(room.name, room.version));
   if (!before.home()) return {};  // the program never knew one
   const ParkedVdso& parked = restoring.vdso;
@@ -84,7 +86,8 @@ Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom&
   if (at_home && old.build_id == now.build_id && same_layout(before, parked)) {
     uint64_t to = before.areas(0).start(), from = parked.areas.front().start;
     for (const Vma& area : parked.areas) TRY(move(process, area, to + (area.start - from)));
-    process.leader().move_instruction(before.home() + parked.syscall_offset);
+    for (auto& [pid, other] : restoring.processes)
+      if (other->memory_of == process.pid) other->leader().move_instruction(before.home() + parked.syscall_offset);
     return {};
   }
 

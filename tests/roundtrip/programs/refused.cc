@@ -999,7 +999,38 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        CHECK(ptrace(PTRACE_SEIZE, target, 0, 0) == 0);
        return ends_well(target);
      }},
-    {"shared_memory_of_processes", [] { return shares(CLONE_VM); }},
+    {"shared_memory_of_cousins",
+     [] {
+       // Its parent has shared it too, until it called execve(2).
+       static char stack[65536], stack_below[65536];
+       int between = clone(
+           [](void*) -> int {
+             int below = clone(
+                 [](void*) -> int {
+                   while (!told()) usleep(1000);
+                   return 0;
+                 },
+                 stack_below + sizeof stack_below, CLONE_VM | SIGCHLD, nullptr);
+             CHECK(below > 0);
+             execl("/proc/self/exe", "refused", "parent", nullptr);
+             _exit(1);
+           },
+           stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, nullptr);
+       CHECK(between > 0);
+       return ends_well(between);
+     }},
+    {"shared_memory_of_others",
+     [] {
+       auto* stack = new char[65536];
+       target = clone(
+           [](void*) {
+             while (!told()) usleep(1000);
+             return 0;
+           },
+           stack + 65536, CLONE_VM | SIGCHLD, nullptr);
+       CHECK(target > 0);
+       return ends_well(target);
+     }},
     {"vfork_parent",
      [] {
        target = fork_child([] {
@@ -1069,6 +1100,11 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
 };
 
 int main(int, char** arguments) {
+  if (!strcmp(arguments[1], "parent")) {
+    int status;
+    CHECK(wait(&status) > 0);
+    return status;
+  }
   auto thing = kThings.find(arguments[1]);
   CHECK(thing != kThings.end());
   Verify verify = thing->second();
