@@ -2,8 +2,10 @@
 // Processes that share memory and are not threads: two with stacks of their own, and a fork of one of them. By
 // argument they are parent and child, siblings whose parent has other memory, or orphans of one that has ended; and
 // they share signal handlers, descriptors and directories too, or not; or the child has been stopped, they have
-// locked all their memory, they have attached System V shared memory, or they are in a user namespace.
+// locked all their memory, they have attached System V shared memory, they are in a user namespace, the child in a
+// PID namespace, or they are of different users and have settings that belong to their memory.
 #include <asm/prctl.h>
+#include <linux/membarrier.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/shm.h>
@@ -18,8 +20,9 @@ static int flags = CLONE_VM;
 static volatile int turn = 0, settled = 0;  // in the memory that is shared
 static pid_t cleared = 0;                   // by the kernel at the end of the second one (set_tid_address(2))
 static char* volatile mapped = nullptr;     // when all is told
-static pid_t copy = 0;                      // a fork of the second one
-static uint64_t mark = 0;                   // to which its register GS points
+static bool has_settings = false;
+static pid_t copy = 0;     // a fork of the second one
+static uint64_t mark = 0;  // to which its register GS points
 
 // They have one TLS, which libc's own sleeps would use.
 static void rest() {
@@ -36,6 +39,21 @@ static bool catches(int signal) {
   struct sigaction action;
   CHECK(sigaction(signal, nullptr, &action) == 0);
   return action.sa_handler != SIG_DFL;
+}
+
+// Settings of memory, but for the first, which the kernel makes the same for all who share it.
+static constexpr int kSetMdwe = 65, kGetMdwe = 66;
+static void set() {
+  put("/proc/self/oom_score_adj", "7");
+  put("/proc/self/coredump_filter", "0x11");
+  CHECK(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0);
+  CHECK(prctl(kSetMdwe, 1, 0, 0, 0) == 0 || errno == EINVAL);
+  CHECK(syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0);
+}
+static int settings() {
+  int mdwe = prctl(kGetMdwe, 0, 0, 0, 0);
+  CHECK(syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0);
+  return prctl(PR_GET_DUMPABLE) | prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) << 1 | (mdwe > 0) << 2;
 }
 
 static int live_as_thread(void*) {
@@ -64,6 +82,8 @@ static int live_as_second(void*) {
   fill_page(mapped, 2);
   constexpr int kThread = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
   CHECK(clone(live_as_thread, map_memory(kStack) + kStack, kThread, nullptr) > 0);
+  if (has_settings) CHECK(syscall(SYS_setresuid, 1234, 1234, 1234) == 0 && prctl(PR_GET_DUMPABLE) != 1);
+  pid_t self = getpid();
   settled = 1;
   await_told();
 
@@ -77,6 +97,7 @@ static int live_as_second(void*) {
   CHECK(syscall(SYS_get_robust_list, 0, &list, &size) == 0 && list == robust);
   CHECK(page_is(mapped, 3) && catches(SIGUSR1) == bool(flags & CLONE_SIGHAND) && catches(SIGCHLD));
   CHECK((fcntl(100, F_GETFD) >= 0) == bool(flags & CLONE_FILES));
+  CHECK(getpid() == self && (self == 1) == bool(flags & CLONE_NEWPID));
   mapped = map_memory(kPage);
   fill_page(mapped, 4);
   turn = 2;
@@ -123,6 +144,8 @@ int main(int count, char** arguments) {
     if (word == "handlers") flags |= CLONE_SIGHAND;
     if (word == "descriptors") flags |= CLONE_FILES | CLONE_FS;
     if (word == "stopped") stopped = true;
+    if (word == "settings") has_settings = true;
+    if (word == "pid") flags |= CLONE_NEWPID;
     if (word == "locked" && mlockall(MCL_CURRENT | MCL_FUTURE)) skip("memory cannot be locked");
     if (word == "segment") {
       if (unshare(CLONE_NEWIPC)) skip("no IPC namespaces");
@@ -140,12 +163,15 @@ int main(int count, char** arguments) {
     std::thread idle([&] {
       while (!finish) rest();
     });
+    if (has_settings) set();
     pid_t second = make_second(0);
-    int status;
+    if (has_settings) CHECK(prctl(PR_SET_DUMPABLE, 1) == 0);
+    int before = has_settings ? settings() : 0, status;
     if (stopped) CHECK(kill(second, SIGSTOP) == 0 && waitpid(second, &status, WUNTRACED) == second);
     say_ready();
     await_told();
     if (stopped) CHECK(waitpid(second, &status, WUNTRACED | WNOHANG) == 0 && kill(second, SIGCONT) == 0);
+    CHECK(!has_settings || settings() == before);
     live_as_first();
     reap(second);
     CHECK(cleared == 0);
