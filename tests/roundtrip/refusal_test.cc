@@ -86,6 +86,8 @@ const std::vector<Refusal> kRefusals = {
     {"semaphore_undo_of_a_thread", {"thread", "SEM_UNDO"}},
     {"semaphore_undo_of_processes", {"shares the adjustments", "SEM_UNDO"}},
     {"shared_descriptors_of_cousins", {"shares its descriptor table", "cloned by another one"}},
+    {"shared_descriptors_of_others", {"shares its descriptor table with pid", "not part of it"}},
+    {"shared_directories_of_others", {"shares its working directory with pid", "not part of it"}},
     {"shared_memory_of_cousins", {"shares memory with pid", "could clone it"}},
     {"shared_memory_of_others", {"shares memory with pid", "not part of it"}},
     {"system_call_dispatch", {"system call"}},

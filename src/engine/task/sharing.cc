@@ -70,14 +70,20 @@ std::map<pid_t, pid_t> first_of(const Dumping& dumping, const std::vector<std::s
 }  // namespace
 
 Result<> find_sharing(Dumping& dumping) {
-  auto memory = in_order(dumping, KCMP_VM);
-  dumping.memory_of = first_of(dumping, sharers(memory, KCMP_VM));
-  for (pid_t other : TRY(dumping.outside.others()))
-    if (pid_t pid = find_sharer(memory, KCMP_VM, other))
-      dumping.refuse(pid, "process", fmt::format("shares memory with pid {}, which is not part of it", other));
-  dumping.handlers_of = first_of(dumping, sharers(in_order(dumping, KCMP_SIGHAND), KCMP_SIGHAND));
-  dumping.sharing_descriptors = sharers(in_order(dumping, KCMP_FILES), KCMP_FILES);
-  dumping.sharing_directories = sharers(in_order(dumping, KCMP_FS), KCMP_FS);
+  auto others = TRY(dumping.outside.others());
+  auto find = [&](int type, const char* what) {
+    auto ordered = in_order(dumping, type);
+    // Who shares handlers shares memory too.
+    if (type != KCMP_SIGHAND)
+      for (pid_t other : others)
+        if (pid_t pid = find_sharer(ordered, type, other))
+          dumping.refuse(pid, "process", fmt::format("shares {} with pid {}, which is not part of it", what, other));
+    return sharers(ordered, type);
+  };
+  dumping.memory_of = first_of(dumping, find(KCMP_VM, "memory"));
+  dumping.handlers_of = first_of(dumping, find(KCMP_SIGHAND, "signal handlers"));
+  dumping.sharing_descriptors = find(KCMP_FILES, "its descriptor table");
+  dumping.sharing_directories = find(KCMP_FS, "its working directory");
   return {};
 }
 

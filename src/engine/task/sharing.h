@@ -8,7 +8,7 @@
 
 namespace ks::engine {
 
-// Fills in `dumping.memory_of`, `handlers_of`, `sharing_descriptors` and `sharing_directories`. Refuses memory that a
+// Fills in `dumping.memory_of`, `handlers_of`, `sharing_descriptors` and `sharing_directories`. Refuses what a
 // process outside has as well.
 Result<> find_sharing(Dumping& dumping);
 

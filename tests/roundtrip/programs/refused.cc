@@ -181,7 +181,7 @@ static Verify finds_key(const char* name) {
   return [=] { CHECK(syscall(SYS_request_key, "user", name, nullptr, 0) > 0); };
 }
 // Two processes that share with each other what processes do not.
-static Verify shares(unsigned long flags) {
+static pid_t clone_child(unsigned long flags) {
   auto* stack = new char[65536];
   int child = clone(
       [](void*) {
@@ -190,7 +190,12 @@ static Verify shares(unsigned long flags) {
       },
       stack + 65536, static_cast<int>(flags) | SIGCHLD, nullptr);
   CHECK(child > 0);
-  return ends_well(child);
+  return child;
+}
+static Verify shares(unsigned long flags) { return ends_well(clone_child(flags)); }
+static Verify shares_with_target(unsigned long flags) {
+  target = clone_child(flags);
+  return ends_well(target);
 }
 
 // A thread with a filter for one call.
@@ -1019,18 +1024,9 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        CHECK(between > 0);
        return ends_well(between);
      }},
-    {"shared_memory_of_others",
-     [] {
-       auto* stack = new char[65536];
-       target = clone(
-           [](void*) {
-             while (!told()) usleep(1000);
-             return 0;
-           },
-           stack + 65536, CLONE_VM | SIGCHLD, nullptr);
-       CHECK(target > 0);
-       return ends_well(target);
-     }},
+    {"shared_memory_of_others", [] { return shares_with_target(CLONE_VM); }},
+    {"shared_descriptors_of_others", [] { return shares_with_target(CLONE_FILES); }},
+    {"shared_directories_of_others", [] { return shares_with_target(CLONE_FS); }},
     {"vfork_parent",
      [] {
        target = fork_child([] {
