@@ -18,6 +18,8 @@
 namespace ks::engine {
 
 std::vector<FamilyMember> family_of(const std::vector<StoppedProcess>& processes);
+// The living first, then the zombies.
+std::vector<FamilyMember> family_of(const image::Tree& tree);
 
 // Fills in the processes and zombies of `tree`, and refuses a tree that could not be made again.
 Result<> describe_family(Dumping& dumping, image::Tree& tree);
