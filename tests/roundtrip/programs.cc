@@ -41,6 +41,7 @@ const std::vector<Program> kPrograms = {
     {"heap"},
     {"huge_pages"},
     {"huge_tlb"},
+    {"inet_sockets"},
     {"inotify"},
     {"inotify", {"chroot"}},
     {"interval_timers"},

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/context/socket_state.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "engine/kernel/namespace.h"
+
+namespace ks::engine {
+
+namespace {
+
+using State = image::SocketState;
+
+constexpr int kBufferLock = 72;  // SO_BUF_LOCK
+constexpr int kSendLocked = 1, kReceiveLocked = 2;
+
+Result<> read_buffers(int mine, int fresh, State& out) {
+  int locks = TRY(read_number(mine, SOL_SOCKET, kBufferLock));
+  for (auto [name, lock, buffer] : {std::tuple(SO_SNDBUF, kSendLocked, &State::mutable_send_buffer),
+                                    std::tuple(SO_RCVBUF, kReceiveLocked, &State::mutable_receive_buffer)}) {
+    int bytes = TRY(read_number(mine, SOL_SOCKET, name));
+    if (!(locks & lock) && bytes == TRY(read_number(fresh, SOL_SOCKET, name))) continue;
+    (out.*buffer)()->set_bytes(static_cast<uint32_t>(bytes));
+    (out.*buffer)()->set_locked(locks & lock);
+  }
+  return {};
+}
+
+// What is pending there is told once, to whoever asks first.
+Result<> check_for_errors(int mine) {
+  pollfd poll{.fd = mine, .events = 0, .revents = 0};
+  if (::poll(&poll, 1, 0) < 0) return fail_errno("poll");
+  if (poll.revents & POLLERR) return refuse("has an error that nobody has read yet (SO_ERROR); try again");
+  return {};
+}
+
+Result<> apply_buffers(int fd, const State& state) {
+  int locks = 0;
+  if (state.has_send_buffer()) {
+    // What is set is doubled.
+    TRY(set_number(fd, SOL_SOCKET, SO_SNDBUFFORCE, static_cast<int>(state.send_buffer().bytes() / 2)));
+    if (state.send_buffer().locked()) locks |= kSendLocked;
+  }
+  if (state.has_receive_buffer()) {
+    TRY(set_number(fd, SOL_SOCKET, SO_RCVBUFFORCE, static_cast<int>(state.receive_buffer().bytes() / 2)));
+    if (state.receive_buffer().locked()) locks |= kReceiveLocked;
+  }
+  if (state.has_send_buffer() || state.has_receive_buffer()) TRY(set_number(fd, SOL_SOCKET, kBufferLock, locks));
+  return {};
+}
+
+}  // namespace
+
+SocketType type_of(const State& state) { return {state.family(), state.type(), state.protocol()}; }
+
+Result<State> read_socket_state(const OpenFile& file, int mine) {
+  State out;
+  SocketType type = TRY(socket_type(mine));
+  out.set_family(type.family);
+  out.set_type(type.type);
+  out.set_protocol(type.protocol);
+  out.set_flags(static_cast<uint32_t>(file.flags()));
+  out.set_user(file.stat.st_uid);
+  out.set_group(file.stat.st_gid);
+  if (TRY(network_of_socket(mine)) != TRY(namespace_of(::getpid(), "net")))
+    return refuse("is of another network namespace than the system's, which is not supported yet");
+  TRY(check_for_errors(mine));
+
+  Fd fresh = TRY(make_socket(type));
+  for (const SocketOption& option : options_of(type)) {
+    auto value = TRY(read_option(mine, option));
+    if (!value || value == TRY(read_option(fresh.get(), option))) continue;
+    if (!option.can_be_set) return refuse(fmt::format("has {}, which is not supported yet", option.label));
+    auto* entry = out.add_options();
+    entry->set_level(option.level);
+    entry->set_name(option.name);
+    entry->set_value(*std::move(value));
+  }
+  TRY(read_buffers(mine, fresh.get(), out));
+  out.set_filter(TRY(read_filter(mine)));
+  out.set_filter_locked(TRY(read_number(mine, SOL_SOCKET, SO_LOCK_FILTER)));
+  return out;
+}
+
+Result<> apply_socket_state(int fd, const State& state) {
+  TRY(apply_buffers(fd, state));
+  for (const auto& option : state.options()) TRY(set_option(fd, option.level(), option.name(), option.value()));
+  if (!state.filter().empty()) TRY(attach_filter(fd, state.filter()));
+  if (state.filter_locked()) TRY(set_number(fd, SOL_SOCKET, SO_LOCK_FILTER, 1));
+  if (::fchown(fd, state.user(), state.group())) return fail_errno("fchown");
+  if (::fcntl(fd, F_SETFL, static_cast<int>(state.flags()))) return fail_errno("F_SETFL");
+  return {};
+}
+
+const std::string* find_option(const State& state, int level, int name) {
+  for (const auto& option : state.options())
+    if (option.level() == level && option.name() == name) return &option.value();
+  return nullptr;
+}
+
+}  // namespace ks::engine

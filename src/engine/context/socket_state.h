@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What sockets of all kinds have: type, options, buffer sizes, a filter, an owner.
+#pragma once
+
+#include <functional>
+
+#include "base/fd.h"
+#include "base/result.h"
+#include "engine/context/open_file.h"
+#include "engine/kernel/socket.h"
+#include "engine/socket_state.pb.h"
+
+namespace ks::engine {
+
+// Options are those in which it differs from a new socket of its type; one that cannot be set is refused.
+Result<image::SocketState> read_socket_state(const OpenFile& file, int mine);
+
+SocketType type_of(const image::SocketState& state);
+// All of it, to a new socket that is not bound yet. A locked filter is for lock_filter().
+Result<> apply_socket_state(int fd, const image::SocketState& state);
+// The value of an option that the socket was given, or null.
+const std::string* find_option(const image::SocketState& state, int level, int name);
+
+}  // namespace ks::engine

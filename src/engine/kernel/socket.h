@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Sockets as the kernel tells of them: socket(7), ip(7), ipv6(7), tcp(7), udp(7), unix(7).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/fd.h"
+#include "base/result.h"
+
+namespace ks::engine {
+
+struct SocketType {
+  int family = 0, type = 0, protocol = 0;
+  bool operator==(const SocketType&) const = default;
+};
+Result<SocketType> socket_type(int fd);
+Result<Fd> make_socket(const SocketType& type);
+
+struct SocketOption {
+  int level = 0, name = 0;
+  std::string_view label;
+  bool can_be_set = true;
+};
+// Those that a program can set and read back, in an order in which they can be set: one that changes others comes
+// before them. Not among them: buffer sizes, filters, and what the kernel changes by itself.
+std::span<const SocketOption> options_of(const SocketType& type);
+
+// Nothing where this kernel, or a socket of this type, does not have it.
+Result<std::optional<std::string>> read_option(int fd, const SocketOption& option);
+Result<> set_option(int fd, int level, int name, std::string_view value);
+Result<int> read_number(int fd, int level, int name);
+Result<> set_number(int fd, int level, int name, int value);
+
+// The classic filter attached to it (SO_ATTACH_FILTER), as sock_filter's; one of another kind cannot be read.
+Result<std::string> read_filter(int fd);
+Result<> attach_filter(int fd, std::string_view filter);
+
+// The name of its network namespace, as of namespace_of().
+Result<std::string> network_of_socket(int fd);
+
+// "127.0.0.1:80", "[::1]:80", "@abstract", "/run/x"
+std::string address_text(std::string_view address);
+
+}  // namespace ks::engine

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Sockets of TCP and UDP over IPv4 and IPv6 that have no connection with a state of its own: TCP that listens, or has
+// done nothing yet, and UDP, connected or not.
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <cstring>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "engine/context/socket_state.h"
+#include "engine/inet_socket.pb.h"
+#include "engine/kinds/kind.h"
+
+namespace ks::engine {
+
+namespace {
+
+using Socket = image::InetSocket;
+
+constexpr std::string_view kName = "inet-socket";
+constexpr uint32_t kVersion = 1;
+
+bool owns(const OpenFile& file) {
+  if (!S_ISSOCK(file.stat.st_mode)) return false;
+  auto fd = file.fetch();
+  auto type = fd ? socket_type(fd->get()) : std::unexpected(fd.error());
+  if (!type || (type->family != AF_INET && type->family != AF_INET6)) return false;
+  return (type->type == SOCK_STREAM && type->protocol == IPPROTO_TCP) ||
+         (type->type == SOCK_DGRAM && type->protocol == IPPROTO_UDP);
+}
+
+template <class Call>  // getsockname or getpeername
+Result<std::string> address_by(Call call, int fd) {
+  sockaddr_storage address{};
+  socklen_t length = sizeof address;
+  if (call(fd, reinterpret_cast<sockaddr*>(&address), &length)) return fail_errno("address");
+  return std::string(reinterpret_cast<const char*>(&address), length);
+}
+
+template <class Address>
+Address as(std::string_view bytes) {
+  Address address{};
+  std::memcpy(&address, bytes.data(), std::min(bytes.size(), sizeof address));
+  return address;
+}
+
+bool is_bound(std::string_view address) {
+  if (as<sockaddr>(address).sa_family == AF_INET) {
+    auto in = as<sockaddr_in>(address);
+    return in.sin_port || in.sin_addr.s_addr;
+  }
+  auto in = as<sockaddr_in6>(address);
+  return in.sin6_port || !IN6_IS_ADDR_UNSPECIFIED(&in.sin6_addr);
+}
+
+// Interfaces have numbers that another kernel may give otherwise.
+Result<std::string> scope_of(std::string_view address) {
+  uint32_t index = as<sockaddr>(address).sa_family == AF_INET6 ? as<sockaddr_in6>(address).sin6_scope_id : 0;
+  if (!index) return "";
+  char name[IF_NAMESIZE];
+  if (!::if_indextoname(index, name)) return fail_errno("if_indextoname");
+  return name;
+}
+
+Result<> dump_tcp(int mine, Socket& out) {
+  tcp_info info{};
+  socklen_t length = sizeof info;
+  if (::getsockopt(mine, SOL_TCP, TCP_INFO, &info, &length)) return fail_errno("TCP_INFO");
+  if (info.tcpi_state == TCP_LISTEN) {
+    // Of a socket that listens: connections that wait, and how many may.
+    if (info.tcpi_unacked) return refuse("has connections that nobody has accepted yet, which is not supported yet");
+    out.set_listens(true);
+    out.set_backlog(static_cast<int32_t>(info.tcpi_sacked));
+    return {};
+  }
+  if (info.tcpi_state != TCP_CLOSE) return refuse("is a TCP connection, which is not supported yet");
+  pollfd poll{.fd = mine, .events = POLLRDHUP, .revents = 0};
+  if (::poll(&poll, 1, 0) < 0) return fail_errno("poll");
+  if (poll.revents & POLLRDHUP) return refuse("is what a TCP connection has left, which is not supported yet");
+  return {};
+}
+
+// As the kernel prints it: the bytes of an IPv4 address as one number, those of an IPv6 address one after the other.
+std::optional<sockaddr_storage> group_address(int family, std::string_view digits) {
+  sockaddr_storage storage{};
+  if (family == AF_INET) {
+    auto number = parse_number<uint32_t>(digits, 16);
+    if (!number) return std::nullopt;
+    sockaddr_in group{.sin_family = AF_INET};
+    group.sin_addr.s_addr = *number;
+    std::memcpy(&storage, &group, sizeof group);
+    return storage;
+  }
+  sockaddr_in6 group{.sin6_family = AF_INET6};
+  if (digits.size() != 2 * sizeof group.sin6_addr) return std::nullopt;
+  for (size_t i = 0; i < sizeof group.sin6_addr; ++i) {
+    auto byte = parse_number<uint8_t>(digits.substr(2 * i, 2), 16);
+    if (!byte) return std::nullopt;
+    group.sin6_addr.s6_addr[i] = *byte;
+  }
+  std::memcpy(&storage, &group, sizeof group);
+  return storage;
+}
+
+// Whether it has joined a group, only the socket can tell, asked for each.
+Result<> check_groups(int mine, int family) {
+  std::string text = TRY(read_file(family == AF_INET ? "/proc/net/igmp" : "/proc/net/igmp6"));
+  uint32_t index = 0;
+  for (auto line : split(text, '\n')) {
+    auto words = split_words(line);
+    group_filter asked{};
+    std::string_view digits;
+    if (family == AF_INET) {
+      // "2\teth0      :     1      V3", and below it one line for each group: "\t\t\t\tFB0000E0     1
+      // 0:00000000\t\t0"
+      if (!line.starts_with('\t') && !words.empty()) index = parse_number<uint32_t>(words[0]).value_or(0);
+      if (line.starts_with('\t') && !words.empty()) digits = words[0];
+    } else if (words.size() > 2) {
+      // "2    eth0            ff020000000000000000000000000001     1 0000000C 0"
+      index = parse_number<uint32_t>(words[0]).value_or(0);
+      digits = words[2];
+    }
+    auto group = digits.empty() ? std::nullopt : group_address(family, digits);
+    if (!group) continue;
+    asked.gf_group = *group;
+    asked.gf_interface = index;
+    socklen_t length = sizeof asked;
+    if (::getsockopt(mine, family == AF_INET ? SOL_IP : SOL_IPV6, MCAST_MSFILTER, &asked, &length) == 0)
+      return refuse("has joined a multicast group, which is not supported yet");
+  }
+  return {};
+}
+
+Result<> dump_udp(int mine, const std::string& address) {
+  pollfd poll{.fd = mine, .events = POLLIN, .revents = 0};
+  if (::poll(&poll, 1, 0) < 0) return fail_errno("poll");
+  if (poll.revents & POLLIN) return refuse("holds datagrams that nobody has read yet; try again");
+  int sending = 0;
+  if (::ioctl(mine, SIOCOUTQ, &sending)) return fail_errno("SIOCOUTQ");
+  if (sending) return refuse("is sending a datagram; try again");
+  for (int family : {AF_INET, AF_INET6})
+    if (family == AF_INET || as<sockaddr>(address).sa_family == AF_INET6) TRY(check_groups(mine, family));
+  return {};
+}
+
+Result<> dump_one(Dumping& dumping, const OpenFile& file) {
+  Fd mine = TRY(file.fetch());
+  Socket out;
+  out.set_id(file.id);
+  std::string address = TRY(address_by(::getsockname, mine.get()));
+  if (auto other = TRY(dumping.outside.holder(file.link)))
+    return refuse(fmt::format("shared with pid {}, which is not part of it", *other));
+  auto state = TRY(read_socket_state(file, mine.get()));
+  if (state.protocol() == IPPROTO_TCP)
+    TRY(dump_tcp(mine.get(), out));
+  else
+    TRY(dump_udp(mine.get(), address));
+  if (is_bound(address)) out.set_address(address);
+  if (auto peer = address_by(::getpeername, mine.get()); peer && !out.listens()) out.set_peer(*std::move(peer));
+  out.set_scope(TRY(scope_of(out.peer().empty() ? address : out.peer())));
+  out.set_state(state.SerializeAsString());
+  dumping.put_file(kName, kVersion, out);
+  return {};
+}
+
+Result<> dump(Dumping& dumping, std::span<const OpenFile> files) { return dump_each(dumping, files, dump_one); }
+
+// With the interface's number of now.
+Result<std::string> address_now(std::string address, const std::string& scope) {
+  if (scope.empty() || as<sockaddr>(address).sa_family != AF_INET6) return address;
+  auto in = as<sockaddr_in6>(address);
+  if (!in.sin6_scope_id) return address;
+  in.sin6_scope_id = ::if_nametoindex(scope.c_str());
+  if (!in.sin6_scope_id) return fail(fmt::format("{}: no such interface", scope));
+  return std::string(reinterpret_cast<const char*>(&in), sizeof in);
+}
+
+Result<> bind_to(int fd, const image::SocketState& state, const std::string& address) {
+  // What its own connections have left of it is in nobody's way, and its address may come later.
+  const std::string* reuse = find_option(state, SOL_SOCKET, SO_REUSEADDR);
+  const std::string* free = find_option(state, SOL_IP, IP_FREEBIND);
+  TRY(set_number(fd, SOL_SOCKET, SO_REUSEADDR, 1));
+  TRY(set_number(fd, SOL_IP, IP_FREEBIND, 1));
+  if (::bind(fd, reinterpret_cast<const sockaddr*>(address.data()), static_cast<socklen_t>(address.size())))
+    return fail_errno("bind");
+  if (!reuse) TRY(set_number(fd, SOL_SOCKET, SO_REUSEADDR, 0));
+  if (!free) TRY(set_number(fd, SOL_IP, IP_FREEBIND, 0));
+  return {};
+}
+
+Result<Fd> make_one(Restoring&, const Socket& socket) {
+  image::SocketState state;
+  if (!state.ParseFromString(socket.state())) return fail("the image's record of a socket cannot be read");
+  Fd fd = TRY(make_socket(type_of(state)));
+  TRY(apply_socket_state(fd.get(), state));
+  std::string label = address_text(socket.address());
+  if (!socket.address().empty())
+    TRY(in(label, bind_to(fd.get(), state, TRY(address_now(socket.address(), socket.scope())))));
+  if (!socket.peer().empty()) {
+    std::string peer = TRY(address_now(socket.peer(), socket.scope()));
+    if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(peer.data()), static_cast<socklen_t>(peer.size())))
+      return fail_errno(fmt::format("{}: connect to {}", label, address_text(peer)));
+  }
+  if (socket.listens() && ::listen(fd.get(), socket.backlog())) return fail_errno(label + ": listen");
+  return fd;
+}
+
+Result<Fds> make(Restoring& restoring, std::span<const Envelope> envelopes) {
+  return make_each(restoring, envelopes, make_one);
+}
+
+}  // namespace
+
+extern const Kind kInetSocket;
+const Kind kInetSocket{.name = kName, .version = kVersion, .owns = owns, .dump = dump, .make = make};
+
+}  // namespace ks::engine
