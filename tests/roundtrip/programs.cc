@@ -131,6 +131,7 @@ const std::vector<Program> kPrograms = {
     {"trap", {"handled"}},
     {"trap", {"ignored"}},
     {"tree"},
+    {"unix_sockets"},
     {"vfork", {}, false},
     {"waits"},
     {"worker.py", {}, false},

@@ -14,9 +14,6 @@ namespace {
 
 using State = image::SocketState;
 
-constexpr int kBufferLock = 72;  // SO_BUF_LOCK
-constexpr int kSendLocked = 1, kReceiveLocked = 2;
-
 Result<> read_buffers(int mine, int fresh, State& out) {
   int locks = TRY(read_number(mine, SOL_SOCKET, kBufferLock));
   for (auto [name, lock, buffer] : {std::tuple(SO_SNDBUF, kSendLocked, &State::mutable_send_buffer),

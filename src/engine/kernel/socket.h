@@ -36,6 +36,9 @@ Result<> set_option(int fd, int level, int name, std::string_view value);
 Result<int> read_number(int fd, int level, int name);
 Result<> set_number(int fd, int level, int name, int value);
 
+// Which sizes the program has set, and the kernel leaves alone: an option newer than the headers (SO_BUF_LOCK).
+inline constexpr int kBufferLock = 72, kSendLocked = 1, kReceiveLocked = 2;
+
 // The classic filter attached to it (SO_ATTACH_FILTER), as sock_filter's; one of another kind cannot be read.
 Result<std::string> read_filter(int fd);
 Result<> attach_filter(int fd, std::string_view filter);

@@ -6,7 +6,7 @@
 namespace ks::engine {
 
 extern const Kind kMessageQueue, kKernelFile, kCarried, kRegular, kDevice, kTerminal, kOwnTerminal, kPipe, kEventfd,
-    kTimerfd, kSignalfd, kJournal, kInetSocket, kInotify, kPidFd, kEpoll, kLocks, kOwner;
+    kTimerfd, kSignalfd, kJournal, kInetSocket, kUnixSocket, kInotify, kPidFd, kEpoll, kLocks, kOwner;
 
 Result<> dump_each(Dumping& dumping, std::span<const OpenFile> files,
                    Result<> (*dump_one)(Dumping&, const OpenFile&)) {
@@ -24,7 +24,7 @@ std::span<const Kind* const> all_kinds() {
   // Explicit, because order matters and nothing may be dropped silently.
   static constexpr std::array kinds = {&kMessageQueue, &kKernelFile, &kCarried, &kRegular, &kDevice, &kTerminal,
                                        &kOwnTerminal, &kPipe, &kTimerfd, &kSignalfd, &kJournal, &kInetSocket,
-                                       &kInotify, &kPidFd, &kEpoll,
+                                       &kUnixSocket, &kInotify, &kPidFd, &kEpoll,
                                        // its dump may wake epolls, whose edges are to be looked at before
                                        &kEventfd,
                                        // of files of every kind; a lease makes an owner

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include "base/file.h"
+#include "engine/context/named_file.h"
+#include "engine/context/socket_state.h"
+#include "engine/kernel/unix_diag.h"
+#include "engine/kinds/unix_socket/unix_socket.h"
+
+namespace ks::engine::unix_socket {
+
+namespace {
+
+using Socket = image::UnixSocket;
+
+template <class Call>  // getsockname or getpeername
+std::string name_by(Call call, int fd) {
+  sockaddr_un address{};
+  socklen_t length = sizeof address;
+  if (call(fd, reinterpret_cast<sockaddr*>(&address), &length) || length <= offsetof(sockaddr_un, sun_path))
+    return "";
+  return std::string(reinterpret_cast<const char*>(&address), std::min<size_t>(length, sizeof address));
+}
+
+// Their inodes, as sock_diag(7) has them.
+using Ids = std::map<uint32_t, uint32_t>;
+
+class Description {
+ public:
+  Description(Dumping& dumping, const OpenFile& file, const Ids& ids) : dumping_(dumping), file_(file), ids_(ids) {}
+
+  Result<> read() {
+    mine_ = TRY(file_.fetch());
+    if (auto other = TRY(dumping_.outside.holder(file_.link)))
+      return refuse(fmt::format("shared with pid {}, which is not part of it", *other));
+    state_ = TRY(read_socket_state(file_, mine_.get()));
+    facts_ = TRY(unix_socket_facts(static_cast<uint32_t>(file_.stat.st_ino)));
+    out_.set_id(file_.id);
+    out_.set_state(state_.SerializeAsString());
+    out_.set_shutdown(facts_.shutdown);
+    if (std::string name = name_by(::getsockname, mine_.get()); !name.empty()) {
+      out_.set_name(name);
+      if (facts_.file) TRY(find_file(name));
+    }
+    TRY(describe_use());
+    TRY(describe_credentials());
+    return describe_queue();
+  }
+
+  // Whether it can be connected again as it is.
+  Result<> check(const std::vector<Description>& all) const {
+    if (!out_.connected() || !out_.peer_name().empty()) return {};
+    if (has_datagrams()) {
+      if (out_.peer_is_gone()) return {};
+      const Description& peer = *std::ranges::find(all, out_.peer(), [](const auto& one) { return one.out_.id(); });
+      bool mutual = peer.out_.connected() && peer.out_.peer() == out_.id();
+      if (peer.out_.name().empty() && (!mutual || !out_.name().empty()))
+        return refuse("is connected to a socket without a name, which is not connected to it, or has one itself");
+      return {};
+    }
+    if (out_.name().empty()) return {};
+    bool listened = std::ranges::any_of(all, [&](const Description& other) { return other.listens_at(out_.name()); });
+    if (!listened) return refuse("was accepted under a name at which no process of it listens any more");
+    bool peer_is_named = !out_.peer_is_gone() && !name_by(::getpeername, mine_.get()).empty();
+    if (peer_is_named) return refuse("is connected to one that has been bound to a name, which is not supported yet");
+    return {};
+  }
+  void write() { dumping_.put_file(kName, kVersion, out_); }
+  const OpenFile& file() const { return file_; }
+
+ private:
+  bool has_datagrams() const { return state_.type() == SOCK_DGRAM; }
+  bool listens_at(const std::string& name) const {
+    return out_.listens() && out_.name() == name && (out_.has_file() || is_abstract(name));
+  }
+
+  Result<> describe_use() {
+    if (facts_.listens) {
+      if (!facts_.waiting.empty())
+        return refuse("has connections that nobody has accepted yet, which is not supported yet");
+      out_.set_listens(true);
+      out_.set_backlog(facts_.backlog);
+      return {};
+    }
+    if (!facts_.peer) return {};
+    out_.set_connected(true);
+    std::string peer_name = name_by(::getpeername, mine_.get());
+    if (auto known = ids_.find(*facts_.peer); known != ids_.end()) {
+      out_.set_peer(known->second);
+    } else if (has_datagrams() && !peer_name.empty()) {
+      out_.set_peer_name(peer_name);
+    } else if (*facts_.peer == 0) {
+      out_.set_peer_is_gone(true);
+    } else {
+      return refuse(fmt::format("is connected to {}, which no process of it has open",
+                                peer_name.empty() ? "a socket without a name" : address_text(peer_name)));
+    }
+    return {};
+  }
+
+  // Where a name starts that is relative, nobody tells; but most have stayed there.
+  Result<> find_file(const std::string& name) {
+    std::string path(path_of(name));
+    path.resize(::strnlen(path.data(), path.size()));
+    std::vector<std::string> directories = {"/"};
+    if (!path.starts_with('/')) {
+      directories.clear();
+      for (const auto& process : dumping_.processes)
+        if (!process.zombie) directories.push_back(TRY(read_link(process.proc("cwd"))));
+    }
+    for (const auto& directory : directories) {
+      std::string whole = directory == "/" ? path : directory + "/" + path;
+      auto found = open_in_root(dumping_.mounts.root.get(), whole, O_PATH | O_NOFOLLOW);
+      struct stat stat{};
+      if (!found || ::fstat(found->get(), &stat) || static_cast<uint32_t>(stat.st_ino) != facts_.file->inode ||
+          !S_ISSOCK(stat.st_mode))
+        continue;
+      auto* out = out_.mutable_file();
+      out->set_directory(directory);
+      out->set_mode(stat.st_mode & 07777);
+      out->set_user(stat.st_uid);
+      out->set_group(stat.st_gid);
+      return {};
+    }
+    return {};
+  }
+
+  // Those of a process that is there again can be had again, from itself.
+  Result<> describe_credentials() {
+    ucred peer{};
+    socklen_t length = sizeof peer;
+    if (::getsockopt(mine_.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length)) return fail_errno("SO_PEERCRED");
+    if (peer.pid == 0 && peer.uid == ~0u) return {};
+    bool is_there = std::ranges::any_of(dumping_.processes, [&](const StoppedProcess& process) {
+      return process.pid == peer.pid && !process.zombie;
+    });
+    if (!is_there)
+      return refuse(fmt::format("tells of credentials (SO_PEERCRED) of pid {}, which is not part of it", peer.pid));
+    out_.mutable_credentials()->set_pid(peer.pid);
+    out_.mutable_credentials()->set_user(peer.uid);
+    out_.mutable_credentials()->set_group(peer.gid);
+    return {};
+  }
+
+  Result<> describe_queue() {
+    pollfd poll{.fd = mine_.get(), .events = POLLIN | POLLPRI, .revents = 0};
+    if (::poll(&poll, 1, 0) < 0) return fail_errno("poll");
+    if (facts_.listens || !(poll.revents & (POLLIN | POLLPRI))) return {};
+    int bytes = 0;
+    if (::ioctl(mine_.get(), FIONREAD, &bytes)) return fail_errno("FIONREAD");
+    if (state_.type() != SOCK_STREAM) {
+      // The end of a connection makes it readable too.
+      char byte;
+      ssize_t got = ::recv(mine_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+      bool ended = facts_.shutdown & 1 && got == 0 && bytes == 0;
+      return ended || got < 0 ? Result<>() : refuse("holds messages that nobody has read yet; try again");
+    }
+    if (bytes == 0) return {};
+    if (poll.revents & POLLPRI) return refuse("holds data out of band, which is not supported yet");
+    if (find_option(state_, SOL_SOCKET, SO_PEEK_OFF))
+      return refuse("holds data, and looks ahead in it (SO_PEEK_OFF), which is not supported yet");
+    return peek(static_cast<size_t>(bytes));
+  }
+
+  Result<> peek(size_t bytes) {
+    std::string data(bytes, '\0');
+    iovec place{data.data(), data.size()};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(ucred)) + CMSG_SPACE(253 * sizeof(int))];
+    msghdr message{.msg_name = nullptr,
+                   .msg_namelen = 0,
+                   .msg_iov = &place,
+                   .msg_iovlen = 1,
+                   .msg_control = control,
+                   .msg_controllen = sizeof control,
+                   .msg_flags = 0};
+    ssize_t got = ::recvmsg(mine_.get(), &message, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (got < 0) return fail_errno("recvmsg");
+    bool carries = message.msg_flags & MSG_CTRUNC;
+    for (cmsghdr* at = CMSG_FIRSTHDR(&message); at; at = CMSG_NXTHDR(&message, at)) {
+      carries = true;
+      if (at->cmsg_level != SOL_SOCKET || at->cmsg_type != SCM_RIGHTS) continue;
+      for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= at->cmsg_len; ++i) {
+        int fd;
+        std::memcpy(&fd, CMSG_DATA(at) + i * sizeof fd, sizeof fd);
+        Fd closed(fd);
+      }
+    }
+    if (carries || static_cast<size_t>(got) != bytes)
+      return refuse("holds data with descriptors or credentials, which is not supported yet");
+    out_.set_queue(std::move(data));
+    return {};
+  }
+
+  Dumping& dumping_;
+  const OpenFile& file_;  // of all that there are
+  const Ids& ids_;
+  Fd mine_;
+  image::SocketState state_;
+  UnixSocketFacts facts_;
+  Socket out_;
+};
+
+}  // namespace
+
+bool owns(const OpenFile& file) {
+  if (!S_ISSOCK(file.stat.st_mode)) return false;
+  auto fd = file.fetch();
+  auto type = fd ? socket_type(fd->get()) : std::unexpected(fd.error());
+  return type && type->family == AF_UNIX;
+}
+
+Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
+  Ids ids;
+  for (const OpenFile& file : files) ids[static_cast<uint32_t>(file.stat.st_ino)] = file.id;
+  auto done = [&](const OpenFile& file, Result<> result) -> Result<bool> {
+    if (!result && result.error().refusal) {
+      dumping.refuse(file.pid, file.object(), result.error().what);
+      return false;
+    }
+    TRY(in(file.object(), std::move(result)));
+    return true;
+  };
+  std::vector<Description> all;
+  bool complete = true;
+  for (const OpenFile& file : files) complete &= TRY(done(file, all.emplace_back(dumping, file, ids).read()));
+  if (!complete) return {};
+  for (Description& socket : all)
+    if (TRY(done(socket.file(), socket.check(all)))) socket.write();
+  return {};
+}
+
+}  // namespace ks::engine::unix_socket
