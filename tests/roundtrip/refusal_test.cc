@@ -55,7 +55,6 @@ const std::vector<Refusal> kRefusals = {
     {"message_queue_with_message", {"fd", "kernel-swap-test", "holds 1 messages"}},
     {"message_queue_with_notification", {"fd", "kernel-swap-test", "mq_notify"}},
     {"mount_namespace", {"mnt namespace"}},
-    {"netlink_socket", {"fd", "socket"}},
     {"namespace_of_a_thread", {"thread", "another uts namespace"}},
     {"network_namespace_with_address", {"net namespace", "address 7f000002"}},
     {"network_namespace_with_interface", {"net namespace", "interface ks"}},
@@ -63,7 +62,6 @@ const std::vector<Refusal> kRefusals = {
     {"no_main_stack", {"stack"}},
     {"owner_outside", {"fd", "pipe", "F_SETOWN"}},
     {"parent_death_of_a_thread", {"parent-death signal", "thread"}},
-    {"packet_socket", {"fd", "socket"}},
     {"perf_event", {"fd", "perf_event"}},
     {"pid_namespace_from_outside", {"PID namespace", "first process"}},
     {"pid_namespace_in_user_namespace", {"PID namespace", "user namespace"}},
@@ -98,7 +96,6 @@ const std::vector<Refusal> kRefusals = {
     {"sysv_semaphores_not_used", {"System V semaphores", "may be its own"}},
     {"sysv_semaphores_of_others", {"System V semaphores", "shared with pid"}},
     {"sysv_memory", {"area", "/SYSV", "shared with pid"}},
-    {"tcp_socket", {"fd", "socket"}},
     {"terminal", {"fd", "/dev/ptmx", "other end"}},
     {"terminal_from_outside", {"fd", "/dev/pts/", "not part of the service"}},
     {"terminal_unread", {"fd", "/dev/ptmx", "output that has not been read"}},
@@ -107,16 +104,35 @@ const std::vector<Refusal> kRefusals = {
     {"timer_of_a_dead_thread", {"timer 0", "has ended"}},
     {"tun_device", {"fd", "/dev/net/tun"}},
     {"traced", {"traced by pid"}},
-    {"udp_socket", {"fd", "socket"}},
-    {"unix_listener", {"fd", "socket"}},
-    {"unix_socketpair", {"fd", "socket"}},
     {"user_namespace_below", {"user namespace", "below another"}},
     {"user_namespace_with_limit", {"user namespace", "max_uts_namespaces"}},
     {"userfaultfd", {"fd", "userfaultfd"}},
     {"userfaultfd_area", {"area", "userfaultfd"}},
     {"vfork_parent", {"vfork(2)"}},
-    {"waiting_receiver", {"fd", "socket"}},
     {"zombie_with_core", {"zombie", "core"}},
+};
+
+const std::vector<Refusal> kRefusedSockets = {
+    {"datagram_unread", {"fd", "socket", "datagrams that nobody has read"}},
+    {"multicast", {"fd", "socket", "multicast group"}},
+    {"netlink", {"fd", "socket"}},
+    {"other_network", {"fd", "socket", "another network namespace"}},
+    {"packet", {"fd", "socket"}},
+    {"raw", {"fd", "socket"}},
+    {"socket_error", {"fd", "socket", "SO_ERROR"}},
+    {"tcp_connection", {"fd", "socket", "TCP connection to 127.0.0.1", "nobody holds back"}},
+    {"tcp_not_accepted", {"fd", "socket", "nobody has accepted"}},
+    {"tcp_reset", {"fd", "socket", "what a TCP connection has left"}},
+    {"unix_datagram_unread", {"fd", "socket", "messages that nobody has read"}},
+    {"unix_from_outside", {"fd", "socket", "no process of it has open"}},
+    {"unix_looking_ahead", {"fd", "socket", "SO_PEEK_OFF"}},
+    {"unix_name_gone", {"fd", "socket", "no process of it listens any more"}},
+    {"unix_not_accepted", {"fd", "socket", "nobody has accepted"}},
+    {"unix_of_the_dead", {"fd", "socket", "SO_PEERCRED"}},
+    {"unix_out_of_band", {"fd", "socket", "out of band"}},
+    {"unix_packet_unread", {"fd", "socket", "messages that nobody has read"}},
+    {"unix_with_credentials", {"fd", "socket", "credentials"}},
+    {"unix_with_descriptor", {"fd", "socket", "descriptors"}},
 };
 
 class Refused : public testing::TestWithParam<Refusal> {};
@@ -127,11 +143,11 @@ bool has_line(const std::string& text, const std::vector<std::string>& parts) {
   return false;
 }
 
-TEST_P(Refused, ByNameAndUnharmed) {
+void expect_refusal(const std::string& program, const Refusal& refusal) {
   if (::geteuid() != 0) GTEST_SKIP() << "must be run as root";
   become_reaper();
   Workplace place;
-  Subject subject(place, "refused", {GetParam().thing});
+  Subject subject(place, program, {refusal.thing});
   std::string trouble = subject.await_ready();
   if (trouble.starts_with("skipped: ")) GTEST_SKIP() << trouble;
   ASSERT_EQ(trouble, "");
@@ -141,13 +157,20 @@ TEST_P(Refused, ByNameAndUnharmed) {
   for (int attempt = 0; attempt < 2; ++attempt) {
     Outcome outcome = EngineProcess::dump(*target, place.file("image"), {}).wait();
     EXPECT_EQ(outcome.end, Outcome::End::refused) << outcome;
-    EXPECT_TRUE(has_line(outcome.text, GetParam().said)) << outcome;
+    EXPECT_TRUE(has_line(outcome.text, refusal.said)) << outcome;
     for (auto name : {"image", "image.partial"}) EXPECT_FALSE(std::filesystem::exists(place.file(name)));
   }
   subject.tell();
   EXPECT_EQ(subject.await_success(), "");
 }
 
+TEST_P(Refused, ByNameAndUnharmed) { expect_refusal("refused", GetParam()); }
+
+class RefusedSocket : public Refused {};
+TEST_P(RefusedSocket, ByNameAndUnharmed) { expect_refusal("refused_sockets", GetParam()); }
+
+INSTANTIATE_TEST_SUITE_P(Things, RefusedSocket, testing::ValuesIn(kRefusedSockets),
+                         [](const auto& info) { return info.param.thing; });
 INSTANTIATE_TEST_SUITE_P(Things, Refused, testing::ValuesIn(kRefusals),
                          [](const auto& info) { return info.param.thing; });
 

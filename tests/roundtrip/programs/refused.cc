@@ -61,14 +61,6 @@ static Verify keeps(int fd) {
     CHECK(fstat(fd, &after) == 0 && after.st_ino == before.st_ino);
   };
 }
-static Verify exchanges(int reader, int writer) {
-  CHECK(write(writer, "abc", 3) == 3);
-  return [=] {
-    char bytes[4];
-    CHECK(read(reader, bytes, 4) == 3 && memcmp(bytes, "abc", 3) == 0 && write(writer, "d", 1) == 1);
-    CHECK(read(reader, bytes, 4) == 1 && bytes[0] == 'd');
-  };
-}
 // What nobody has used is taken for that of every process of its user; other tests run at the same time.
 static void become_nobody_else() { CHECK(seteuid(54321) == 0); }
 static int new_file(const char* name) {
@@ -219,49 +211,6 @@ static Verify filters_thread(uint32_t number, uint32_t action) {
 }
 
 static const std::map<std::string, std::function<Verify()>> kThings = {
-    {"tcp_socket",
-     [] {
-       int fd = socket(AF_INET, SOCK_STREAM, 0);
-       CHECK(listen(fd, 1) == 0);
-       return keeps(fd);
-     }},
-    {"udp_socket", [] { return keeps(socket(AF_INET, SOCK_DGRAM, 0)); }},
-    {"netlink_socket", [] { return keeps(socket(AF_NETLINK, SOCK_RAW, 0)); }},
-    {"packet_socket", [] { return keeps(socket(AF_PACKET, SOCK_RAW, 0)); }},
-    {"unix_socketpair",
-     [] {
-       int fds[2];
-       CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
-       return exchanges(fds[0], fds[1]);
-     }},
-    {"waiting_receiver",
-     [] {
-       auto* fds = new int[2];
-       timeval limit{1000, 0};
-       CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
-       CHECK(setsockopt(fds[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0);
-       auto* by_recv = new std::thread([=] {
-         char byte;
-         CHECK(recv(fds[0], &byte, 1, 0) == 1);
-       });
-       auto* by_read = new std::thread([=] {
-         char byte;
-         CHECK(read(fds[0], &byte, 1) == 1);
-       });
-       usleep(20'000);
-       return [=] {
-         CHECK(write(fds[1], "xy", 2) == 2);
-         by_recv->join();
-         by_read->join();
-       };
-     }},
-    {"unix_listener",
-     [] {
-       int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-       sockaddr_un address{AF_UNIX, "socket"};
-       CHECK(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 && listen(fd, 1) == 0);
-       return keeps(fd);
-     }},
     {"immutable_file",
      [] {
        int fd = new_file("file"), flags = FS_IMMUTABLE_FL, none = 0;

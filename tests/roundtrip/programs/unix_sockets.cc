@@ -108,8 +108,19 @@ int main() {
     CHECK(connection >= 0 && write(connection, "?", 1) == 1);
     close(connection);
   });
+  // Who waits with a time-out is not interrupted.
+  Pair slow = make_pair(SOCK_STREAM);
+  timeval limit{1000, 0};
+  CHECK(setsockopt(slow.one, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0);
+  std::thread receiving([&] {
+    char got;
+    CHECK(recv(slow.one, &got, 1, 0) == 1 && got == 's');
+  });
 
   ready();
+
+  CHECK(write(slow.other, "s", 1) == 1);
+  receiving.join();
 
   expect(stream.other, "firstsecond", false);
   expect(stream.one, "up", false);

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Has a socket of a kind or in a state that cannot be carried, named by its argument. Refused, it works on.
+#include <linux/filter.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <functional>
+#include <map>
+
+#include "program.h"
+
+using Verify = std::function<void()>;
+
+static sockaddr_in loopback(int port = 0) {
+  sockaddr_in address{.sin_family = AF_INET, .sin_port = htons(static_cast<uint16_t>(port))};
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return address;
+}
+static int bound(int type) {
+  int fd = socket(AF_INET, type, 0);
+  sockaddr_in address = loopback();
+  CHECK(fd >= 0 && bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+  return fd;
+}
+static int connected(int to) {
+  sockaddr_in address{};
+  socklen_t length = sizeof address;
+  int type = 0, fd;
+  socklen_t type_length = sizeof type;
+  CHECK(getsockopt(to, SOL_SOCKET, SO_TYPE, &type, &type_length) == 0);
+  CHECK(getsockname(to, reinterpret_cast<sockaddr*>(&address), &length) == 0);
+  fd = socket(AF_INET, type, 0);
+  CHECK(fd >= 0 && connect(fd, reinterpret_cast<sockaddr*>(&address), length) == 0);
+  return fd;
+}
+static Verify reads(int fd, std::string text) {
+  return [=] {
+    char bytes[64]{};
+    CHECK(read(fd, bytes, sizeof bytes) == static_cast<ssize_t>(text.size()) && text == bytes);
+  };
+}
+static Verify keeps(int fd) {
+  if (fd < 0) skip(strerrordesc_np(errno));
+  return [=] { CHECK(fcntl(fd, F_GETFD) >= 0); };
+}
+struct Pair {
+  int one, other;
+};
+static Pair make_pair(int type) {
+  int fds[2];
+  CHECK(socketpair(AF_UNIX, type, 0, fds) == 0);
+  return {fds[0], fds[1]};
+}
+static sockaddr_un name_of(const char* path) {
+  sockaddr_un address{.sun_family = AF_UNIX};
+  strcpy(address.sun_path, path);
+  return address;
+}
+static int unix_bound(int type, const char* path) {
+  sockaddr_un address = name_of(path);
+  int fd = socket(AF_UNIX, type, 0);
+  CHECK(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+  return fd;
+}
+static int unix_connected(int type, const char* path) {
+  sockaddr_un address = name_of(path);
+  int fd = socket(AF_UNIX, type, 0);
+  CHECK(connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+  return fd;
+}
+
+static const std::map<std::string, std::function<Verify()>> kThings = {
+    {"netlink", [] { return keeps(socket(AF_NETLINK, SOCK_RAW, 0)); }},
+    {"packet", [] { return keeps(socket(AF_PACKET, SOCK_RAW, 0)); }},
+    {"raw", [] { return keeps(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)); }},
+    {"tcp_connection",
+     [] {
+       int listener = bound(SOCK_STREAM);
+       CHECK(listen(listener, 1) == 0);
+       int client = connected(listener), accepted = accept(listener, nullptr, nullptr);
+       CHECK(write(client, "abc", 3) == 3);
+       return reads(accepted, "abc");
+     }},
+    {"tcp_not_accepted",
+     [] {
+       int listener = bound(SOCK_STREAM);
+       CHECK(listen(listener, 1) == 0);
+       int client = connected(listener);
+       CHECK(fcntl(client, F_SETFD, FD_CLOEXEC) == 0);
+       return [=] { CHECK(accept(listener, nullptr, nullptr) >= 0); };
+     }},
+    {"tcp_reset",
+     [] {
+       int listener = bound(SOCK_STREAM);
+       CHECK(listen(listener, 1) == 0);
+       int client = connected(listener), accepted = accept(listener, nullptr, nullptr);
+       CHECK(write(client, "abc", 3) == 3);
+       close(accepted);  // with what it has not read
+       char byte;
+       CHECK(read(client, &byte, 1) == -1 && errno == ECONNRESET);
+       return [=] {
+         char end;
+         CHECK(read(client, &end, 1) == 0);
+       };
+     }},
+    {"datagram_unread",
+     [] {
+       int receiver = bound(SOCK_DGRAM), sender = connected(receiver);
+       CHECK(write(sender, "abc", 3) == 3);
+       return reads(receiver, "abc");
+     }},
+    {"socket_error",
+     [] {
+       int receiver = bound(SOCK_DGRAM), sender = connected(receiver);
+       close(receiver);
+       CHECK(write(sender, "abc", 3) == 3);
+       return [=] { CHECK(write(sender, "abc", 3) == -1 && errno == ECONNREFUSED); };
+     }},
+    {"multicast",
+     [] {
+       int fd = socket(AF_INET, SOCK_DGRAM, 0);
+       ip_mreqn group{
+           .imr_multiaddr = {htonl(0xe0000163)}, .imr_address = {htonl(INADDR_LOOPBACK)}, .imr_ifindex = 1};
+       if (setsockopt(fd, SOL_IP, IP_ADD_MEMBERSHIP, &group, sizeof group)) skip("no multicast on lo");
+       return Verify([=] { CHECK(setsockopt(fd, SOL_IP, IP_DROP_MEMBERSHIP, &group, sizeof group) == 0); });
+     }},
+    {"other_network",
+     [] {
+       if (unshare(CLONE_NEWNET)) skip("no network namespaces");
+       return keeps(bound(SOCK_DGRAM));
+     }},
+    {"unix_not_accepted",
+     [] {
+       int listener = unix_bound(SOCK_STREAM, "listener");
+       CHECK(listen(listener, 2) == 0);
+       int client = unix_connected(SOCK_STREAM, "listener");
+       CHECK(write(client, "abc", 3) == 3);
+       return [=] { reads(accept(listener, nullptr, nullptr), "abc")(); };
+     }},
+    {"unix_datagram_unread",
+     [] {
+       Pair pair = make_pair(SOCK_DGRAM);
+       CHECK(write(pair.one, "abc", 3) == 3);
+       return reads(pair.other, "abc");
+     }},
+    {"unix_packet_unread",
+     [] {
+       Pair pair = make_pair(SOCK_SEQPACKET);
+       CHECK(write(pair.one, "abc", 3) == 3);
+       return reads(pair.other, "abc");
+     }},
+    {"unix_out_of_band",
+     [] {
+       Pair pair = make_pair(SOCK_STREAM);
+       if (send(pair.one, "abc", 3, MSG_OOB) != 3) skip("UNIX sockets have no data out of band");
+       return Verify([=] {
+         char byte;
+         CHECK(recv(pair.other, &byte, 1, MSG_OOB) == 1 && byte == 'c');
+       });
+     }},
+    {"unix_with_descriptor",
+     [] {
+       Pair pair = make_pair(SOCK_STREAM);
+       char control[CMSG_SPACE(sizeof(int))] = {}, byte = 'x';
+       iovec data{&byte, 1};
+       msghdr message{.msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+       auto* header = CMSG_FIRSTHDR(&message);
+       *header = {.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+       memcpy(CMSG_DATA(header), &pair.one, sizeof(int));
+       CHECK(write(pair.one, "abc", 3) == 3 && sendmsg(pair.one, &message, 0) == 1 && write(pair.one, "d", 1) == 1);
+       return [=] {
+         reads(pair.other, "abcx")();
+         reads(pair.other, "d")();
+       };
+     }},
+    {"unix_with_credentials",
+     [] {
+       Pair pair = make_pair(SOCK_STREAM);
+       int on = 1;
+       CHECK(setsockopt(pair.other, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) == 0 && write(pair.one, "abc", 3) == 3);
+       return reads(pair.other, "abc");
+     }},
+    {"unix_looking_ahead",
+     [] {
+       Pair pair = make_pair(SOCK_STREAM);
+       int offset = 1;
+       if (setsockopt(pair.other, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof offset)) skip("no SO_PEEK_OFF");
+       CHECK(write(pair.one, "abc", 3) == 3);
+       return Verify([=] {
+         char bytes[4];
+         CHECK(recv(pair.other, bytes, 4, MSG_PEEK) == 2 && bytes[0] == 'b');
+       });
+     }},
+    {"unix_of_the_dead",
+     [] {
+       int fds[2];
+       Pair carrier = make_pair(SOCK_STREAM);
+       pid_t maker = fork_to([&] {
+         CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
+         char control[CMSG_SPACE(2 * sizeof(int))] = {}, byte = 'x';
+         iovec data{&byte, 1};
+         msghdr message{.msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+         auto* header = CMSG_FIRSTHDR(&message);
+         *header = {.cmsg_len = CMSG_LEN(sizeof fds), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+         memcpy(CMSG_DATA(header), fds, sizeof fds);
+         CHECK(sendmsg(carrier.one, &message, 0) == 1);
+       });
+       char control[CMSG_SPACE(2 * sizeof(int))], byte;
+       iovec data{&byte, 1};
+       msghdr message{.msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+       CHECK(recvmsg(carrier.other, &message, 0) == 1);
+       memcpy(fds, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fds);
+       CHECK(waitpid(maker, nullptr, 0) == maker && write(fds[0], "abc", 3) == 3);
+       return reads(fds[1], "abc");
+     }},
+    {"unix_name_gone",
+     [] {
+       int listener = unix_bound(SOCK_STREAM, "listener");
+       CHECK(listen(listener, 1) == 0);
+       int client = unix_connected(SOCK_STREAM, "listener"), accepted = accept(listener, nullptr, nullptr);
+       CHECK(close(listener) == 0 && write(client, "abc", 3) == 3);
+       return reads(accepted, "abc");
+     }},
+    {"unix_from_outside",
+     [] {
+       int listener = unix_bound(SOCK_STREAM, "listener");
+       CHECK(listen(listener, 1) == 0);
+       Pair pair = make_pair(SOCK_STREAM);
+       pid_t outside = fork_to([&] {
+         // No child of the target's any more: adopted by who runs the test.
+         if (fork()) _exit(0);
+         int client = unix_connected(SOCK_STREAM, "listener");
+         close(listener);
+         close(pair.one);
+         CHECK(setsid() > 0 && write(client, "abc", 3) == 3);
+         char byte;
+         CHECK(read(pair.other, &byte, 1) == 0);  // its end
+         _exit(0);
+       });
+       CHECK(waitpid(outside, nullptr, 0) == outside);
+       close(pair.other);
+       int accepted = accept(listener, nullptr, nullptr);
+       usleep(20'000);
+       CHECK(fcntl(pair.one, F_SETFD, FD_CLOEXEC) == 0);
+       return reads(accepted, "abc");
+     }},
+};
+
+int main(int, char** arguments) {
+  auto thing = kThings.find(arguments[1]);
+  CHECK(thing != kThings.end());
+  Verify verify = thing->second();
+  dprintf(STDOUT_FILENO, "target %d\n", getpid());
+  ready();
+  verify();
+  return 0;
+}
