@@ -164,7 +164,7 @@ DumpReport report_on(const Dumping& dumping) {
 std::string process_file(pid_t pid) { return fmt::format("process-{}.ks", pid); }
 
 Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpOptions& options, ImageWriter* image,
-                             Verdict& verdict) {
+                             Verdict& verdict, std::vector<Fd>& connections) {
   verdict.reasons.clear();
   Dumping dumping{.kernel = kernel,
                   .options = options,
@@ -209,6 +209,7 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
     dumping.memory_bytes += TRY(dumping.carried_files.dump(*image));
     TRY(dumping.mapped_files.dump(*image));
   }
+  connections = std::move(dumping.connections);
   return report_on(dumping);
 }
 

@@ -11,8 +11,9 @@ namespace ks::engine {
 
 // Reads everything, writes it to `image` unless that is null, and leaves every process stopped and in its own
 // state. What cannot be carried is in `verdict`, and makes it a refusal.
+// `connections` are those of TCP whose peers are not to hear that the processes are killed.
 Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpOptions& options, ImageWriter* image,
-                             Verdict& verdict);
+                             Verdict& verdict, std::vector<Fd>& connections);
 
 inline constexpr const char* kTreeFile = "tree.ks";
 inline constexpr const char* kOpenFilesFile = "open-files.ks";

@@ -9,6 +9,7 @@
 #include "engine/descriptors.pb.h"
 #include "engine/dump.h"
 #include "engine/image/store.h"
+#include "engine/kernel/socket.h"
 #include "engine/layout.pb.h"
 #include "engine/mapped_files.pb.h"
 #include "engine/memory.pb.h"
@@ -26,6 +27,7 @@ struct Frozen::State {
   FrozenTree tree;
   Clock::time_point since;
   Verdict verdict;
+  std::vector<Fd> connections;
 };
 
 struct Engine::State {
@@ -41,20 +43,24 @@ const Verdict& Frozen::verdict() const { return state_->verdict; }
 
 Result<DumpReport> Frozen::dump(const std::string& directory, const DumpOptions& options) {
   ImageWriter image = TRY(ImageWriter::create(directory));
-  DumpReport report = TRY(dump_tree(state_->kernel, state_->tree, options, &image, state_->verdict));
+  DumpReport report =
+      TRY(dump_tree(state_->kernel, state_->tree, options, &image, state_->verdict, state_->connections));
   report.frozen_seconds = std::chrono::duration<double>(Clock::now() - state_->since).count();
   TRY(image.commit(options.journal.unit));
   return report;
 }
 
 Result<DumpReport> Frozen::examine(const DumpOptions& options) {
-  DumpReport report = TRY(dump_tree(state_->kernel, state_->tree, options, nullptr, state_->verdict));
+  DumpReport report =
+      TRY(dump_tree(state_->kernel, state_->tree, options, nullptr, state_->verdict, state_->connections));
   report.frozen_seconds = std::chrono::duration<double>(Clock::now() - state_->since).count();
   return report;
 }
 
 Result<> Frozen::kill() {
   TRY(state_->tree.kill_with_us());
+  // What is closed under repair says no word to its peer. Should we be killed now, so are they.
+  for (const Fd& connection : state_->connections) TRY(silence_connection(connection.get()));
   return state_->tree.kill();
 }
 
@@ -73,7 +79,7 @@ Result<Engine> Engine::open() {
 Result<Frozen> Engine::freeze(const Target& target) const {
   auto since = Clock::now();
   FrozenTree tree = TRY(FrozenTree::freeze(target.cgroup, target.root));
-  return Frozen(std::unique_ptr<Frozen::State>(new Frozen::State{state_->kernel, std::move(tree), since, {}}));
+  return Frozen(std::unique_ptr<Frozen::State>(new Frozen::State{state_->kernel, std::move(tree), since, {}, {}}));
 }
 
 Result<RestoreReport> Engine::restore(const std::string& directory, const RestoreOptions& options) const {

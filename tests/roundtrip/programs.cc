@@ -121,6 +121,7 @@ const std::vector<Program> kPrograms = {
     {"system_v_semaphores"},
     {"system_v_semaphores", {"own"}},
     {"thread_churn", {}, false},
+    {"tcp_connections"},
     {"terminals"},
     {"thread_directories"},
     {"thread_settings"},

@@ -115,6 +115,7 @@ struct Dumping {
   std::string file_envelopes;                              // of the open files, all rooms
   std::map<AreaFile, uint32_t> area_files;
   uint64_t memory_bytes = 0;
+  std::vector<Fd> connections;  // whose peers are not to hear that the processes are killed
 
   // Number under which a process has an open file, -1 where it has not.
   int number_of(pid_t pid, uint32_t file) const;

@@ -92,6 +92,22 @@ Result<> apply_socket_state(int fd, const State& state) {
   return {};
 }
 
+Result<> with_wide_buffers(int fd, size_t send, size_t receive, const std::function<Result<>()>& work) {
+  constexpr size_t kPerByte = 4, kLeast = 65536;  // of bookkeeping, at the most
+  int locks = TRY(read_number(fd, SOL_SOCKET, kBufferLock));
+  int send_before = TRY(read_number(fd, SOL_SOCKET, SO_SNDBUF)),
+      receive_before = TRY(read_number(fd, SOL_SOCKET, SO_RCVBUF));
+  auto set = [&](size_t for_send, size_t for_receive) -> Result<> {
+    if (send) TRY(set_number(fd, SOL_SOCKET, SO_SNDBUFFORCE, static_cast<int>(for_send)));
+    if (receive) TRY(set_number(fd, SOL_SOCKET, SO_RCVBUFFORCE, static_cast<int>(for_receive)));
+    return {};
+  };
+  TRY(set(send * kPerByte + kLeast, receive * kPerByte + kLeast));
+  TRY(work());
+  TRY(set(static_cast<size_t>(send_before / 2), static_cast<size_t>(receive_before / 2)));
+  return set_number(fd, SOL_SOCKET, kBufferLock, locks);
+}
+
 const std::string* find_option(const State& state, int level, int name) {
   for (const auto& option : state.options())
     if (option.level() == level && option.name() == name) return &option.value();

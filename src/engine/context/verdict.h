@@ -5,8 +5,12 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <string>
 #include <vector>
+
+#include "base/result.h"
 
 namespace ks::engine {
 
@@ -32,6 +36,11 @@ struct JournalIdentity {
   bool level_prefix = true;
 };
 
+// A TCP connection by its ends, each a sockaddr_in or sockaddr_in6.
+struct Connection {
+  std::string local, peer;
+};
+
 struct DumpOptions {
   bool leave_running = false;
   // Namespaces of the first process that are not the caller's are a sandbox that whoever restores (systemd, for a
@@ -43,6 +52,9 @@ struct DumpOptions {
   JournalIdentity journal;
   // A file on disk that has been deleted is kept by those alone who have it open; a larger one is refused.
   uint64_t largest_deleted_file = uint64_t{1} << 30;
+  // Called before the state of the first is read with all that lead to somebody who is not part of it; from then on
+  // nothing may come through to or from them, until they are restored. Without it they are refused.
+  std::function<Result<>(std::span<const Connection>)> hold;
 };
 
 }  // namespace ks::engine

@@ -91,17 +91,11 @@ constexpr std::array kOfInternet = {
     OPTION(SOL_IP, IP_FREEBIND),
     OPTION(SOL_IP, IP_TRANSPARENT),
     OPTION(SOL_IP, IP_BIND_ADDRESS_NO_PORT),
-    OPTION(SOL_IP, IP_MULTICAST_TTL),
-    OPTION(SOL_IP, IP_MULTICAST_LOOP),
-    OPTION(SOL_IP, IP_MULTICAST_ALL),
-    OPTION(SOL_IP, IP_MULTICAST_IF),
     OPTION(SOL_IP, IP_UNICAST_IF),
     SocketOption{SOL_IP, kIpLocalPortRange, "IP_LOCAL_PORT_RANGE"},
 };
 constexpr std::array kOfInternet6 = {
     OPTION(SOL_IPV6, IPV6_V6ONLY),           OPTION(SOL_IPV6, IPV6_UNICAST_HOPS),
-    OPTION(SOL_IPV6, IPV6_MULTICAST_HOPS),   OPTION(SOL_IPV6, IPV6_MULTICAST_LOOP),
-    OPTION(SOL_IPV6, IPV6_MULTICAST_ALL),    OPTION(SOL_IPV6, IPV6_MULTICAST_IF),
     OPTION(SOL_IPV6, IPV6_UNICAST_IF),       OPTION(SOL_IPV6, IPV6_MTU_DISCOVER),
     OPTION(SOL_IPV6, IPV6_RECVERR),          OPTION(SOL_IPV6, IPV6_RECVERR_RFC4884),
     OPTION(SOL_IPV6, IPV6_RECVPKTINFO),      OPTION(SOL_IPV6, IPV6_2292PKTINFO),
@@ -139,6 +133,18 @@ constexpr std::array kOfTcp = {
     OPTION(SOL_TCP, TCP_TX_DELAY),
     SocketOption{SOL_TCP, TCP_ULP, "TCP_ULP", false},
 };
+constexpr std::array kOfMulticast = {
+    OPTION(SOL_IP, IP_MULTICAST_TTL),
+    OPTION(SOL_IP, IP_MULTICAST_LOOP),
+    OPTION(SOL_IP, IP_MULTICAST_ALL),
+    OPTION(SOL_IP, IP_MULTICAST_IF),
+};
+constexpr std::array kOfMulticast6 = {
+    OPTION(SOL_IPV6, IPV6_MULTICAST_HOPS),
+    OPTION(SOL_IPV6, IPV6_MULTICAST_LOOP),
+    OPTION(SOL_IPV6, IPV6_MULTICAST_ALL),
+    OPTION(SOL_IPV6, IPV6_MULTICAST_IF),
+};
 constexpr std::array kOfUdp = {
     SocketOption{SOL_UDP, UDP_CORK, "UDP_CORK", false},
     OPTION(SOL_UDP, UDP_NO_CHECK6_TX),
@@ -162,7 +168,12 @@ std::vector<SocketOption> list_options(int family, int protocol) {
   if (family == AF_INET || family == AF_INET6) append(all, kOfInternet);
   if (family == AF_INET6) append(all, kOfInternet6);
   if (protocol == IPPROTO_TCP) append(all, kOfTcp);
-  if (protocol == IPPROTO_UDP) append(all, kOfUdp);
+  // Of TCP there is no multicast, and the kernel uses its fields otherwise.
+  if (protocol == IPPROTO_UDP) {
+    append(all, kOfUdp);
+    append(all, kOfMulticast);
+    if (family == AF_INET6) append(all, kOfMulticast6);
+  }
   all.push_back(kPriority);
   return all;
 }
@@ -241,6 +252,8 @@ Result<std::string> network_of_socket(int fd) {
   if (!space) return fail_errno("SIOCGSKNS");
   return namespace_name(space.get(), "net");
 }
+
+Result<> silence_connection(int fd) { return set_number(fd, SOL_TCP, TCP_REPAIR, 1); }
 
 std::string address_text(std::string_view address) {
   sockaddr_storage storage{};

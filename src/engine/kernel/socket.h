@@ -46,6 +46,9 @@ Result<> attach_filter(int fd, std::string_view filter);
 // The name of its network namespace, as of namespace_of().
 Result<std::string> network_of_socket(int fd);
 
+// Under TCP_REPAIR nothing of a connection is sent, also not its end.
+Result<> silence_connection(int fd);
+
 // "127.0.0.1:80", "[::1]:80", "@abstract", "/run/x"
 std::string address_text(std::string_view address);
 

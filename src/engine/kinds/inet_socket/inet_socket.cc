@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Sockets of TCP and UDP over IPv4 and IPv6 that have no connection with a state of its own: TCP that listens, or has
-// done nothing yet, and UDP, connected or not.
+// Sockets of TCP and UDP over IPv4 and IPv6.
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -9,12 +8,17 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <array>
 #include <cstring>
+#include <set>
 
 #include "base/file.h"
 #include "base/text.h"
 #include "engine/context/socket_state.h"
 #include "engine/inet_socket.pb.h"
+#include "engine/kinds/inet_socket/connection.h"
+#include "engine/kinds/inet_socket/repair.h"
 #include "engine/kinds/kind.h"
 
 namespace ks::engine {
@@ -68,10 +72,15 @@ Result<std::string> scope_of(std::string_view address) {
   return name;
 }
 
-Result<> dump_tcp(int mine, Socket& out) {
+Result<tcp_info> info_of(int fd) {
   tcp_info info{};
   socklen_t length = sizeof info;
-  if (::getsockopt(mine, SOL_TCP, TCP_INFO, &info, &length)) return fail_errno("TCP_INFO");
+  if (::getsockopt(fd, SOL_TCP, TCP_INFO, &info, &length)) return fail_errno("TCP_INFO");
+  return info;
+}
+
+Result<> dump_tcp(int mine, Socket& out) {
+  auto info = TRY(info_of(mine));
   if (info.tcpi_state == TCP_LISTEN) {
     // Of a socket that listens: connections that wait, and how many may.
     if (info.tcpi_unacked) return refuse("has connections that nobody has accepted yet, which is not supported yet");
@@ -79,7 +88,8 @@ Result<> dump_tcp(int mine, Socket& out) {
     out.set_backlog(static_cast<int32_t>(info.tcpi_sacked));
     return {};
   }
-  if (info.tcpi_state != TCP_CLOSE) return refuse("is a TCP connection, which is not supported yet");
+  if (info.tcpi_state != TCP_CLOSE)
+    return refuse("is a TCP connection that is not established, or not any more, which is not supported yet");
   pollfd poll{.fd = mine, .events = POLLRDHUP, .revents = 0};
   if (::poll(&poll, 1, 0) < 0) return fail_errno("poll");
   if (poll.revents & POLLRDHUP) return refuse("is what a TCP connection has left, which is not supported yet");
@@ -149,27 +159,144 @@ Result<> dump_udp(int mine, const std::string& address) {
   return {};
 }
 
-Result<> dump_one(Dumping& dumping, const OpenFile& file) {
-  Fd mine = TRY(file.fetch());
-  Socket out;
-  out.set_id(file.id);
-  std::string address = TRY(address_by(::getsockname, mine.get()));
-  if (auto other = TRY(dumping.outside.holder(file.link)))
-    return refuse(fmt::format("shared with pid {}, which is not part of it", *other));
-  auto state = TRY(read_socket_state(file, mine.get()));
-  if (state.protocol() == IPPROTO_TCP)
-    TRY(dump_tcp(mine.get(), out));
-  else
-    TRY(dump_udp(mine.get(), address));
-  if (is_bound(address)) out.set_address(address);
-  if (auto peer = address_by(::getpeername, mine.get()); peer && !out.listens()) out.set_peer(*std::move(peer));
-  out.set_scope(TRY(scope_of(out.peer().empty() ? address : out.peer())));
-  out.set_state(state.SerializeAsString());
-  dumping.put_file(kName, kVersion, out);
-  return {};
+// What the kernel changes by itself while a connection lasts, or what has done its work when it is made.
+bool passes(const image::SocketState::Option& option) {
+  constexpr std::array kPassing = {TCP_MAXSEG, TCP_WINDOW_CLAMP, TCP_FASTOPEN_CONNECT};
+  return option.level() == SOL_TCP && std::ranges::find(kPassing, option.name()) != kPassing.end();
 }
 
-Result<> dump(Dumping& dumping, std::span<const OpenFile> files) { return dump_each(dumping, files, dump_one); }
+// A socket while it is dumped.
+struct Dumped {
+  const OpenFile* file = nullptr;
+  Fd mine;
+  image::SocketState state;
+  Socket out;
+  bool connection = false;  // an established one of TCP
+  bool reuse = false;
+  std::string obstacle;  // why it cannot be carried
+};
+
+Result<Dumped> describe(Dumping& dumping, const OpenFile& file) {
+  Dumped socket{.file = &file, .mine = TRY(file.fetch())};
+  int mine = socket.mine.get();
+  Socket& out = socket.out;
+  out.set_id(file.id);
+  std::string address = TRY(address_by(::getsockname, mine));
+  if (auto other = TRY(dumping.outside.holder(file.link)))
+    return refuse(fmt::format("shared with pid {}, which is not part of it", *other));
+  socket.state = TRY(read_socket_state(file, mine));
+  bool tcp = socket.state.protocol() == IPPROTO_TCP;
+  socket.connection = tcp && TRY(info_of(mine)).tcpi_state == TCP_ESTABLISHED;
+  if (socket.connection) {
+    socket.reuse = find_option(socket.state, SOL_SOCKET, SO_REUSEADDR);
+    auto* options = socket.state.mutable_options();
+    options->erase(std::remove_if(options->begin(), options->end(), passes), options->end());
+  } else if (tcp) {
+    TRY(dump_tcp(mine, out));
+  } else {
+    TRY(dump_udp(mine, address));
+  }
+  if (is_bound(address)) out.set_address(address);
+  if (auto peer = address_by(::getpeername, mine); peer && !out.listens()) out.set_peer(*std::move(peer));
+  out.set_scope(TRY(scope_of(out.peer().empty() ? address : out.peer())));
+  out.set_state(socket.state.SerializeAsString());
+  return socket;
+}
+
+// The same for IPv4 and its addresses in IPv6.
+std::string end_of(std::string_view address) {
+  if (as<sockaddr>(address).sa_family == AF_INET) {
+    auto in = as<sockaddr_in>(address);
+    return fmt::format("{:08x} {}", ntohl(in.sin_addr.s_addr), in.sin_port);
+  }
+  auto in = as<sockaddr_in6>(address);
+  std::string text;
+  size_t from = IN6_IS_ADDR_V4MAPPED(&in.sin6_addr) ? 12 : 0;
+  for (size_t i = from; i < 16; ++i) text += fmt::format("{:02x}", in.sin6_addr.s6_addr[i]);
+  return fmt::format("{} {}", text, in.sin6_port);
+}
+
+// Those that lead to somebody who goes on meanwhile.
+Result<> hold_connections(Dumping& dumping, std::vector<Dumped>& sockets) {
+  std::set<std::pair<std::string, std::string>> ends;
+  for (const Dumped& socket : sockets)
+    if (socket.connection) ends.emplace(end_of(socket.out.address()), end_of(socket.out.peer()));
+  std::vector<Connection> outside;
+  for (Dumped& socket : sockets) {
+    if (!socket.connection || ends.contains({end_of(socket.out.peer()), end_of(socket.out.address())})) continue;
+    outside.push_back({socket.out.address(), socket.out.peer()});
+    if (!dumping.options.hold)
+      dumping.refuse(socket.file->pid, socket.file->object(),
+                     fmt::format("is a TCP connection to {}, from which nobody holds back what it sends meanwhile",
+                                 address_text(socket.out.peer())));
+  }
+  if (outside.empty() || !dumping.options.hold || !dumping.image) return {};
+  return dumping.options.hold(outside);
+}
+
+// Of all at one moment: what one end has sent has arrived at the other end or has not.
+class ConnectionReader {
+ public:
+  explicit ConnectionReader(std::vector<Dumped>& sockets) {
+    for (Dumped& socket : sockets)
+      if (socket.connection) connections_.push_back(&socket);
+  }
+
+  // Why one is refused is left with it.
+  Result<> read() {
+    constexpr int kTimes = 20;
+    if (connections_.empty()) return {};
+    inet_socket::RepairGuard guard;
+    std::vector<inet_socket::RepairGuard::Charge> charges;
+    for (const Dumped* socket : connections_) charges.push_back({socket->mine.get(), socket->reuse});
+    TRY(guard.start(charges));
+    for (const Dumped* socket : connections_) TRY(inet_socket::enter_repair(socket->mine.get()));
+    Result<bool> still = false;
+    for (int i = 0; i < kTimes && still && !*still; ++i) still = read_once();
+    for (const Dumped* socket : connections_) TRY(inet_socket::leave_repair(socket->mine.get(), socket->reuse));
+    if (!TRY(std::move(still))) return fail("connections do not come to rest");
+    return {};
+  }
+
+ private:
+  // Whether nothing has moved meanwhile.
+  Result<bool> read_once() {
+    std::vector<inet_socket::Progress> before;
+    for (const Dumped* socket : connections_) before.push_back(TRY(inet_socket::progress_of(socket->mine.get())));
+    for (Dumped* socket : connections_) {
+      auto connection = inet_socket::read_connection(socket->mine.get());
+      socket->obstacle.clear();
+      if (!connection && connection.error().refusal)
+        socket->obstacle = connection.error().what;
+      else
+        socket->out.set_connection(TRY(std::move(connection)).SerializeAsString());
+    }
+    for (size_t i = 0; i < connections_.size(); ++i)
+      if (TRY(inet_socket::progress_of(connections_[i]->mine.get())) != before[i]) return false;
+    return true;
+  }
+
+  std::vector<Dumped*> connections_;
+};
+
+Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
+  std::vector<Dumped> sockets;
+  for (const OpenFile& file : files) {
+    auto described = describe(dumping, file);
+    if (!described && described.error().refusal)
+      dumping.refuse(file.pid, file.object(), described.error().what);
+    else
+      sockets.push_back(TRY(in(file.object(), std::move(described))));
+  }
+  TRY(hold_connections(dumping, sockets));
+  TRY(ConnectionReader(sockets).read());
+  for (Dumped& socket : sockets) {
+    if (!socket.obstacle.empty()) dumping.refuse(socket.file->pid, socket.file->object(), socket.obstacle);
+    dumping.put_file(kName, kVersion, socket.out);
+    if (socket.connection) dumping.connections.push_back(std::move(socket.mine));
+  }
+  return {};
+}
 
 // With the interface's number of now.
 Result<std::string> address_now(std::string address, const std::string& scope) {
@@ -194,19 +321,39 @@ Result<> bind_to(int fd, const image::SocketState& state, const std::string& add
   return {};
 }
 
+Result<> connect_to(int fd, const std::string& peer) {
+  if (::connect(fd, reinterpret_cast<const sockaddr*>(peer.data()), static_cast<socklen_t>(peer.size())))
+    return fail_errno(fmt::format("connect to {}", address_text(peer)));
+  return {};
+}
+
+// It stays under repair until release().
+Result<> connect_again(int fd, const Socket& socket, const std::string& local, const std::string& peer) {
+  image::TcpConnection connection;
+  if (!connection.ParseFromString(socket.connection())) return fail("its record cannot be read");
+  TRY(inet_socket::enter_repair(fd));
+  if (::bind(fd, reinterpret_cast<const sockaddr*>(local.data()), static_cast<socklen_t>(local.size())))
+    return fail_errno("bind");
+  TRY(inet_socket::prepare_connection(fd, connection));
+  TRY(connect_to(fd, peer));
+  return with_wide_buffers(fd, connection.sent().data().size(), connection.received().data().size(),
+                           [&] { return inet_socket::fill_connection(fd, connection); });
+}
+
 Result<Fd> make_one(Restoring&, const Socket& socket) {
   image::SocketState state;
   if (!state.ParseFromString(socket.state())) return fail("the image's record of a socket cannot be read");
   Fd fd = TRY(make_socket(type_of(state)));
-  TRY(apply_socket_state(fd.get(), state));
   std::string label = address_text(socket.address());
-  if (!socket.address().empty())
-    TRY(in(label, bind_to(fd.get(), state, TRY(address_now(socket.address(), socket.scope())))));
-  if (!socket.peer().empty()) {
-    std::string peer = TRY(address_now(socket.peer(), socket.scope()));
-    if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(peer.data()), static_cast<socklen_t>(peer.size())))
-      return fail_errno(fmt::format("{}: connect to {}", label, address_text(peer)));
+  TRY(in(label, apply_socket_state(fd.get(), state)));
+  std::string local = TRY(in(label, address_now(socket.address(), socket.scope())));
+  std::string peer = TRY(in(label, address_now(socket.peer(), socket.scope())));
+  if (!socket.connection().empty()) {
+    TRY(in(label, connect_again(fd.get(), socket, local, peer)));
+    return fd;
   }
+  if (!local.empty()) TRY(in(label, bind_to(fd.get(), state, local)));
+  if (!peer.empty()) TRY(in(label, connect_to(fd.get(), peer)));
   if (socket.listens() && ::listen(fd.get(), socket.backlog())) return fail_errno(label + ": listen");
   return fd;
 }
@@ -215,9 +362,30 @@ Result<Fds> make(Restoring& restoring, std::span<const Envelope> envelopes) {
   return make_each(restoring, envelopes, make_one);
 }
 
+Result<> release_one(int fd, const Socket& socket) {
+  image::SocketState state;
+  image::TcpConnection connection;
+  if (!state.ParseFromString(socket.state()) || !connection.ParseFromString(socket.connection()))
+    return fail("its record cannot be read");
+  auto resume = [&] { return inet_socket::resume_connection(fd, connection); };
+  TRY(with_wide_buffers(fd, connection.sent().unsent(), 0, resume));
+  return set_number(fd, SOL_SOCKET, SO_REUSEADDR, find_option(state, SOL_SOCKET, SO_REUSEADDR) != nullptr);
+}
+
+Result<> release(Restoring& restoring, std::span<const Envelope> envelopes) {
+  for (const Envelope& envelope : envelopes) {
+    Socket socket;
+    TRY(parse_body(envelope, socket));
+    if (socket.connection().empty()) continue;
+    TRY(in(address_text(socket.address()), release_one(TRY(restoring.open_file(socket.id())), socket)));
+  }
+  return {};
+}
+
 }  // namespace
 
 extern const Kind kInetSocket;
-const Kind kInetSocket{.name = kName, .version = kVersion, .owns = owns, .dump = dump, .make = make};
+const Kind kInetSocket{
+    .name = kName, .version = kVersion, .owns = owns, .dump = dump, .make = make, .release = release};
 
 }  // namespace ks::engine

@@ -297,14 +297,10 @@ class Sockets {
     if (queue.empty()) return {};
     auto gone = gone_peers_.find(work.socket.id());
     int from = gone != gone_peers_.end() ? gone->second.get() : all_.at(work.socket.peer()).fd.get();
-    int size = TRY(read_number(from, SOL_SOCKET, SO_SNDBUF));
-    int locks = TRY(read_number(from, SOL_SOCKET, kBufferLock));
-    TRY(set_number(from, SOL_SOCKET, SO_SNDBUFFORCE, static_cast<int>(queue.size() * 4 + 65536)));
-    ssize_t sent = ::send(from, queue.data(), queue.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (sent != static_cast<ssize_t>(queue.size())) return fail_errno("send");
-    TRY(set_number(from, SOL_SOCKET, SO_SNDBUFFORCE, size / 2));
-    TRY(set_number(from, SOL_SOCKET, kBufferLock, locks));
-    return {};
+    return with_wide_buffers(from, queue.size(), 0, [&]() -> Result<> {
+      ssize_t sent = ::send(from, queue.data(), queue.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+      return sent == static_cast<ssize_t>(queue.size()) ? Result<>() : fail_errno("send");
+    });
   }
 
   Result<> shut_down(const Work& work) {

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/kinds/inet_socket/connection.h"
+
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <string>
+
+#include "engine/kernel/socket.h"
+
+namespace ks::engine::inet_socket {
+
+namespace {
+
+using Connection = image::TcpConnection;
+
+constexpr int kReceived = 1, kSent = 2;    // TCP_REPAIR_QUEUE
+constexpr int kMicroseconds = 64;          // TCPI_OPT_USEC_TS, newer than the headers
+constexpr size_t kLargestSegment = 65536;  // acknowledged in part, one may still be there as a whole
+constexpr size_t kPiece = 32768;
+constexpr uint32_t kMss = 2, kScale = 3, kSack = 4, kTimestamp = 8;  // kinds of TCP options (RFC 9293, 7323, 2018)
+
+Result<int> count(int fd, unsigned long what, const char* label) {
+  int bytes = 0;
+  if (::ioctl(fd, what, &bytes)) return fail_errno(label);
+  return bytes;
+}
+
+Result<std::string> peek(int fd, size_t room) {
+  std::string data(room, '\0');
+  ssize_t got = room ? ::recv(fd, data.data(), room, MSG_PEEK | MSG_DONTWAIT) : 0;
+  if (got < 0 && errno != EAGAIN) return fail_errno("recv");
+  data.resize(static_cast<size_t>(std::max<ssize_t>(got, 0)));
+  return data;
+}
+
+Result<> choose_queue(int fd, int queue) { return set_number(fd, IPPROTO_TCP, TCP_REPAIR_QUEUE, queue); }
+
+Result<> read_received(int fd, Connection::Queue& out) {
+  auto bytes = static_cast<size_t>(TRY(count(fd, SIOCINQ, "SIOCINQ")));
+  TRY(choose_queue(fd, kReceived));
+  out.set_end(static_cast<uint32_t>(TRY(read_number(fd, IPPROTO_TCP, TCP_QUEUE_SEQ))));
+  std::string data = TRY(peek(fd, bytes));
+  if (data.size() != bytes) return refuse("holds urgent data, or more comes in meanwhile; try again");
+  out.set_data(std::move(data));
+  return {};
+}
+
+Result<> read_sent(int fd, Connection::Queue& out) {
+  auto bytes = static_cast<size_t>(TRY(count(fd, SIOCOUTQ, "SIOCOUTQ")));
+  out.set_unsent(static_cast<uint32_t>(TRY(count(fd, SIOCOUTQNSD, "SIOCOUTQNSD"))));
+  TRY(choose_queue(fd, kSent));
+  out.set_end(static_cast<uint32_t>(TRY(read_number(fd, IPPROTO_TCP, TCP_QUEUE_SEQ))));
+  if (bytes == 0) return {};
+  std::string data = TRY(peek(fd, bytes + kLargestSegment));
+  if (data.size() < bytes || data.size() == bytes + kLargestSegment)
+    return fail("its queue of what has been sent changes");
+  out.set_data(data.substr(data.size() - bytes));
+  return {};
+}
+
+Result<> send_pieces(int fd, std::string_view data) {
+  while (!data.empty()) {
+    ssize_t sent = ::send(fd, data.data(), std::min(data.size(), kPiece), MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent < 0) return fail_errno("send");
+    data.remove_prefix(static_cast<size_t>(sent));
+  }
+  return {};
+}
+
+template <class Value>
+std::string_view bytes_of(const Value& value) {
+  return {reinterpret_cast<const char*>(&value), sizeof value};
+}
+
+}  // namespace
+
+Result<Progress> progress_of(int fd) {
+  Progress progress;
+  TRY(choose_queue(fd, kReceived));
+  progress.received = TRY(read_number(fd, IPPROTO_TCP, TCP_QUEUE_SEQ));
+  progress.unread = TRY(count(fd, SIOCINQ, "SIOCINQ"));
+  TRY(choose_queue(fd, kSent));
+  progress.written = TRY(read_number(fd, IPPROTO_TCP, TCP_QUEUE_SEQ));
+  progress.unacknowledged = TRY(count(fd, SIOCOUTQ, "SIOCOUTQ"));
+  progress.unsent = TRY(count(fd, SIOCOUTQNSD, "SIOCOUTQNSD"));
+  return progress;
+}
+
+Result<Connection> read_connection(int fd) {
+  tcp_info info{};
+  socklen_t length = sizeof info;
+  if (::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length)) return fail_errno("TCP_INFO");
+  Connection out;
+  TRY(read_received(fd, *out.mutable_received()));
+  TRY(read_sent(fd, *out.mutable_sent()));
+  tcp_repair_window window{};
+  length = sizeof window;
+  if (::getsockopt(fd, IPPROTO_TCP, TCP_REPAIR_WINDOW, &window, &length)) return fail_errno("TCP_REPAIR_WINDOW");
+  auto* told = out.mutable_window();
+  told->set_update_sequence(window.snd_wl1);
+  told->set_send(window.snd_wnd);
+  told->set_largest(window.max_window);
+  told->set_receive(window.rcv_wnd);
+  told->set_receive_update(window.rcv_wup);
+  out.set_segment_bytes(static_cast<uint32_t>(TRY(read_number(fd, IPPROTO_TCP, TCP_MAXSEG))));
+  out.set_scales_windows(info.tcpi_options & TCPI_OPT_WSCALE);
+  out.set_send_scale(info.tcpi_snd_wscale);
+  out.set_receive_scale(info.tcpi_rcv_wscale);
+  out.set_acknowledges_selectively(info.tcpi_options & TCPI_OPT_SACK);
+  out.set_has_timestamps(info.tcpi_options & TCPI_OPT_TIMESTAMPS);
+  // The lowest bit is for the unit, on kernels that know more than one; on others it says nothing.
+  auto timestamp = static_cast<uint32_t>(TRY(read_number(fd, IPPROTO_TCP, TCP_TIMESTAMP)));
+  out.set_timestamp((timestamp & ~1u) | (info.tcpi_options & kMicroseconds ? 1 : 0));
+  return out;
+}
+
+Result<> prepare_connection(int fd, const Connection& connection) {
+  // Or it would go on with segments of the smallest size, which connect(2) starts with.
+  constexpr uint32_t kLargest = 32767;  // MAX_TCP_WINDOW
+  TRY(set_number(fd, IPPROTO_TCP, TCP_MAXSEG, static_cast<int>(std::min(connection.segment_bytes(), kLargest))));
+  for (auto [queue, number] : {std::pair(&connection.received(), kReceived), std::pair(&connection.sent(), kSent)}) {
+    TRY(choose_queue(fd, number));
+    TRY(set_number(fd, IPPROTO_TCP, TCP_QUEUE_SEQ, static_cast<int>(queue->end() - queue->data().size())));
+  }
+  return {};
+}
+
+Result<> fill_connection(int fd, const Connection& connection) {
+  TRY(set_number(fd, IPPROTO_TCP, TCP_MAXSEG, 0));
+  std::vector<tcp_repair_opt> options = {{kMss, connection.segment_bytes()}};
+  if (connection.scales_windows())
+    options.push_back({kScale, connection.send_scale() | connection.receive_scale() << 16});
+  if (connection.acknowledges_selectively()) options.push_back({kSack, 0});
+  if (connection.has_timestamps()) options.push_back({kTimestamp, 0});
+  TRY(set_option(fd, IPPROTO_TCP, TCP_REPAIR_OPTIONS,
+                 {reinterpret_cast<const char*>(options.data()), options.size() * sizeof options[0]}));
+  if (connection.has_timestamps())
+    TRY(set_number(fd, IPPROTO_TCP, TCP_TIMESTAMP, static_cast<int>(connection.timestamp())));
+  TRY(choose_queue(fd, kReceived));
+  TRY(in("received", send_pieces(fd, connection.received().data())));
+  TRY(choose_queue(fd, kSent));
+  std::string_view sent = connection.sent().data();
+  TRY(in("sent", send_pieces(fd, sent.substr(0, sent.size() - connection.sent().unsent()))));
+  const auto& told = connection.window();
+  tcp_repair_window window{.snd_wl1 = told.update_sequence(),
+                           .snd_wnd = told.send(),
+                           .max_window = told.largest(),
+                           .rcv_wnd = told.receive(),
+                           .rcv_wup = told.receive_update()};
+  TRY(set_option(fd, IPPROTO_TCP, TCP_REPAIR_WINDOW, bytes_of(window)));
+  return {};
+}
+
+Result<> resume_connection(int fd, const Connection& connection) {
+  TRY(set_number(fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF));
+  std::string_view sent = connection.sent().data();
+  return in("unsent", send_pieces(fd, sent.substr(sent.size() - connection.sent().unsent())));
+}
+
+}  // namespace ks::engine::inet_socket

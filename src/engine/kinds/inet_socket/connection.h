@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Established TCP connections.
+#pragma once
+
+#include "base/result.h"
+#include "engine/connection.pb.h"
+
+namespace ks::engine::inet_socket {
+
+// Refuses what repair does not show. The connection must be under repair.
+Result<image::TcpConnection> read_connection(int fd);
+
+// What moves when anything is sent, received or acknowledged. Timers send on, also under repair.
+struct Progress {
+  int received = 0, unread = 0, written = 0, unacknowledged = 0, unsent = 0;
+  bool operator==(const Progress&) const = default;
+};
+Result<Progress> progress_of(int fd);
+
+// To a new socket under repair that is bound, in two steps: before connect(2) and after it. What had not been sent is
+// left out.
+Result<> prepare_connection(int fd, const image::TcpConnection& connection);
+Result<> fill_connection(int fd, const image::TcpConnection& connection);
+// Out of repair: it asks its peer for an acknowledgement, and sends on.
+Result<> resume_connection(int fd, const image::TcpConnection& connection);
+
+}  // namespace ks::engine::inet_socket
