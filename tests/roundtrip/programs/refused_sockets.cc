@@ -71,6 +71,26 @@ static int unix_connected(int type, const char* path) {
   return fd;
 }
 
+// A process of which the target knows nothing: it connects, sends three bytes, and ends with the target.
+template <class Connect>
+static void outside(int listener, Connect connect) {
+  int ends[2];
+  CHECK(pipe(ends) == 0);
+  pid_t between = fork_to([&] {
+    // No child of the target's any more: adopted by who runs the test.
+    if (fork()) _exit(0);
+    int client = connect();
+    close(listener);
+    close(ends[1]);
+    CHECK(setsid() > 0 && write(client, "abc", 3) == 3);
+    char byte;
+    CHECK(read(ends[0], &byte, 1) == 0);
+    _exit(0);
+  });
+  CHECK(waitpid(between, nullptr, 0) == between);
+  close(ends[0]);
+}
+
 static const std::map<std::string, std::function<Verify()>> kThings = {
     {"netlink", [] { return keeps(socket(AF_NETLINK, SOCK_RAW, 0)); }},
     {"packet", [] { return keeps(socket(AF_PACKET, SOCK_RAW, 0)); }},
@@ -79,9 +99,8 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
      [] {
        int listener = bound(SOCK_STREAM);
        CHECK(listen(listener, 1) == 0);
-       int client = connected(listener), accepted = accept(listener, nullptr, nullptr);
-       CHECK(write(client, "abc", 3) == 3);
-       return reads(accepted, "abc");
+       outside(listener, [=] { return connected(listener); });
+       return reads(accept(listener, nullptr, nullptr), "abc");
      }},
     {"tcp_not_accepted",
      [] {
@@ -227,24 +246,8 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
      [] {
        int listener = unix_bound(SOCK_STREAM, "listener");
        CHECK(listen(listener, 1) == 0);
-       Pair pair = make_pair(SOCK_STREAM);
-       pid_t outside = fork_to([&] {
-         // No child of the target's any more: adopted by who runs the test.
-         if (fork()) _exit(0);
-         int client = unix_connected(SOCK_STREAM, "listener");
-         close(listener);
-         close(pair.one);
-         CHECK(setsid() > 0 && write(client, "abc", 3) == 3);
-         char byte;
-         CHECK(read(pair.other, &byte, 1) == 0);  // its end
-         _exit(0);
-       });
-       CHECK(waitpid(outside, nullptr, 0) == outside);
-       close(pair.other);
-       int accepted = accept(listener, nullptr, nullptr);
-       usleep(20'000);
-       CHECK(fcntl(pair.one, F_SETFD, FD_CLOEXEC) == 0);
-       return reads(accepted, "abc");
+       outside(listener, [] { return unix_connected(SOCK_STREAM, "listener"); });
+       return reads(accept(listener, nullptr, nullptr), "abc");
      }},
 };
 
