@@ -57,8 +57,7 @@ Result<> read_sent(int fd, Connection::Queue& out) {
   out.set_end(static_cast<uint32_t>(TRY(read_number(fd, IPPROTO_TCP, TCP_QUEUE_SEQ))));
   if (bytes == 0) return {};
   std::string data = TRY(peek(fd, bytes + kLargestSegment));
-  if (data.size() < bytes || data.size() == bytes + kLargestSegment)
-    return fail("its queue of what has been sent changes");
+  if (data.size() < bytes || data.size() == bytes + kLargestSegment) return fail("what it has sent changes", EAGAIN);
   out.set_data(data.substr(data.size() - bytes));
   return {};
 }

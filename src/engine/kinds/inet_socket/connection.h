@@ -7,7 +7,7 @@
 
 namespace ks::engine::inet_socket {
 
-// Refuses what repair does not show. The connection must be under repair.
+// Refuses what repair does not show; EAGAIN: something has moved meanwhile. The connection must be under repair.
 Result<image::TcpConnection> read_connection(int fd);
 
 // What moves when anything is sent, received or acknowledged. Timers send on, also under repair.

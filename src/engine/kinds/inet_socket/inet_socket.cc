@@ -266,6 +266,7 @@ class ConnectionReader {
     for (Dumped* socket : connections_) {
       auto connection = inet_socket::read_connection(socket->mine.get());
       socket->obstacle.clear();
+      if (!connection && connection.error().code == EAGAIN) return false;
       if (!connection && connection.error().refusal)
         socket->obstacle = connection.error().what;
       else
