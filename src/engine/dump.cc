@@ -14,6 +14,7 @@
 #include "engine/context/pages.h"
 #include "engine/kinds/table.h"
 #include "engine/target/family.h"
+#include "engine/task/born_inside.h"
 #include "engine/task/control_groups.h"
 #include "engine/task/descent.h"
 #include "engine/task/inheritance.h"
@@ -182,6 +183,7 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
   auto namespaces = TRY(survey_namespaces(dumping));
   auto system_v = TRY(survey_system_v(dumping, namespaces));
   TRY(survey_pid_namespaces(dumping));
+  TRY(check_born_inside(dumping, namespaces, system_v));
   auto control_groups = TRY(survey_control_groups(dumping, tree.cgroup()));
   TRY(check_children(dumping));
   OpenFileTable table;

@@ -27,6 +27,7 @@
 #include "engine/target/process.h"
 #include "engine/task/control_groups.h"
 #include "engine/task/controlling_terminal.h"
+#include "engine/task/credentials.h"
 #include "engine/task/descent.h"
 #include "engine/task/inheritance.h"
 #include "engine/task/keyrings.h"
@@ -182,13 +183,12 @@ class OneCpu {
   bool pinned_ = false;
 };
 
-// TIDs that nobody may choose, for it is to be done in a user namespace, must not be given to others.
-Result<> reserve_tids(Restoring& restoring, const std::deque<RestoredProcess>& processes) {
-  for (const RestoredProcess& process : processes) {
-    if (!is_to_enter_user_namespace(restoring, process.pid)) continue;
-    for (pid_t tid : TRY(thread_ids(process.rooms)))
-      if (tid != process.pid) TRY(restoring.reserved.reserve(tid));
-  }
+// Where there is a user namespace, not everybody may choose a number, and none must be given to others meanwhile.
+Result<> reserve_ids(Restoring& restoring, const std::set<pid_t>& ids) {
+  bool any = std::ranges::any_of(restoring.namespaces.entries,
+                                 [](const auto& entry) { return entry.second.flag == CLONE_NEWUSER; });
+  for (pid_t id : ids)
+    if (any && id > 0) TRY(restoring.reserved.reserve(id));
   return {};
 }
 
@@ -240,6 +240,7 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   auto groups = TRY(MadeControlGroups::make(loaded.control_groups, viewpoint, options.cgroup));
 
   OneCpu one_cpu;
+  TRY(reserve_ids(restoring, taken));
   Nursery nursery;
   {
     Seed seed = TRY(Seed::plant(restoring, TRY(timens_offsets(restoring.clock_offsets)), taken));
@@ -249,11 +250,18 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
     auto at_birth = [&](const Cloner& cloner, RemoteCalls& calls, const RemoteMemory& memory) {
       return in("inheritance", prepare_to_be_inherited(restoring, cloner.pid, cloner.by, calls, memory));
     };
-    TRY(clone_family(nursery.processes, loaded.tree, seed, restoring, taken, at_birth));
+    auto disguise = [&](RestoredProcess& envoy) -> Result<> {
+      auto as = std::ranges::find(loaded.tree.processes(), envoy.pid, &image::Tree::Process::pid);
+      if (as == loaded.tree.processes().end()) return fail("the image has no such process");
+      envoy.rooms = loaded.rooms[static_cast<size_t>(as - loaded.tree.processes().begin())];
+      TRY(join_namespaces(restoring, envoy));
+      TRY(restore_directories(restoring, envoy));
+      return take_ids(envoy);
+    };
+    TRY(clone_family(nursery.processes, loaded.tree, seed, restoring, taken, at_birth, disguise));
   }
   for (size_t i = 0; i < nursery.processes.size(); ++i) nursery.processes[i].rooms = std::move(loaded.rooms[i]);
   for (auto& process : nursery.processes) restoring.processes[process.pid] = &process;
-  TRY(reserve_tids(restoring, nursery.processes));
   TRY(settle_terminals(restoring, loaded.tree));
   // Files can lead to threads; and the last rooms start timers and spread threads over CPUs, so they wait until all
   // memory is filled.

@@ -26,9 +26,11 @@
 #include "engine/kernel/pagemap.h"
 #include "engine/keyrings.pb.h"
 #include "engine/memory.pb.h"
+#include "engine/target/births.h"
 #include "engine/target/foothold.h"
 #include "engine/target/nested_pids.h"
 #include "engine/target/process.h"
+#include "engine/target/user_spaces.h"
 
 namespace ks::engine {
 
@@ -100,7 +102,10 @@ struct Dumping {
   CarriedFiles carried_files{outside, options.largest_deleted_file};
   std::map<pid_t, std::vector<DumpedDescriptor>> descriptors;  // by number
   NestedPids nested;
-  std::map<pid_t, pid_t> forked_by;  // of processes that a thread other than the leader has forked
+  UserSpaces users;
+  std::map<std::string, uint32_t> user_namespaces;  // ids by name
+  std::map<pid_t, Inside> inside;                   // who is to be born in a user namespace
+  std::map<pid_t, pid_t> forked_by;                 // of processes that a thread other than the leader has forked
   std::vector<std::set<pid_t>> sharing_descriptors, sharing_directories;  // processes that share theirs
   // Of processes that share theirs: the first one of them.
   std::map<pid_t, pid_t> memory_of, handlers_of;

@@ -23,9 +23,11 @@
 #include "engine/kernel/proc.h"
 #include "engine/memory.pb.h"
 #include "engine/system_v.pb.h"
+#include "engine/target/births.h"
 #include "engine/target/nested_pids.h"
 #include "engine/target/remote_calls.h"
 #include "engine/target/reserved_ids.h"
+#include "engine/target/user_spaces.h"
 
 namespace ks::engine {
 
@@ -78,6 +80,7 @@ struct MadeNamespaces {
   };
   std::map<uint32_t, Entry> entries;  // by id
   std::map<pid_t, std::vector<uint32_t>> of_process;
+  UserSpaces users;
 
   // What all processes have, which they inherit; all but user namespaces.
   std::set<uint32_t> common() const;
@@ -89,7 +92,7 @@ struct RestoredProcess {
   pid_t pid = 0;
   bool shares_descriptors = false, shares_directories = false;  // those of a process before it
   pid_t memory_of = 0;                                          // the first process that has its memory, maybe itself
-  bool in_user_namespace = false;                               // one in which nobody may choose PIDs
+  uint32_t user_namespace = 0;                                  // where not all PIDs may be chosen
   std::deque<RestoredThread> threads;                           // the leader first
   std::optional<RemoteMemory> memory;
   std::map<std::string, Envelope> rooms;  // what each room wrote
@@ -125,6 +128,7 @@ class Restoring {
   MadeNamespaces namespaces;
   ReservedIds reserved;  // TIDs of threads in user namespaces
   NestedPids nested;
+  std::map<pid_t, Inside> inside;  // who is born in a user namespace
   std::map<pid_t, RestoredProcess*> processes;
   uint64_t memory_bytes = 0;
   image::Inheritance inheritance;

@@ -12,6 +12,24 @@
 
 namespace ks::engine {
 
+namespace {
+
+// Not to the end of the pipe: a child that it has made and keeps may have that as well.
+Result<std::string> read_to_zero(int fd) {
+  std::string text;
+  char bytes[4096];
+  for (;;) {
+    ssize_t got = ::read(fd, bytes, sizeof bytes);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return fail_errno("pipe");
+    text.append(bytes, static_cast<size_t>(got));
+    if (got == 0) return "";  // it has died
+    if (text.ends_with('\0')) return text.substr(0, text.size() - 1);
+  }
+}
+
+}  // namespace
+
 Result<Envoy> Envoy::send(const std::function<Result<std::string>()>& work) {
   int fds[2];
   if (::pipe2(fds, O_CLOEXEC)) return fail_errno("pipe");
@@ -24,12 +42,12 @@ Result<Envoy> Envoy::send(const std::function<Result<std::string>()>& work) {
     reader = Fd();
     auto said = work();
     // Nobody reads any more: its parent had died before it could ask to be told of that.
-    if (!write_all(writer.get(), said ? "+" + *said : "-" + said.error().what, "pipe")) ::_exit(1);
+    if (!write_all(writer.get(), (said ? "+" + *said : "-" + said.error().what) + '\0', "pipe")) ::_exit(1);
     writer = Fd();
     for (;;) ::pause();
   }
   writer = Fd();
-  envoy.said_ = TRY(read_all(reader.get(), "pipe"));
+  envoy.said_ = TRY(read_to_zero(reader.get()));
   if (!envoy.said_.starts_with('+')) return fail(envoy.said_.empty() ? "a child has died" : envoy.said_.substr(1));
   envoy.said_.erase(0, 1);
   return envoy;

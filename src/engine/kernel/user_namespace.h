@@ -14,10 +14,11 @@ struct UserMaps {
   std::string users, groups, setgroups;  // /proc/PID/uid_map, gid_map, setgroups
   bool operator==(const UserMaps&) const = default;
 };
-Result<UserMaps> read_maps(pid_t pid);
+// Of a user namespace, as they are seen from the one above it.
+Result<UserMaps> read_maps(int fd);
 
-// A new one, made by the user `owner`, directly below our own.
-Result<Fd> make_user_namespace(const UserMaps& maps, uid_t owner);
+// A new one, made by the user `owner`, directly below the user namespace `above`, or below ours where that is -1.
+Result<Fd> make_user_namespace(const UserMaps& maps, uid_t owner, int above);
 // A new one of another type that belongs to the user namespace `owner`, or to ours where that is -1.
 Result<Fd> make_namespace(int flag, const char* type, int owner);
 

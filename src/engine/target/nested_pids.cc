@@ -36,6 +36,24 @@ NestedPids::Way NestedPids::way(pid_t child, pid_t by) const {
   return its.size() == from.size() + 1 ? Way::founded : Way::none;
 }
 
+uint32_t NestedPids::owner(pid_t first) const {
+  auto found = owners_.find(first);
+  return found == owners_.end() ? 0 : found->second;
+}
+
+NewNumbers new_numbers(pid_t pid, const PidLevels& levels, const NestedPids& pids, const UserSpaces& users,
+                       uint32_t user) {
+  if (!user) return {.pid = pid, .counted = {}, .chosen = pids_to_set(pid, levels)};
+  NewNumbers numbers{.pid = pid, .counted = {}, .chosen = {}};
+  for (const PidLevel& level : levels) {
+    if (users.covers(user, pids.owner(level.first)))
+      numbers.chosen.insert(numbers.chosen.begin(), level.number);
+    else
+      numbers.counted.push_back(level);
+  }
+  return numbers;
+}
+
 std::vector<pid_t> pids_to_set(pid_t pid, const PidLevels& levels) {
   std::vector<pid_t> pids{pid};
   for (const PidLevel& level : levels) pids.insert(pids.begin(), level.number);

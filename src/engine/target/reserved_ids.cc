@@ -20,6 +20,7 @@ ReservedIds::~ReservedIds() {
 }
 
 Result<> ReservedIds::reserve(pid_t id) {
+  if (zombies_.contains(id)) return {};
   clone_args arguments{.set_tid = reinterpret_cast<uint64_t>(&id), .set_tid_size = 1};
   long made = ::syscall(SYS_clone3, &arguments, sizeof arguments);
   if (made == 0)
@@ -27,6 +28,10 @@ Result<> ReservedIds::reserve(pid_t id) {
   if (made < 0) return fail_errno(errno == EEXIST ? fmt::format("pid {} is taken", id) : "clone3");
   zombies_.insert(id);
   return {};
+}
+
+void ReservedIds::release(pid_t id) {
+  if (zombies_.erase(id)) ::waitpid(id, nullptr, __WALL);
 }
 
 Result<> ReservedIds::begin_turn(pid_t id) {

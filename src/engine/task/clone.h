@@ -4,9 +4,11 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <span>
 
 #include "base/result.h"
+#include "engine/target/nested_pids.h"
 #include "engine/target/remote_calls.h"
 #include "engine/target/reserved_ids.h"
 
@@ -17,8 +19,13 @@ namespace ks::engine {
 Result<SeizedThread> remote_clone(RemoteCalls& caller, const RemoteMemory& memory, RemoteAddress scratch,
                                   uint64_t flags, int exit_signal, std::span<const pid_t> pids);
 
-// The same where the caller may not choose: a thread, and one that is not its process's leader.
+// The same where the caller may not choose all of them, and `numbers.pid` is reserved. `discard` ends one that has
+// come under another.
 Result<SeizedThread> remote_clone_in_turn(RemoteCalls& caller, const RemoteMemory& memory, RemoteAddress scratch,
-                                          uint64_t flags, pid_t tid, ReservedIds& reserved);
+                                          uint64_t flags, int exit_signal, const NewNumbers& numbers,
+                                          ReservedIds& reserved,
+                                          const std::function<Result<>(SeizedThread)>& discard);
+// Of a thread that is not its process's leader.
+Result<> end_thread(SeizedThread thread, const RemoteCalls& caller);
 
 }  // namespace ks::engine

@@ -7,9 +7,13 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
+
 #include "base/file.h"
 #include "base/text.h"
 #include "engine/credentials.pb.h"
+#include "engine/task/born_inside.h"
+#include "engine/task/credentials.h"
 #include "engine/task/room.h"
 
 namespace ks::engine {
@@ -148,22 +152,41 @@ Result<> restore(Restoring&, RestoredProcess& process, const TaskRoom& room) {
 
 Result<> nothing(Dumping&, DumpedProcess&, const TaskRoom&) { return {}; }
 
+Result<Ids> ids_to_take(const RestoredProcess& process) {
+  auto credentials = TRY(process.read<image::Credentials>("credentials", 1));
+  if (credentials.threads().empty()) return fail("credentials: of no thread");
+  const auto& to = credentials.threads(0);
+  if (to.uids_size() != 4 || to.gids_size() != 4) return fail("credentials: not four ids");
+  Ids ids{.uids = {}, .gids = {}, .groups = {to.groups().begin(), to.groups().end()}};
+  std::ranges::copy(to.uids(), ids.uids.begin());
+  std::ranges::copy(to.gids(), ids.gids.begin());
+  return ids;
+}
+
 // From here on nothing is allowed that the processes may not do themselves. Its IDs come first: inside, not all of
 // them need exist, as those of groups that systemd gives a service before it makes a user namespace.
 Result<> enter(Restoring& restoring, RestoredProcess& process, const TaskRoom&) {
-  const auto& entries = restoring.namespaces.entries;
-  for (uint32_t id : restoring.namespaces.of_process[process.pid]) {
-    if (entries.at(id).flag != CLONE_NEWUSER) continue;
-    auto credentials = TRY(process.read<image::Credentials>("credentials", 1));
-    if (credentials.threads().empty()) return fail("credentials: of no thread");
-    TRY(Setter(process, process.threads.front(), credentials.threads(0)).set_ids());
-    TRY(in("setns", process.leader()(SYS_setns, entries.at(id).fd.get(), CLONE_NEWUSER)));
-    process.in_user_namespace = true;
-  }
+  uint32_t to = restoring.namespaces.users.of(process.pid);
+  if (!to) return {};
+  auto inside = restoring.inside.find(process.pid);
+  bool born_there = inside != restoring.inside.end() && inside->second.user == to;
+  if (inside != restoring.inside.end())
+    TRY(take_ids_inside(process.leader(), *process.memory, process.scratch, TRY(ids_to_take(process))));
+  else
+    TRY(take_ids(process));
+  if (!born_there)
+    TRY(in("setns", process.leader()(SYS_setns, restoring.namespaces.entries.at(to).fd.get(), CLONE_NEWUSER)));
+  process.user_namespace = to;
   return {};
 }
 
 }  // namespace
+
+Result<> take_ids(RestoredProcess& process) {
+  auto credentials = TRY(process.read<image::Credentials>("credentials", 1));
+  if (credentials.threads().empty()) return fail("credentials: of no thread");
+  return Setter(process, process.threads.front(), credentials.threads(0)).set_ids();
+}
 
 extern const TaskRoom kCredentials, kUserNamespace;
 const TaskRoom kCredentials{.name = "credentials", .version = 1, .dump = dump, .restore = restore};

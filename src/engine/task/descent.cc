@@ -8,18 +8,32 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include <algorithm>
+#include <functional>
 #include <map>
 #include <memory>
 
 #include "base/file.h"
 #include "base/text.h"
+#include "engine/task/born_inside.h"
 #include "engine/task/clone.h"
 #include "engine/task/controlling_terminal.h"
+#include "engine/task/passing.h"
 #include "engine/task/pid_namespaces.h"
 
 namespace ks::engine {
 
 namespace {
+
+// Does not outlive this object.
+struct Mortal {
+  SeizedThread& hold;
+  ~Mortal() {
+    if (!hold.tid()) return;
+    ::kill(hold.tid(), SIGKILL);
+    hold.forget();
+  }
+};
 
 FamilyMember member_of(const image::Tree::Process& process) {
   return {.pid = process.pid(),
@@ -31,80 +45,32 @@ FamilyMember member_of(const image::Tree::Process& process) {
           .exit_signal = process.exit_signal()};
 }
 
-// A process that is there only to end, now or when all others are made.
-class Passing {
- public:
-  Passing(SeizedThread thread, const RemoteCalls& parent, RemoteMemory memory)
-      : thread_(std::move(thread), parent.base(), parent.instruction()), memory_(std::move(memory)) {}
-  Passing(const Passing&) = delete;
-  ~Passing() {
-    if (thread_.tid()) (void)end_by(SIGKILL);
-  }
-
-  RemoteCalls& calls() { return thread_.calls; }
-  const RemoteMemory& memory() const { return memory_; }
-
-  Result<> exit(int status) {
-    SeizedThread& hold = thread_.hold;
-    TRY(hold.set_registers(
-        at_syscall(calls().base(), calls().instruction(), SYS_exit_group, {static_cast<uint64_t>(status)})));
-    TRY(hold.resume());
-    return await_end(0);
-  }
-  Result<> end_by(int signal) {
-    SeizedThread& hold = thread_.hold;
-    if (signal != SIGKILL) {
-      TRY(in("PR_SET_DUMPABLE", calls()(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0)));  // no core
-      TRY(hold.set_signal_mask(0));
-    }
-    if (::kill(hold.tid(), signal)) return fail_errno("kill");
-    if (signal != SIGKILL) TRY(hold.resume());
-    return await_end(signal);
-  }
-
- private:
-  // The tracer hears of it first, then the parent may wait for it.
-  Result<> await_end(int signal) {
-    SeizedThread& hold = thread_.hold;
-    for (;;) {
-      int reported = 0;
-      auto stop = TRY(hold.wait(&reported));
-      if (stop == SeizedThread::Stop::gone) return {};
-      TRY(hold.resume(stop == SeizedThread::Stop::signal && reported == signal ? signal : 0));
-    }
-  }
-
-  RestoredThread thread_;
-  RemoteMemory memory_;
-};
-
 class Descent {
  public:
-  Descent(std::deque<RestoredProcess>& processes, const image::Tree& tree, Seed& seed, const Restoring& restoring,
-          const std::set<pid_t>& taken, const AtBirth& at_birth)
+  Descent(std::deque<RestoredProcess>& processes, const image::Tree& tree, Seed& seed, Restoring& restoring,
+          const std::set<pid_t>& taken, const AtBirth& at_birth, const Disguise& disguise)
       : processes_(processes),
         tree_(tree),
         seed_(seed),
         restoring_(restoring),
         parking_(restoring.parking),
         taken_(taken),
-        at_birth_(at_birth) {
+        at_birth_(at_birth),
+        disguise_(disguise),
+        nested_(restoring.nested) {
     for (int i = 0; i < tree.processes_size(); ++i) add(tree.processes(i), static_cast<size_t>(i));
     for (const auto& zombie : tree.zombies()) add(zombie.process(), kNone);
   }
 
   Result<> carry_out() {
     processes_.resize(static_cast<size_t>(tree_.processes_size()));
-    nested_ = restoring_.nested;
+    auto plan = TRY(plan_family(family_of(tree_)));
     TRY(at_birth_({}, seed_.calls(), seed_.memory()));
-    for (const FamilyStep& step : TRY(plan_family(family_of(tree_)))) TRY(in(label(step.who), step_by(step)));
+    for (const FamilyStep& step : plan) TRY(in(label(step.who), step_by(step)));
     for (const auto& zombie : tree_.zombies()) TRY(in(label(zombie.process().pid()), end_zombie(zombie)));
     TRY(forget_their_ends());
     TRY(end_loans());
-    for (const auto& process : tree_.processes())
-      if (process.children_in() || process.children_in_new())
-        TRY(in(label(process.pid()), direct_children(*TRY(calls_of(process.pid())),
-                                                     nested_.seen_by(process.pid(), process.children_in()))));
+    for (const auto& process : tree_.processes()) TRY(in(label(process.pid()), direct(process)));
     return {};
   }
 
@@ -134,6 +100,21 @@ class Descent {
       TRY(in(label(lender), in("unshare", (*TRY(calls_of(lender)))(SYS_unshare, flag))));
     }
     return {};
+  }
+
+  // Where the children of a process will be.
+  Result<> direct(const image::Tree::Process& process) {
+    RemoteCalls& calls = *TRY(calls_of(process.pid()));
+    if (births_.inside(process.pid()).user && !process.children_in_new()) {
+      if (TRY(births_.turn(process.pid(), process.children_in()))) TRY(turn_home(calls));
+    } else if (process.children_in() || process.children_in_new()) {
+      if (process.children_in_new()) TRY(turn_home(calls));
+      TRY(direct_children(calls, nested_.seen_by(process.pid(), process.children_in())));
+    }
+    return {};
+  }
+  static Result<> turn_home(RemoteCalls& calls) {
+    return direct_children(calls, static_cast<pid_t>(TRY(calls(SYS_getpid))));
   }
 
   void add(const image::Tree::Process& process, size_t index) {
@@ -199,17 +180,21 @@ class Descent {
       if (TRY(has_for(by, member->second.descriptors_of, &Member::descriptors_of, CLONE_FILES))) flags |= CLONE_FILES;
       if (TRY(has_for(by, member->second.directories_of, &Member::directories_of, CLONE_FS))) flags |= CLONE_FS;
     }
-    auto way = who > 0 ? nested_.way(who, by) : NestedPids::Way::inherited;
-    if (way == NestedPids::Way::none) return fail("cannot come into its PID namespace");
-    if (way == NestedPids::Way::founded) flags |= CLONE_NEWPID;
-    bool joins = way == NestedPids::Way::joined;
-    if (joins) TRY(direct_children(caller, nested_.seen_by(by, nested_.home(who))));
+    Birth birth = TRY(births_.next(who, by));
+    if (Inside inside = births_.inside(who); inside.user && who > 0) restoring_.inside[who] = inside;
     int exit_signal = passes || flags & CLONE_PARENT ? 0 : member->second.exit_signal;  // a sibling's is the same
-    auto thread = who > 0 ? remote_clone(caller, memory_of(by), parking_.scratch(), flags, exit_signal,
-                                         pids_to_set(pid, nested_.levels(pid)))
-                          : clone_anywhere(caller, memory_of(by), who, by, flags, pid);
+    bool joins = birth.way == NestedPids::Way::joined && !births_.inside(by).user;
+    if (joins) TRY(direct_children(caller, nested_.seen_by(by, nested_.home(who))));
+    if (birth.turns_home) TRY(turn_home(caller));
+    if (!births_.inside(who).user) restoring_.reserved.release(pid);
+    if (birth.way == NestedPids::Way::founded && !births_.inside(who).user) flags |= CLONE_NEWPID;
+    auto thread = who < 0                    ? clone_anywhere(by, flags, 0, pid)
+                  : births_.inside(who).user ? clone_inside(who, by, birth, flags, exit_signal)
+                                             : remote_clone(caller, memory_of(by), parking_.scratch(), flags,
+                                                            exit_signal, pids_to_set(pid, nested_.levels(pid)));
     if (!thread) return std::unexpected(std::move(thread).error());
-    if (joins) TRY(direct_children(caller, static_cast<pid_t>(TRY(caller(SYS_getpid)))));
+    if (who < 0) nested_.add(who, levels_beside(by, pid));
+    if (joins) TRY(turn_home(caller));
     RemoteMemory memory = TRY(RemoteMemory::open(pid));
     if (passes || member->second.index == kNone) {
       passing_[who] = std::make_unique<Passing>(*std::move(thread), caller, std::move(memory));
@@ -230,20 +215,85 @@ class Descent {
     return at_birth_({sharer_of(pid), sharer_of(by)}, process.leader(), *process.memory);
   }
 
+  // The numbers of one whom `by` clones under a PID of ours that is his number everywhere.
+  PidLevels levels_beside(pid_t by, pid_t pid) const {
+    PidLevels levels = nested_.levels(by);
+    for (PidLevel& level : levels) level.number = pid;
+    return levels;
+  }
+
   // Under a PID that nobody needs, from the top, where nobody counts; in all PID namespaces that its maker is in.
-  Result<SeizedThread> clone_anywhere(RemoteCalls& caller, const RemoteMemory& memory, pid_t who, pid_t by,
-                                      uint64_t flags, pid_t& pid) {
+  Result<SeizedThread> clone_anywhere(pid_t by, uint64_t flags, int exit_signal, pid_t& pid) {
     auto limit = parse_number<pid_t>(trim(TRY(read_file("/proc/sys/kernel/pid_max"))));
     if (!limit) return fail("pid_max: not a number");
     for (pid = *limit - 1; pid > *limit / 2; --pid) {
       if (taken_.contains(pid)) continue;
-      PidLevels levels = nested_.levels(by);
-      for (PidLevel& level : levels) level.number = pid;
-      auto thread = remote_clone(caller, memory, parking_.scratch(), flags, 0, pids_to_set(pid, levels));
-      if (thread) nested_.add(who, std::move(levels));
+      Result<> reserved = births_.inside(by).user ? restoring_.reserved.reserve(pid) : Result<>();
+      if (!reserved && reserved.error().code == EEXIST) continue;
+      TRY(std::move(reserved));
+      auto thread = clone_numbered(
+          by, by, flags, exit_signal,
+          new_numbers(pid, levels_beside(by, pid), nested_, restoring_.namespaces.users, births_.inside(by).user));
       if (thread || thread.error().code != EEXIST) return thread;
     }
     return fail("no PID is free");
+  }
+
+  // By one who may not choose all of its numbers, if he is born inside.
+  Result<SeizedThread> clone_numbered(pid_t by, pid_t parent, uint64_t flags, int exit_signal,
+                                      const NewNumbers& numbers, const std::function<Result<>()>& again = {}) {
+    RemoteCalls& caller = *TRY(calls_of(by));
+    if (!births_.inside(by).user)
+      return remote_clone(caller, memory_of(by), parking_.scratch(), flags, exit_signal, numbers.chosen);
+    auto discard = [&](SeizedThread wrong) -> Result<> {
+      TRY(end_child(parent, std::move(wrong), exit_signal));
+      return again ? again() : Result<>();
+    };
+    return remote_clone_in_turn(caller, memory_of(by), parking_.scratch(), flags, exit_signal, numbers,
+                                restoring_.reserved, discard);
+  }
+
+  Result<> end_child(pid_t parent, SeizedThread child, int exit_signal) {
+    if (::kill(child.tid(), SIGKILL)) return fail_errno("kill");
+    while (TRY(child.wait()) != SeizedThread::Stop::gone) (void)child.resume();
+    auto waited = TRY(in("wait4", (*TRY(calls_of(parent)))(SYS_wait4, -1, 0, WNOHANG | __WALL, 0)));
+    if (!waited) return fail("does not end");
+    if (exit_signal && by_pid_.contains(parent) && by_pid_.at(parent).index != kNone)
+      told_.emplace(parent, exit_signal);
+    return {};
+  }
+
+  // In a user namespace, by one who is there, or by one in passing who enters it.
+  Result<SeizedThread> clone_inside(pid_t who, pid_t by, const Birth& birth, uint64_t flags, int exit_signal) {
+    uint32_t user = births_.inside(who).user;
+    NewNumbers numbers = new_numbers(who, nested_.levels(who), nested_, restoring_.namespaces.users, user);
+    RemoteCalls& caller = *TRY(calls_of(by));
+    if (birth.by_envoy) {
+      pid_t pid = 0;
+      auto thread = TRY(in("a process in passing", clone_anywhere(by, flags, exit_signal, pid)));
+      RestoredProcess envoy;
+      envoy.pid = births_.inside(who).founder;
+      envoy.scratch = parking_.scratch();
+      envoy.memory = TRY(RemoteMemory::open(pid));
+      envoy.threads.emplace_back(std::move(thread), caller.base(), caller.instruction());
+      Mortal mortal{envoy.threads.front().hold};
+      if (!births_.inside(by).user) TRY(disguise_(envoy));
+      TRY(in("setns", envoy.leader()(SYS_setns, restoring_.namespaces.entries.at(user).fd.get(), CLONE_NEWUSER)));
+      auto discard = [&](SeizedThread wrong) { return end_child(by, std::move(wrong), exit_signal); };
+      auto first =
+          TRY(remote_clone_in_turn(envoy.leader(), *envoy.memory, envoy.scratch, flags | CLONE_PARENT | CLONE_NEWPID,
+                                   0, numbers, restoring_.reserved, discard));
+      TRY(end_child(by, std::move(envoy.threads.front().hold), exit_signal));
+      return first;
+    }
+    auto found = [&]() -> Result<> { return direct_children(caller, 0); };
+    auto found_again = [&]() -> Result<> {
+      TRY(turn_home(caller));
+      return found();
+    };
+    if (birth.way != NestedPids::Way::founded) return clone_numbered(by, by, flags, exit_signal, numbers);
+    TRY(found());
+    return clone_numbered(by, by, flags, exit_signal, numbers, found_again);
   }
 
   Result<> end(pid_t who, pid_t heir) {
@@ -271,8 +321,17 @@ class Descent {
     const RemoteMemory& memory = passing.mapped()->memory();
     TRY(memory.write(parking_.scratch(), std::as_bytes(std::span(zombie.comm().c_str(), zombie.comm().size() + 1))));
     TRY(in("PR_SET_NAME", calls(SYS_prctl, PR_SET_NAME, parking_.scratch())));
-    TRY(in("setresgid", calls(SYS_setresgid, zombie.gids(0), zombie.gids(1), zombie.gids(2))));
-    TRY(in("setresuid", calls(SYS_setresuid, zombie.uids(0), zombie.uids(1), zombie.uids(2))));
+    if (births_.inside(zombie.process().pid()).user) {
+      Ids to = ids_of(TRY(parse_status(TRY(read_file(proc_path(zombie.process().pid(), "status"))))));
+      for (size_t i = 0; i < 4; ++i) {  // files are made with the effective ones
+        to.uids[i] = zombie.uids(i < 3 ? static_cast<int>(i) : 1);
+        to.gids[i] = zombie.gids(i < 3 ? static_cast<int>(i) : 1);
+      }
+      TRY(take_ids_inside(calls, memory, parking_.scratch(), to));
+    } else {
+      TRY(in("setresgid", calls(SYS_setresgid, zombie.gids(0), zombie.gids(1), zombie.gids(2))));
+      TRY(in("setresuid", calls(SYS_setresuid, zombie.uids(0), zombie.uids(1), zombie.uids(2))));
+    }
     int status = zombie.exit_code();
     TRY(WIFSIGNALED(status) ? passing.mapped()->end_by(WTERMSIG(status))
                             : passing.mapped()->exit(WEXITSTATUS(status)));
@@ -289,7 +348,7 @@ class Descent {
     struct {
       uint64_t handler, flags, restorer, mask;
     } action{};
-    std::set<std::pair<pid_t, int>> signals;
+    auto signals = told_;
     for (const auto& zombie : tree_.zombies())
       if (zombie.process().exit_signal()) signals.emplace(zombie.process().parent(), zombie.process().exit_signal());
     for (auto [parent, signal] : signals)
@@ -305,11 +364,14 @@ class Descent {
   std::deque<RestoredProcess>& processes_;
   const image::Tree& tree_;
   Seed& seed_;
-  const Restoring& restoring_;
+  Restoring& restoring_;
   const Parking& parking_;
   const std::set<pid_t>& taken_;
   const AtBirth& at_birth_;
+  const Disguise& disguise_;
   NestedPids nested_;  // processes in passing too
+  Births births_{nested_, restoring_.namespaces.users};
+  std::set<std::pair<pid_t, int>> told_;  // living parents, of the end of others than zombies
   std::map<pid_t, Member> by_pid_;
   std::map<pid_t, std::unique_ptr<Passing>> passing_;  // zombies too
   std::map<pid_t, pid_t> passing_pids_, makers_;
@@ -355,8 +417,9 @@ std::set<pid_t> pids_of(const image::Tree& tree) {
 }
 
 Result<> clone_family(std::deque<RestoredProcess>& processes, const image::Tree& tree, Seed& seed,
-                      const Restoring& restoring, const std::set<pid_t>& taken, const AtBirth& at_birth) {
-  return Descent(processes, tree, seed, restoring, taken, at_birth).carry_out();
+                      Restoring& restoring, const std::set<pid_t>& taken, const AtBirth& at_birth,
+                      const Disguise& disguise) {
+  return Descent(processes, tree, seed, restoring, taken, at_birth, disguise).carry_out();
 }
 
 }  // namespace ks::engine

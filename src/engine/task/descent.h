@@ -18,8 +18,9 @@
 namespace ks::engine {
 
 std::vector<FamilyMember> family_of(const std::vector<StoppedProcess>& processes);
-// The living first, then the zombies.
+// The living first, then the zombies; with what they share.
 std::vector<FamilyMember> family_of(const image::Tree& tree);
+std::vector<FamilyMember> family_of(const Dumping& dumping);
 
 // Fills in the processes and zombies of `tree`, and refuses a tree that could not be made again.
 Result<> describe_family(Dumping& dumping, image::Tree& tree);
@@ -38,7 +39,11 @@ Result<std::vector<Cloner>> cloners_of(const image::Tree& tree);
 // zombies. Those without a parent become orphans when the seed ends. `taken` are PIDs that are not to be used
 // in passing. `at_birth` comes for the seed (0) and for each process before it clones others.
 using AtBirth = std::function<Result<>(const Cloner&, RemoteCalls&, const RemoteMemory&)>;
+// `disguise` gives a process in passing the namespaces of another one, whose PID it has there, and its users and
+// groups.
+using Disguise = std::function<Result<>(RestoredProcess&)>;
 Result<> clone_family(std::deque<RestoredProcess>& processes, const image::Tree& tree, Seed& seed,
-                      const Restoring& restoring, const std::set<pid_t>& taken, const AtBirth& at_birth);
+                      Restoring& restoring, const std::set<pid_t>& taken, const AtBirth& at_birth,
+                      const Disguise& disguise);
 
 }  // namespace ks::engine

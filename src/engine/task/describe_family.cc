@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The dump's half of descent.h.
 #include <fmt/format.h>
+#include <sys/wait.h>
 
 #include <algorithm>
 #include <functional>
@@ -16,11 +18,6 @@ namespace {
 
 constexpr int kDumpedCore = 0x80;  // of a status, as WCOREDUMP has it
 
-pid_t find_or_none(const std::map<pid_t, pid_t>& map, pid_t pid) {
-  auto found = map.find(pid);
-  return found == map.end() ? 0 : found->second;
-}
-
 void describe(const StoppedProcess& process, image::Tree::Process& out) {
   out.set_pid(process.pid);
   out.set_parent(process.stat.ppid);
@@ -29,7 +26,7 @@ void describe(const StoppedProcess& process, image::Tree::Process& out) {
   out.set_exit_signal(process.stat.exit_signal);
 }
 
-void describe_zombie(Dumping& dumping, const StoppedProcess& process, image::Tree::Zombie& out) {
+void describe_zombie(const StoppedProcess& process, image::Tree::Zombie& out) {
   describe(process, *out.mutable_process());
   out.set_exit_code(process.stat.exit_code);
   out.set_comm(process.stat.comm);
@@ -37,9 +34,24 @@ void describe_zombie(Dumping& dumping, const StoppedProcess& process, image::Tre
     out.add_uids(process.status.uids[i]);
     out.add_gids(process.status.gids[i]);
   }
-  if (process.stat.exit_code & kDumpedCore)
-    dumping.refuse(process.pid, "zombie",
-                   "has left a core dump, which its parent has not heard of yet; that is not supported");
+}
+
+pid_t find_or_none(const std::map<pid_t, pid_t>& map, pid_t pid) {
+  auto found = map.find(pid);
+  return found == map.end() ? 0 : found->second;
+}
+
+void describe_members(const Dumping& dumping, image::Tree& tree) {
+  for (const auto& process : dumping.processes) {
+    if (process.zombie)
+      describe_zombie(process, *tree.add_zombies());
+    else
+      describe(process, *tree.add_processes());
+  }
+  for (auto& process : *tree.mutable_processes()) {
+    process.set_memory_of(find_or_none(dumping.memory_of, process.pid()));
+    process.set_handlers_of(find_or_none(dumping.handlers_of, process.pid()));
+  }
 }
 
 // A session or group keeps the PID of its leader from being given to another, so as long as somebody else
@@ -142,17 +154,18 @@ std::vector<FamilyMember> family_of(const std::vector<StoppedProcess>& processes
   return members;
 }
 
+std::vector<FamilyMember> family_of(const Dumping& dumping) {
+  image::Tree tree;
+  describe_members(dumping, tree);
+  return family_of(tree);
+}
+
 Result<> describe_family(Dumping& dumping, image::Tree& tree) {
-  for (const auto& process : dumping.processes) {
-    if (process.zombie)
-      describe_zombie(dumping, process, *tree.add_zombies());
-    else
-      describe(process, *tree.add_processes());
-  }
-  for (auto& process : *tree.mutable_processes()) {
-    process.set_memory_of(find_or_none(dumping.memory_of, process.pid()));
-    process.set_handlers_of(find_or_none(dumping.handlers_of, process.pid()));
-  }
+  describe_members(dumping, tree);
+  for (const auto& process : dumping.processes)
+    if (process.zombie && process.stat.exit_code & kDumpedCore)
+      dumping.refuse(process.pid, "zombie",
+                     "has left a core dump, which its parent has not heard of yet; that is not supported");
   describe_terminals(dumping, tree);
   auto members = family_of(tree);
   if (auto plan = plan_family(members)) {

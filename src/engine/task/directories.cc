@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "engine/context/named_file.h"
 #include "engine/directories.pb.h"
+#include "engine/task/born_inside.h"
 #include "engine/task/room.h"
 
 namespace ks::engine {
@@ -87,6 +88,8 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
             fmt::format("shares its working directory with pid {}, which is not supported yet", other.pid));
     apart.push_back(tid);
   }
+  if (auto inside = dumping.inside.find(stopped.pid); inside != dumping.inside.end())
+    out.mutable_sets(0)->set_inherited(TRY(has_same_directories(stopped.pid, inside->second.founder)));
   if (!apart.empty() && TRY(read_link(stopped.proc("ns/user"))) != TRY(read_link("/proc/self/ns/user")))
     dumping.refuse(stopped.pid, fmt::format("thread {}", apart.front()),
                    "has a working directory of its own, in a user namespace; that is not supported yet");
@@ -103,12 +106,13 @@ Result<> call_with_path(RestoredProcess& process, RemoteCalls& calls, long numbe
 
 Result<> restore_set(Restoring& restoring, RestoredProcess& process, RemoteCalls& calls,
                      const image::Directories::Set& set) {
+  TRY(calls(SYS_umask, set.umask()));
+  if (set.inherited() && restoring.inside.contains(calls.thread().tid())) return {};
   if (set.has_carried_working())
     TRY(in("working directory", calls(SYS_fchdir, TRY(restoring.carried_file(set.carried_working())))));
   else
     TRY(in("working directory", call_with_path(process, calls, SYS_chdir, set.working())));
   if (set.root() != "/") TRY(in("root directory", call_with_path(process, calls, SYS_chroot, set.root())));
-  TRY(calls(SYS_umask, set.umask()));
   return {};
 }
 
@@ -137,5 +141,9 @@ extern const TaskRoom kDirectories, kThreadDirectories;
 const TaskRoom kDirectories{.name = "directories", .version = 1, .dump = dump, .restore = restore};
 const TaskRoom kThreadDirectories{
     .name = "thread-directories", .version = 1, .dump = nothing, .restore = restore_threads};
+
+Result<> restore_directories(Restoring& restoring, RestoredProcess& process) {
+  return restore(restoring, process, kDirectories);
+}
 
 }  // namespace ks::engine

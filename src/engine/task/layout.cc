@@ -84,6 +84,12 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   out.set_brk(process.answers.program_break);
   out.set_future_lock(TRY(future_lock(process)));
   out.set_merges(process.answers.merges);
+  if (dumping.inside.contains(stopped.pid) && (out.merges() || out.future_lock()))
+    dumping.refuse(
+        stopped.pid, "process",
+        fmt::format("{} all of its memory, in a PID namespace that belongs to a user namespace; that is not "
+                    "supported yet",
+                    out.merges() ? "merges" : "locks"));
   process.put(room.name, room.version, out);
   return {};
 }

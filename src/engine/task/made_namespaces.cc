@@ -27,7 +27,7 @@ UserMaps maps_of(const Wanted& wanted) {
 Result<Fd> take(const Wanted& wanted, pid_t from) {
   Fd fd = TRY(open_namespace(from, wanted.type()));
   if (wanted.type() == "user") {
-    if (TRY(read_maps(from)) != maps_of(wanted) ||
+    if (TRY(read_maps(fd.get())) != maps_of(wanted) ||
         TRY(owner_of_user_namespace(fd.get())) != static_cast<uid_t>(wanted.made_by_user()))
       return fail("does not have the users and groups that the processes had");
   } else if (wanted.type() == "uts") {
@@ -40,10 +40,11 @@ Result<Fd> take(const Wanted& wanted, pid_t from) {
 }
 
 Result<Fd> make(const Wanted& wanted, int flag, const MadeNamespaces& made) {
-  if (wanted.type() == "user") return make_user_namespace(maps_of(wanted), wanted.made_by_user());
-  auto owner = made.entries.find(wanted.owner());
-  if (wanted.owner() && owner == made.entries.end()) return fail("belongs to a user namespace that is missing");
-  Fd fd = TRY(make_namespace(flag, wanted.type().c_str(), wanted.owner() ? owner->second.fd.get() : -1));
+  auto found = made.entries.find(wanted.owner());
+  if (wanted.owner() && found == made.entries.end()) return fail("belongs to a user namespace that is missing");
+  int owner = wanted.owner() ? found->second.fd.get() : -1;
+  if (wanted.type() == "user") return make_user_namespace(maps_of(wanted), wanted.made_by_user(), owner);
+  Fd fd = TRY(make_namespace(flag, wanted.type().c_str(), owner));
   if (wanted.type() == "uts") TRY(set_host_names(fd.get(), {.host = wanted.host(), .domain = wanted.domain()}));
   if (wanted.type() == "net" && wanted.loopback()) TRY(bring_loopback_up(fd.get()));
   return fd;
@@ -52,13 +53,7 @@ Result<Fd> make(const Wanted& wanted, int flag, const MadeNamespaces& made) {
 Result<> nothing(Dumping&, DumpedProcess&, const TaskRoom&) { return {}; }
 
 Result<> join(Restoring& restoring, RestoredProcess& process, const TaskRoom&) {
-  const auto common = restoring.namespaces.common();
-  for (uint32_t id : restoring.namespaces.of_process[process.pid]) {
-    const auto& entry = restoring.namespaces.entries.at(id);
-    if (entry.flag != CLONE_NEWUSER && !common.contains(id))
-      TRY(in("setns", process.leader()(SYS_setns, entry.fd.get(), entry.flag)));
-  }
-  return {};
+  return join_namespaces(restoring, process);
 }
 
 }  // namespace
@@ -75,21 +70,36 @@ Result<MadeNamespaces> make_namespaces(const image::Namespaces& all, pid_t into)
     if (!found && type->flag == CLONE_NEWCGROUP)
       return fail(label + ": there is none such where the processes are to live");
     Fd fd = TRY(in(label, found ? take(wanted, into) : make(wanted, type->flag, made)));
+    if (type->flag == CLONE_NEWUSER) made.users.add(wanted.id(), wanted.owner());
     made.entries.emplace(wanted.id(), MadeNamespaces::Entry{.fd = std::move(fd), .flag = type->flag});
   }
   for (const auto& member : all.members()) {
     auto& ids = made.of_process[member.pid()];  // also of one that is in the system's alone
     for (uint32_t id : member.namespaces())
-      if (made.entries.contains(id)) ids.push_back(id);
+      if (auto entry = made.entries.find(id); entry != made.entries.end()) {
+        ids.push_back(id);
+        if (entry->second.flag == CLONE_NEWUSER) made.users.put(member.pid(), id);
+      }
   }
   return made;
 }
 
-bool is_to_enter_user_namespace(const Restoring& restoring, pid_t pid) {
-  auto member = restoring.namespaces.of_process.find(pid);
-  return member != restoring.namespaces.of_process.end() && std::ranges::any_of(member->second, [&](uint32_t id) {
-           return restoring.namespaces.entries.at(id).flag == CLONE_NEWUSER;
-         });
+Result<> join_namespaces(const Restoring& restoring, RestoredProcess& process) {
+  const auto common = restoring.namespaces.common();
+  auto member = restoring.namespaces.of_process.find(process.pid);
+  if (member == restoring.namespaces.of_process.end()) return {};
+  pid_t pid = process.threads.front().tid();
+  for (uint32_t id : member->second) {
+    const auto& entry = restoring.namespaces.entries.at(id);
+    if (entry.flag == CLONE_NEWUSER || common.contains(id)) continue;
+    auto type = std::ranges::find(kNamespaceTypes, entry.flag, &NamespaceType::flag);
+    // One who is born in a user namespace may be where it could not go.
+    if (restoring.inside.contains(pid) &&
+        TRY(namespace_of(pid, type->name)) == TRY(namespace_name(entry.fd.get(), type->name)))
+      continue;
+    TRY(in("setns", process.leader()(SYS_setns, entry.fd.get(), entry.flag)));
+  }
+  return {};
 }
 
 extern const TaskRoom kNamespaces;

@@ -31,6 +31,7 @@ class Survey {
           continue;
         else if (uint32_t id = TRY(in(fmt::format("{} namespace", name), find(process, name))))
           member->add_namespaces(id);
+      dumping_.users.put(process.pid, user_namespace_);
       TRY(check_children(process));
       TRY(check_threads(process));
       if (user_namespace_) TRY(check_ids(process));
@@ -59,52 +60,62 @@ class Survey {
       return 0;
     }
     if (its == TRY(own(name))) return 0;
+    Fd fd = TRY(open_namespace(process.pid, name));
+    uint32_t id = TRY(know(process, name, fd.get(), dumping_.options.foreign_namespaces && of_first));
+    if (name == "user") user_namespace_ = id;
+    return id;
+  }
+
+  // Likewise, of one that a process is in, or that is above.
+  Result<uint32_t> know(const StoppedProcess& process, std::string_view name, int fd, bool sandbox) {
+    std::string its = TRY(namespace_name(fd, name));
+    if (its == TRY(own(name))) return 0;
     auto [known, is_new] = known_.try_emplace(its, 0);
-    if (is_new) {
-      image::Namespaces::Namespace entry;
-      entry.set_type(std::string(name));
-      entry.set_sandbox(dumping_.options.foreign_namespaces && of_first);
-      auto described = describe(process, name, entry);
-      if (!described && described.error().refusal) {
-        refuse(process, name, described.error().what);
-        return 0;
-      }
-      TRY(std::move(described));
-      known->second = static_cast<uint32_t>(out_.namespaces_size()) + 1;
-      entry.set_id(known->second);
-      *out_.add_namespaces() = std::move(entry);
+    if (!is_new) return known->second;
+    image::Namespaces::Namespace entry;
+    entry.set_type(std::string(name));
+    entry.set_sandbox(sandbox);
+    auto described = describe(process, name, fd, entry);
+    if (!described && described.error().refusal) {
+      refuse(process, name, described.error().what);
+      return 0;
     }
-    if (name == "user") user_namespace_ = known->second;
+    TRY(std::move(described));
+    known->second = static_cast<uint32_t>(out_.namespaces_size()) + 1;
+    entry.set_id(known->second);
+    if (name == "user") {
+      dumping_.users.add(known->second, entry.owner());
+      dumping_.user_namespaces[its] = known->second;
+    }
+    *out_.add_namespaces() = std::move(entry);
     return known->second;
   }
 
-  Result<> describe(const StoppedProcess& process, std::string_view name, image::Namespaces::Namespace& entry) {
+  Result<> describe(const StoppedProcess& process, std::string_view name, int fd,
+                    image::Namespaces::Namespace& entry) {
     if ((name == "mnt" || name == "cgroup") && !entry.sandbox())
       return ks::refuse("is not that of the system, which is not supported yet");
-    Fd fd = TRY(open_namespace(process.pid, name));
-    if (name == "user") return describe_user(process, fd.get(), entry);
-    Fd owner = TRY(owning_user_namespace(fd.get()));
-    std::string owner_name = TRY(namespace_name(owner.get(), "user"));
-    bool ours = owner_name == TRY(own("user"));
+    Fd owner = TRY(owning_user_namespace(fd));
+    bool ours = TRY(namespace_name(owner.get(), "user")) == TRY(own("user"));
     if (!ours) {
-      auto known = known_.find(owner_name);
-      if (known == known_.end() || !known->second)
-        return ks::refuse("belongs to a user namespace that none of the processes before is in");
-      entry.set_owner(known->second);
+      uint32_t above = TRY(know(process, "user", owner.get(), false));
+      if (!above) return ks::refuse("belongs to a user namespace that is not supported");
+      entry.set_owner(above);
     }
+    if (name == "user") return describe_user(fd, entry);
     // What there is in a new one depends on whom it belongs to.
     auto make_fresh = [&](int flag) {
       return make_namespace(flag, std::string(name).c_str(), ours ? -1 : owner.get());
     };
     if (name == "uts") {
-      auto names = TRY(host_names(fd.get()));
+      auto names = TRY(host_names(fd));
       entry.set_host(names.host);
       entry.set_domain(names.domain);
     } else if (name == "ipc") {
-      auto surplus = TRY(surplus_of_ipc(fd.get(), TRY(make_fresh(CLONE_NEWIPC)).get()));
+      auto surplus = TRY(surplus_of_ipc(fd, TRY(make_fresh(CLONE_NEWIPC)).get()));
       if (!surplus.empty()) return ks::refuse("has something that a new one would not have: " + surplus);
     } else if (name == "net") {
-      auto network = TRY(examine_network(fd.get(), TRY(make_fresh(CLONE_NEWNET)).get()));
+      auto network = TRY(examine_network(fd, TRY(make_fresh(CLONE_NEWNET)).get()));
       if (!network.surplus.empty())
         return ks::refuse("has something that a new one would not have: " + network.surplus);
       entry.set_loopback(network.loopback_up);
@@ -112,11 +123,8 @@ class Survey {
     return {};
   }
 
-  Result<> describe_user(const StoppedProcess& process, int fd, image::Namespaces::Namespace& entry) {
-    auto above = TRY(owning_user_namespace(fd));
-    if (TRY(namespace_name(above.get(), "user")) != TRY(own("user")))
-      return ks::refuse("lies below another one, which is not supported yet");
-    auto maps = TRY(read_maps(process.pid));
+  Result<> describe_user(int fd, image::Namespaces::Namespace& entry) {
+    auto maps = TRY(read_maps(fd));
     entry.set_users(maps.users);
     entry.set_groups(maps.groups);
     entry.set_setgroups(maps.setgroups);

@@ -24,6 +24,7 @@ Result<image::Namespaces> survey_namespaces(Dumping& dumping);
 // All of an image, made or found in the process `into` (0: none), which is in the sandbox.
 Result<MadeNamespaces> make_namespaces(const image::Namespaces& wanted, pid_t into);
 
-bool is_to_enter_user_namespace(const Restoring& restoring, pid_t pid);
+// Enters all of a process but its user namespace.
+Result<> join_namespaces(const Restoring& restoring, RestoredProcess& process);
 
 }  // namespace ks::engine

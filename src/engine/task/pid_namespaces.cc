@@ -14,6 +14,8 @@
 #include "base/text.h"
 #include "engine/kernel/namespace.h"
 #include "engine/kernel/pid_namespace.h"
+#include "engine/target/births.h"
+#include "engine/task/descent.h"
 
 namespace ks::engine {
 
@@ -66,9 +68,14 @@ class Survey {
       auto first = firsts_.find(name);
       if (first == firsts_.end())
         return refuse("its first process is not part of the service, which is not supported yet");
-      if (TRY(namespace_name(TRY(owning_user_namespace(fd.get())).get(), "user")) != own_user_)
-        return refuse("belongs to a user namespace of its own, which is not supported yet");
       chain.insert(chain.begin(), first->second);
+      if (owners_.contains(first->second)) continue;
+      std::string user = TRY(namespace_name(TRY(owning_user_namespace(fd.get())).get(), "user"));
+      auto owner = dumping_.user_namespaces.find(user);
+      if (owner == dumping_.user_namespaces.end() && user != own_user_)
+        return refuse("belongs to a user namespace that no process of the service is in");
+      owners_[first->second] = user == own_user_ ? 0 : owner->second;
+      dumping_.nested.set_owner(first->second, owners_[first->second]);
     }
     return chain;
   }
@@ -96,8 +103,6 @@ class Survey {
     if (dumping_.options.foreign_namespaces && &process == &dumping_.processes.front())
       return refuse("is that of the unit (PrivatePIDs=), which is not supported yet");
     if (process.zombie) return check_end(process);
-    if (process.threads.size() > 1 && TRY(namespace_of(process.pid, "user")) != own_user_)
-      return refuse("its threads could not have their numbers again, in a user namespace; that is not supported yet");
     return {};
   }
 
@@ -113,36 +118,52 @@ class Survey {
   Dumping& dumping_;
   std::string own_, own_user_;
   std::map<std::string, pid_t> firsts_;
+  std::map<pid_t, uint32_t> owners_;  // by first process
 };
 
 // Each process is cloned into its namespace by the one who is to clone it.
-void check_births(Dumping& dumping, std::span<const FamilyStep> plan) {
-  NestedPids nested = dumping.nested;
-  std::set<pid_t> born, cloners;
-  auto refuse = [&](pid_t pid, const char* text) { dumping.refuse(std::max(pid, 0), kObject, text); };
+void check_births(Dumping& dumping, NestedPids& nested, std::span<const FamilyStep> plan) {
+  Births births(nested, dumping.users);
+  std::set<pid_t> cloners;
   for (const FamilyStep& step : plan) {
     if (step.action == FamilyStep::Action::clone) {
       if (step.who < 0) nested.add(step.who, nested.levels(step.other));
-      auto way = nested.way(step.who, step.other);
-      if (way == NestedPids::Way::none || (way == NestedPids::Way::joined && !born.contains(nested.home(step.who))))
-        refuse(step.who, "cannot be entered again from where its parent is now; that is not supported");
+      if (auto birth = births.next(step.who, step.other); !birth)
+        dumping.refuse(std::max(step.who, 0), kObject, birth.error().what);
+      if (step.who > 0 && births.inside(step.who).user) dumping.inside[step.who] = births.inside(step.who);
       if (step.flags & CLONE_PARENT && nested.is_first(step.other))  // clone(2): EINVAL
-        refuse(step.who,
-               "shares memory with the first process of one, of which it is a sibling; that is not supported");
-      born.insert(step.who);
+        dumping.refuse(
+            std::max(step.who, 0), kObject,
+            "shares memory with the first process of one, of which it is a sibling; that is not supported");
+      if (step.flags && births.inside(step.who).user)
+        dumping.refuse(
+            std::max(step.who, 0), kObject,
+            "belongs to a user namespace and holds processes that share memory; that is not supported yet");
       cloners.insert(step.other);
     } else if (step.action == FamilyStep::Action::set_group && !nested.seen_by(step.who, step.other)) {
-      refuse(step.who, "does not show its process group, which it could not join again; that is not supported");
+      dumping.refuse(std::max(step.who, 0), kObject,
+                     "does not show its process group, which it could not join again; that is not supported");
     } else if (step.action == FamilyStep::Action::end && cloners.contains(step.who) &&
                nested.home(step.who) != nested.home(step.other)) {
-      refuse(step.other,
-             "holds a process whose parent has ended, in a session of another one; that is not supported");
+      dumping.refuse(std::max(step.other, 0), kObject,
+                     "holds a process whose parent has ended, in a session of another one; that is not supported");
     }
   }
 }
 
+Births births_of(const Dumping& dumping, NestedPids& nested, std::span<const FamilyStep> plan) {
+  Births births(nested, dumping.users);
+  for (const FamilyStep& step : plan) {
+    if (step.action != FamilyStep::Action::clone) continue;
+    if (step.who < 0) nested.add(step.who, nested.levels(step.other));
+    (void)births.next(step.who, step.other);  // what is impossible has been refused
+  }
+  return births;
+}
+
 // Where the children of a process will be.
-Result<> describe_children(Dumping& dumping, const StoppedProcess& process, image::Tree::Process& out) {
+Result<> describe_children(const Dumping& dumping, const Births& births, const StoppedProcess& process,
+                           image::Tree::Process& out) {
   auto its = TRY(namespace_of(process.pid, "pid"));
   auto children = namespace_of(process.pid, "pid_for_children");
   if (children && *children == its) return {};
@@ -150,7 +171,8 @@ Result<> describe_children(Dumping& dumping, const StoppedProcess& process, imag
   if (process.threads.size() > 1)
     return refuse("is to be another for the children of one of its threads, which is not supported yet");
   if (!children) {  // it has no process yet, and so not even a name
-    if (TRY(namespace_of(process.pid, "user")) != TRY(namespace_of(::getpid(), "user")))
+    // It belongs to the user namespace that the process was in then.
+    if (dumping.users.of(process.pid) != births.inside(process.pid).user)
       return refuse("is to be a new one for its children, in a user namespace; that is not supported yet");
     out.set_children_in_new(true);
     return {};
@@ -158,24 +180,28 @@ Result<> describe_children(Dumping& dumping, const StoppedProcess& process, imag
   for (const auto& other : dumping.processes)
     if (!other.zombie && dumping.nested.is_first(other.pid) && TRY(namespace_of(other.pid, "pid")) == *children) {
       out.set_children_in(other.pid);
+      if (births.inside(process.pid).user) TRY(births.turn(process.pid, other.pid));
       return {};
     }
   return refuse("is to be one for its children whose first process has ended or is not part of the service");
 }
 
 Result<> describe_counters(Dumping& dumping, image::Tree& tree) {
-  std::set<pid_t> firsts;
-  for (const auto& process : dumping.processes)
-    if (!process.zombie && dumping.nested.is_first(process.pid)) firsts.insert(process.pid);
+  std::map<pid_t, image::Tree::PidNamespace*> firsts;
+  for (const auto& process : dumping.processes) {
+    if (!dumping.nested.is_first(process.pid)) continue;
+    auto* out = tree.add_pid_namespaces();
+    out->set_first(process.pid);
+    out->set_owner(dumping.nested.owner(process.pid));
+    if (!process.zombie) firsts.emplace(process.pid, out);
+  }
   if (firsts.empty()) return {};
   pid_t limit = TRY(read_pid_counters(-1)).limit;
-  for (pid_t first : firsts) {
+  for (auto [first, out] : firsts) {
     auto counters = TRY(read_pid_counters(TRY(open_namespace(first, "pid")).get()));
     if (counters.limit != limit)
       dumping.refuse(first, kObject,
                      fmt::format("has a pid_max of its own ({}), which is not supported yet", counters.limit));
-    auto* out = tree.add_pid_namespaces();
-    out->set_first(first);
     out->set_last(counters.last);
   }
   return {};
@@ -183,7 +209,14 @@ Result<> describe_counters(Dumping& dumping, image::Tree& tree) {
 
 }  // namespace
 
-Result<> survey_pid_namespaces(Dumping& dumping) { return Survey(dumping).make(); }
+Result<> survey_pid_namespaces(Dumping& dumping) {
+  TRY(Survey(dumping).make());
+  if (dumping.nested.all().empty()) return {};
+  auto plan = plan_family(family_of(dumping));
+  NestedPids nested = dumping.nested;
+  if (plan) check_births(dumping, nested, *plan);  // a tree that cannot be had is refused later
+  return {};
+}
 
 Result<> describe_pid_namespaces(Dumping& dumping, image::Tree& tree, std::span<const FamilyStep> plan) {
   for (const auto& [pid, levels] : dumping.nested.all()) {
@@ -194,10 +227,11 @@ Result<> describe_pid_namespaces(Dumping& dumping, image::Tree& tree, std::span<
       out->add_numbers(level.number);
     }
   }
-  check_births(dumping, plan);
+  NestedPids nested = dumping.nested;
+  Births births = births_of(dumping, nested, plan);
   for (auto& out : *tree.mutable_processes()) {
     auto process = std::ranges::find(dumping.processes, out.pid(), &StoppedProcess::pid);
-    auto described = describe_children(dumping, *process, out);
+    auto described = describe_children(dumping, births, *process, out);
     if (!described && described.error().refusal)
       dumping.refuse(out.pid(), kObject, described.error().what);
     else
@@ -214,6 +248,7 @@ Result<NestedPids> nested_pids(const image::Tree& tree) {
     for (int i = 0; i < entry.firsts_size(); ++i) levels.push_back({entry.firsts(i), entry.numbers(i)});
     nested.add(entry.pid(), std::move(levels));
   }
+  for (const auto& space : tree.pid_namespaces()) nested.set_owner(space.first(), space.owner());
   return nested;
 }
 
@@ -231,7 +266,7 @@ Result<> direct_children(RemoteCalls& calls, pid_t first) {
 
 Result<> settle_pid_namespaces(const image::Tree& tree) {
   for (const auto& space : tree.pid_namespaces())
-    TRY(in(kObject, set_last_pid(TRY(open_namespace(space.first(), "pid")).get(), space.last())));
+    if (space.last()) TRY(in(kObject, set_last_pid(TRY(open_namespace(space.first(), "pid")).get(), space.last())));
   return {};
 }
 

@@ -30,4 +30,7 @@ inline constexpr size_t kEarlyRooms = 11;
 inline constexpr size_t kLateRooms = 4;
 std::span<const TaskRoom* const> all_task_rooms();
 
+// Working and root directory of a process, by the one who is to hand them on to it.
+Result<> restore_directories(Restoring& restoring, RestoredProcess& process);
+
 }  // namespace ks::engine

@@ -130,13 +130,17 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   return {};
 }
 
-Result<> restore_limits(const RestoredProcess& process, const image::Settings& settings) {
+Result<> restore_limits(RestoredProcess& process, const image::Settings& settings) {
   for (int which = 0; which < settings.limits_size(); ++which) {
     auto resource = static_cast<__rlimit_resource>(which);
     rlimit wanted{settings.limits(which).soft(), settings.limits(which).hard()}, have{};
-    if (::prlimit(process.pid, resource, nullptr, &have)) return fail_errno(fmt::format("limit {}", which));
-    if (have.rlim_cur == wanted.rlim_cur && have.rlim_max == wanted.rlim_max) continue;
-    if (::prlimit(process.pid, resource, &wanted, nullptr)) return fail_errno(fmt::format("limit {}", which));
+    bool known = ::prlimit(process.pid, resource, nullptr, &have) == 0;
+    if (known && have.rlim_cur == wanted.rlim_cur && have.rlim_max == wanted.rlim_max) continue;
+    if (known && ::prlimit(process.pid, resource, &wanted, nullptr) == 0) continue;
+    if (errno != EPERM) return fail_errno(fmt::format("limit {}", which));
+    // As above; and anyone can lower his own.
+    TRY(process.memory->write_value(process.scratch, wanted));
+    TRY(in(fmt::format("limit {}", which), process.leader()(SYS_prlimit64, 0, which, process.scratch, 0)));
   }
   return {};
 }

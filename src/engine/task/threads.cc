@@ -138,11 +138,15 @@ Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom&
   for (const auto& thread : threads.threads()) {
     if (thread.tid() == process.pid) continue;
     uint64_t flags = thread.own_directories() ? kThread & ~uint64_t{CLONE_FS} : kThread;
-    SeizedThread made = TRY(process.in_user_namespace
-                                ? remote_clone_in_turn(process.leader(), *process.memory, process.scratch, flags,
-                                                       thread.tid(), restoring.reserved)
-                                : remote_clone(process.leader(), *process.memory, process.scratch, flags, 0,
-                                               pids_to_set(thread.tid(), restoring.nested.levels(thread.tid()))));
+    RemoteCalls& calls = process.leader();
+    NewNumbers numbers = new_numbers(thread.tid(), restoring.nested.levels(thread.tid()), restoring.nested,
+                                     restoring.namespaces.users, process.user_namespace);
+    auto discard = [&](SeizedThread wrong) { return end_thread(std::move(wrong), calls); };
+    if (!process.user_namespace) restoring.reserved.release(thread.tid());
+    SeizedThread made =
+        TRY(process.user_namespace ? remote_clone_in_turn(calls, *process.memory, process.scratch, flags, 0, numbers,
+                                                          restoring.reserved, discard)
+                                   : remote_clone(calls, *process.memory, process.scratch, flags, 0, numbers.chosen));
     process.threads.front().hold.set_end_told_late(true);
     process.threads.emplace_back(std::move(made), process.leader().base(), process.leader().instruction());
   }

@@ -110,6 +110,24 @@ static void set(const char* path, const char* value) {
   if (fd < 0 || write(fd, value, strlen(value)) < 0) _exit(77);
   close(fd);
 }
+// In the first process of a PID namespace that belongs to a user namespace, by one who is no root.
+static Verify in_container(const std::function<void()>& body) {
+  CHECK(chmod(".", 0777) == 0);
+  return lives_in_child([&] {
+    int fds[2];
+    CHECK(pipe(fds) == 0 && setresgid(1234, 1234, 1234) == 0 && setresuid(1234, 1234, 1234) == 0);
+    if (unshare(CLONE_NEWUSER | CLONE_NEWPID)) _exit(77);
+    fork_child([&] {
+      body();
+      CHECK(write(fds[1], "x", 1) == 1);
+      wait_until_told();
+    });
+    char byte;
+    CHECK(read(fds[0], &byte, 1) == 1);
+    close(fds[0]);
+    close(fds[1]);
+  });
+}
 static Verify in_namespace(int flag, const std::function<void()>& then = [] {}) {
   return lives_in_child([=] {
     if (unshare(flag)) _exit(77);
@@ -807,15 +825,6 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
          mq_close(queue);
        });
      }},
-    {"user_namespace_below",
-     [] {
-       return in_namespace(CLONE_NEWUSER, [] {
-         set("/proc/self/uid_map", "0 0 1");
-         set("/proc/self/setgroups", "deny");
-         set("/proc/self/gid_map", "0 0 1");
-         CHECK(unshare(CLONE_NEWUSER) == 0);
-       });
-     }},
     {"user_namespace_with_limit",
      [] { return in_namespace(CLONE_NEWUSER, [] { set("/proc/sys/user/max_uts_namespaces", "3"); }); }},
     {"namespace_of_a_thread", [] { return waits_in_thread([] { CHECK(unshare(CLONE_NEWUTS) == 0); }); }},
@@ -890,11 +899,34 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
          CHECK(kill(first, SIGKILL) == 0 && waitpid(first, nullptr, 0) == first);
        };
      }},
-    {"pid_namespace_in_user_namespace",
+    {"pid_namespace_in_user_namespace_entered_twice",
      [] {
-       if (unshare(CLONE_NEWUSER | CLONE_NEWPID)) skip("no user namespaces");
-       return ends_well(fork_child(wait_until_told));
+       return in_container([] {
+         int own = open("/proc/self/ns/pid", O_RDONLY);
+         CHECK(unshare(CLONE_NEWPID) == 0);
+         pid_t first = fork_child([] { pause(); });
+         int below = open("/proc/self/ns/pid_for_children", O_RDONLY);
+         CHECK(first > 0 && own >= 0 && below >= 0);
+         for (int space : {own, below}) {
+           CHECK(setns(space, CLONE_NEWPID) == 0);
+           fork_child([] { pause(); });
+         }
+         close(own);
+         close(below);
+       });
      }},
+    {"pid_namespace_in_user_namespace_with_hidden_directory",
+     [] {
+       return in_container([] {
+         fork_child([] {
+           CHECK(mkdir("hidden", 0700) == 0 && chdir("hidden") == 0 && chmod(".", 0) == 0);
+           pause();
+         });
+         while (access("hidden", X_OK) == 0 || errno != EACCES) usleep(1000);
+       });
+     }},
+    {"pid_namespace_in_user_namespace_with_locked_memory",
+     [] { return in_container([] { CHECK(mlock(map_memory(kPage), kPage) == 0); }); }},
     {"pid_namespace_of_a_thread",
      [] {
        return waits_in_thread([] {

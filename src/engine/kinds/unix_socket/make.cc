@@ -42,7 +42,7 @@ class Maker {
   Result<> act(const std::function<Result<>(RemoteCalls&)>& work) {
     RemoteCalls& calls = process_.leader();
     // In a user namespace it has its IDs already.
-    if (process_.in_user_namespace) return work(calls);
+    if (process_.user_namespace) return work(calls);
     TRY(set_groups(calls));
     TRY(in("setresgid", calls(SYS_setresgid, -1, as_.group(), -1)));
     TRY(in("setresuid", calls(SYS_setresuid, -1, as_.user(), -1)));
