@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <set>
 #include <utility>
 
 namespace ks {
@@ -30,5 +31,15 @@ class Fd {
  private:
   int fd_ = -1;
 };
+
+// What a forked process has inherited and does not need, it would keep open for others.
+inline void close_all_but(const std::set<int>& kept) {
+  unsigned from = 0;
+  for (int fd : kept) {
+    if (static_cast<unsigned>(fd) > from) ::close_range(from, static_cast<unsigned>(fd) - 1, 0);
+    from = static_cast<unsigned>(fd) + 1;
+  }
+  ::close_range(from, ~0u, 0);
+}
 
 }  // namespace ks

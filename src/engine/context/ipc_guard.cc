@@ -72,16 +72,10 @@ template <class Order>
   ::_exit(0);
 }
 
-// Whatever else it has inherited would be held open.
 void close_others(int orders, const MadeNamespaces& namespaces) {
-  std::set<unsigned> kept = {static_cast<unsigned>(orders)};
-  for (const auto& [id, entry] : namespaces.entries) kept.insert(static_cast<unsigned>(entry.fd.get()));
-  unsigned from = 0;
-  for (unsigned fd : kept) {
-    if (fd > from) ::close_range(from, fd - 1, 0);
-    from = fd + 1;
-  }
-  ::close_range(from, ~0u, 0);
+  std::set<int> kept = {orders};
+  for (const auto& [id, entry] : namespaces.entries) kept.insert(entry.fd.get());
+  close_all_but(kept);
 }
 
 }  // namespace

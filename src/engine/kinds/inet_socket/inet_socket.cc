@@ -50,7 +50,7 @@ Result<std::string> address_by(Call call, int fd) {
 template <class Address>
 Address as(std::string_view bytes) {
   Address address{};
-  std::memcpy(&address, bytes.data(), std::min(bytes.size(), sizeof address));
+  std::ranges::copy(bytes.substr(0, sizeof address), reinterpret_cast<char*>(&address));
   return address;
 }
 
@@ -248,6 +248,7 @@ class ConnectionReader {
     if (connections_.empty()) return {};
     inet_socket::RepairGuard guard;
     std::vector<inet_socket::RepairGuard::Charge> charges;
+    charges.reserve(connections_.size());
     for (const Dumped* socket : connections_) charges.push_back({socket->mine.get(), socket->reuse});
     TRY(guard.start(charges));
     for (const Dumped* socket : connections_) TRY(inet_socket::enter_repair(socket->mine.get()));
@@ -262,6 +263,7 @@ class ConnectionReader {
   // Whether nothing has moved meanwhile.
   Result<bool> read_once() {
     std::vector<inet_socket::Progress> before;
+    before.reserve(connections_.size());
     for (const Dumped* socket : connections_) before.push_back(TRY(inet_socket::progress_of(socket->mine.get())));
     for (Dumped* socket : connections_) {
       auto connection = inet_socket::read_connection(socket->mine.get());

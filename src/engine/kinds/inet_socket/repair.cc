@@ -21,15 +21,6 @@ namespace ks::engine::inet_socket {
 
 namespace {
 
-void close_others(std::set<unsigned> kept) {
-  unsigned from = 0;
-  for (unsigned fd : kept) {
-    if (fd > from) ::close_range(from, fd - 1, 0);
-    from = fd + 1;
-  }
-  ::close_range(from, ~0u, 0);
-}
-
 // Whether its maker, of which something has been told, is about to end. That it stops for other reasons, changes
 // nothing for it.
 bool is_ending(pid_t maker) {
@@ -48,9 +39,9 @@ bool is_ending(pid_t maker) {
 // must not meet a socket under repair. The end of a tracer sets free what it traces.
 [[noreturn]] void stand_guard(int orders, int answers, pid_t maker, std::span<const RepairGuard::Charge> charges) {
   ::setsid();  // what is sent to its maker's group is not meant for it
-  std::set<unsigned> kept = {static_cast<unsigned>(orders), static_cast<unsigned>(answers)};
-  for (const auto& charge : charges) kept.insert(static_cast<unsigned>(charge.fd));
-  close_others(std::move(kept));
+  std::set<int> kept = {orders, answers};
+  for (const auto& charge : charges) kept.insert(charge.fd);
+  close_all_but(kept);
   sigset_t child;
   ::sigemptyset(&child);
   ::sigaddset(&child, SIGCHLD);

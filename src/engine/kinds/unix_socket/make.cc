@@ -287,8 +287,7 @@ class Sockets {
   void connect_outside(const Work& work) {
     const std::string& name = work.socket.peer_name();
     (void)in_directory(restoring_.root.get(), "/", [&]() -> Result<> {
-      (void)::connect(work.fd.get(), as_address(name), size_of(name));
-      return {};
+      return ::connect(work.fd.get(), as_address(name), size_of(name)) ? fail_errno("connect") : Result<>();
     });
   }
 
