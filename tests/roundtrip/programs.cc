@@ -36,6 +36,7 @@ const std::vector<Program> kPrograms = {
     {"directory_reading"},
     {"epolls"},
     {"eventfds"},
+    {"fanotify"},
     {"fifos"},
     {"files"},
     {"files_in_memory"},

@@ -37,6 +37,25 @@ dev_t device_of(uint32_t kernel) { return makedev(kernel >> 20, kernel & 0xfffff
 
 }  // namespace
 
+namespace {
+
+using Words = std::map<std::string_view, std::string_view>;
+
+// "fhandle-type:1 f_handle:7e9e...", where there is one.
+bool read_handle(Words& words, int& type, std::string& handle) {
+  std::string_view digits = words["f_handle"];
+  if (digits.empty()) return true;
+  if (!read_number(words["fhandle-type"], type, 16) || digits.size() % 2) return false;
+  for (size_t at = 0; at < digits.size(); at += 2) {
+    auto byte = parse_number<unsigned>(digits.substr(at, 2), 16);
+    if (!byte) return false;
+    handle += static_cast<char>(*byte);
+  }
+  return true;
+}
+
+}  // namespace
+
 Result<EpollLine> parse_epoll_line(std::string_view line) {
   auto words = named_words(line);
   EpollLine found;
@@ -58,13 +77,37 @@ Result<InotifyLine> parse_inotify_line(std::string_view line) {
       !read_number(words["ino"], found.inode, 16) || !read_number(words["sdev"], device, 16))
     return bad_line(line);
   found.device = device_of(device);
-  std::string_view digits = words["f_handle"];
-  if (digits.empty()) return found;
-  if (!read_number(words["fhandle-type"], found.handle_type, 16) || digits.size() % 2) return bad_line(line);
-  for (size_t at = 0; at < digits.size(); at += 2) {
-    auto byte = parse_number<unsigned>(digits.substr(at, 2), 16);
-    if (!byte) return bad_line(line);
-    found.handle += static_cast<char>(*byte);
+  if (!read_handle(words, found.handle_type, found.handle)) return bad_line(line);
+  return found;
+}
+
+Result<FanotifyGroup> parse_fanotify_group(std::string_view line) {
+  auto words = named_words(line);
+  FanotifyGroup found;
+  if (!read_number(words["flags"], found.flags, 16) || !read_number(words["event-flags"], found.event_flags, 16))
+    return bad_line(line);
+  return found;
+}
+
+Result<FanotifyMark> parse_fanotify_mark(std::string_view line) {
+  auto words = named_words(line);
+  FanotifyMark found;
+  if (!read_number(words["mflags"], found.flags, 16) || !read_number(words["mask"], found.mask, 16) ||
+      !read_number(words["ignored_mask"], found.ignored, 16))
+    return bad_line(line);
+  uint32_t device = 0;
+  if (words.contains("sdev")) {
+    if (!read_number(words["sdev"], device, 16)) return bad_line(line);
+    found.device = device_of(device);
+    found.object = FanotifyMark::Object::file_system;
+  }
+  if (words.contains("ino")) {
+    if (!read_number(words["ino"], found.inode, 16) || !read_handle(words, found.handle_type, found.handle))
+      return bad_line(line);
+    found.object = FanotifyMark::Object::inode;
+  } else if (words.contains("mnt_id")) {
+    if (!read_number(words["mnt_id"], found.mount, 16)) return bad_line(line);
+    found.object = FanotifyMark::Object::mount;
   }
   return found;
 }

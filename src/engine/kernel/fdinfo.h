@@ -33,6 +33,28 @@ struct InotifyLine {
 };
 Result<InotifyLine> parse_inotify_line(std::string_view line);
 
+// "fanotify flags:3 event-flags:8000"
+struct FanotifyGroup {
+  uint32_t flags = 0, event_flags = 0;  // of fanotify_init(2)
+  bool operator==(const FanotifyGroup&) const = default;
+};
+Result<FanotifyGroup> parse_fanotify_group(std::string_view line);
+
+// "fanotify ino:4f969 sdev:800013 mflags:0 mask:3b ignored_mask:40000000 fhandle-bytes:8 fhandle-type:1
+// f_handle:69f..." "fanotify mnt_id:12 mflags:40 mask:38 ignored_mask:40000003" "fanotify sdev:1b mflags:0 mask:1000
+// ignored_mask:0"
+struct FanotifyMark {
+  enum class Object { inode, mount, file_system, unknown } object = Object::unknown;
+  uint32_t flags = 0;  // of fanotify_mark(2), FAN_MARK_...
+  uint64_t mask = 0, ignored = 0;
+  uint64_t mount = 0;
+  ino_t inode = 0;
+  dev_t device = 0;
+  int handle_type = 0;
+  std::string handle;  // bytes; empty where the file system has none
+};
+Result<FanotifyMark> parse_fanotify_mark(std::string_view line);
+
 // "lock:\t1: FLOCK  ADVISORY  WRITE 359 00:13:11691 0 EOF"
 struct LockLine {
   enum class Kind { record, flock, description, lease } kind = Kind::record;

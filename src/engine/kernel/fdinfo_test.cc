@@ -62,5 +62,31 @@ TEST(FdInfoLines, Lock) {
     EXPECT_FALSE(parse_lock_line(bad)) << bad;
 }
 
+TEST(Fdinfo, FanotifyLines) {
+  auto group = parse_fanotify_group("fanotify flags:cb0 event-flags:48002");
+  ASSERT_TRUE(group);
+  EXPECT_EQ(*group, (FanotifyGroup{.flags = 0xcb0, .event_flags = 0x48002}));
+  auto mark = parse_fanotify_mark(
+      "fanotify ino:a8e020 sdev:fe00000 mflags:40 mask:48000038 ignored_mask:8 fhandle-bytes:8 fhandle-type:1 "
+      "f_handle:20e0a8000d4fd0ef");
+  ASSERT_TRUE(mark);
+  EXPECT_EQ(mark->object, FanotifyMark::Object::inode);
+  EXPECT_EQ(mark->inode, 0xa8e020u);
+  EXPECT_EQ(mark->flags, 0x40u);
+  EXPECT_EQ(mark->mask, 0x48000038u);
+  EXPECT_EQ(mark->ignored, 8u);
+  EXPECT_EQ(mark->handle.size(), 8u);
+  mark = parse_fanotify_mark("fanotify mnt_id:1e mflags:0 mask:2 ignored_mask:0");
+  ASSERT_TRUE(mark);
+  EXPECT_EQ(mark->object, FanotifyMark::Object::mount);
+  EXPECT_EQ(mark->mount, 0x1eu);
+  EXPECT_EQ(parse_fanotify_mark("fanotify sdev:1b mflags:0 mask:1000 ignored_mask:0")->object,
+            FanotifyMark::Object::file_system);
+  EXPECT_EQ(parse_fanotify_mark("fanotify mnt_ns:7 mflags:0 mask:1 ignored_mask:0")->object,
+            FanotifyMark::Object::unknown);
+  EXPECT_FALSE(parse_fanotify_mark("fanotify sdev:x mflags:0 mask:1000 ignored_mask:0"));
+  EXPECT_FALSE(parse_fanotify_group("fanotify flags:3"));
+}
+
 }  // namespace
 }  // namespace ks::engine

@@ -6,7 +6,7 @@
 namespace ks::engine {
 
 extern const Kind kMessageQueue, kKernelFile, kCarried, kRegular, kDevice, kTerminal, kOwnTerminal, kPipe, kEventfd,
-    kTimerfd, kSignalfd, kJournal, kInetSocket, kUnixSocket, kInotify, kPidFd, kEpoll, kLocks, kOwner;
+    kTimerfd, kSignalfd, kJournal, kInetSocket, kUnixSocket, kFanotify, kInotify, kPidFd, kEpoll, kLocks, kOwner;
 
 Result<> dump_each(Dumping& dumping, std::span<const OpenFile> files,
                    Result<> (*dump_one)(Dumping&, const OpenFile&)) {
@@ -22,9 +22,10 @@ Result<> dump_each(Dumping& dumping, std::span<const OpenFile> files,
 
 std::span<const Kind* const> all_kinds() {
   // Explicit, because order matters and nothing may be dropped silently.
-  static constexpr std::array kinds = {&kMessageQueue, &kKernelFile, &kCarried, &kRegular, &kDevice, &kTerminal,
-                                       &kOwnTerminal, &kPipe, &kTimerfd, &kSignalfd, &kJournal, &kInetSocket,
-                                       &kUnixSocket, &kInotify, &kPidFd, &kEpoll,
+  static constexpr std::array kinds = {// before the engine opens any file, which its groups may be told of
+                                       &kFanotify, &kMessageQueue, &kKernelFile, &kCarried, &kRegular, &kDevice,
+                                       &kTerminal, &kOwnTerminal, &kPipe, &kTimerfd, &kSignalfd, &kJournal,
+                                       &kInetSocket, &kUnixSocket, &kInotify, &kPidFd, &kEpoll,
                                        // its dump may wake epolls, whose edges are to be looked at before
                                        &kEventfd,
                                        // of files of every kind; a lease makes an owner

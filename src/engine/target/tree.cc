@@ -14,6 +14,7 @@
 
 #include "base/backoff.h"
 #include "base/file.h"
+#include "engine/target/deciders.h"
 #include "engine/target/members.h"
 #include "engine/target/seizure.h"
 
@@ -119,6 +120,7 @@ Result<FrozenTree> FrozenTree::freeze(const std::string& cgroup, pid_t root) {
     for (auto& process : tree.processes_)
       if (process.threads.size() == 1) process.leader().hold.set_end_told_late(process.zombie);
     TRY(put_parents_first(tree.processes_));
+    TRY(check_deciders(tree.processes_));
     return tree;
   }
 }

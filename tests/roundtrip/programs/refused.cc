@@ -257,7 +257,25 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
          CHECK(read(fd, event, sizeof event) > 0);
        };
      }},
-    {"fanotify", [] { return keeps(fanotify_init(FAN_CLASS_NOTIF, O_RDONLY)); }},
+    {"fanotify_for_permissions", [] { return keeps(fanotify_init(FAN_CLASS_CONTENT | FAN_CLOEXEC, O_RDONLY)); }},
+    {"fanotify_that_decides",
+     [] {
+       int fd = fanotify_init(FAN_CLASS_CONTENT | FAN_CLOEXEC | FAN_NONBLOCK, O_RDONLY);
+       close(new_file("file"));
+       if (fd < 0 || fanotify_mark(fd, FAN_MARK_ADD, FAN_OPEN_PERM, AT_FDCWD, "file")) skip("nobody can decide");
+       return keeps(fd);
+     }},
+    {"fanotify_unread",
+     [] {
+       int fd = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_NONBLOCK, O_RDONLY);
+       close(new_file("file"));
+       if (fd < 0 || fanotify_mark(fd, FAN_MARK_ADD, FAN_OPEN, AT_FDCWD, "file")) skip("no fanotify");
+       close(open("file", O_RDONLY));
+       return Verify([=] {
+         fanotify_event_metadata event;
+         CHECK(read(fd, &event, sizeof event) == sizeof event && event.mask == FAN_OPEN && event.fd >= 0);
+       });
+     }},
     {"epoll_of_a_file_gone",
      [] {
        int fds[2], epoll = epoll_create1(0);
