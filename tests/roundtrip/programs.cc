@@ -83,6 +83,7 @@ const std::vector<Program> kPrograms = {
     {"names", {"argument"}},
     {"namespaces", {"ipc"}},
     {"namespaces", {"net"}},
+    {"namespaces", {"net", "assigned"}},
     {"namespaces", {"user"}},
     {"namespaces", {"uts"}},
     {"namespaces", {"user", "uts", "ipc", "net"}},

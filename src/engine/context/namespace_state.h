@@ -6,21 +6,24 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "base/fd.h"
 #include "base/result.h"
 
 namespace ks::engine {
 
 struct NetworkState {
   bool loopback_up = false;
-  std::string surplus;  // the first thing that a new one would not have, or has otherwise; empty: nothing
+  bool loopback_assigned = false;  // its addresses had been assigned before it was brought up
+  std::string surplus;             // the first thing that a new one would not have, or has otherwise; empty: nothing
 };
-Result<NetworkState> examine_network(int fd, int fresh);
+Result<NetworkState> examine_network(int fd, const std::function<Result<Fd>()>& make_fresh);
 Result<bool> loopback_is_up(int fd);
-Result<> bring_loopback_up(int fd);
+Result<> bring_loopback_up(int fd, bool assigned);
 
 // POSIX message queues that have a name, of the IPC namespace that the calling thread is in.
 struct NamedQueue {

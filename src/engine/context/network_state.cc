@@ -8,6 +8,7 @@
 #include <linux/rtnetlink.h>
 #include <linux/xfrm.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -168,8 +169,53 @@ Result<short> change_loopback(short flags) {
 
 Result<bool> sees_loopback_up() { return TRY(change_loopback(0)) & IFF_UP; }
 
-Result<> raise_loopback() {
+// As systemd does it; the kernel then assigns none itself.
+Result<> assign_loopback_addresses() {
+  Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  sockaddr_in four{.sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
+  ifreq lo{};
+  std::strcpy(lo.ifr_name, "lo");
+  std::memcpy(&lo.ifr_addr, &four, sizeof four);
+  if (::ioctl(socket.get(), SIOCSIFADDR, &lo)) return fail_errno("lo");
+
+  // By netlink, since systemd wants no route to the prefix. Without IPv6 this fails, and there is no ::1.
+  Fd link(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+  struct {
+    nlmsghdr header{.nlmsg_len = sizeof *this,
+                    .nlmsg_type = RTM_NEWADDR,
+                    .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK,
+                    .nlmsg_seq = 1,
+                    .nlmsg_pid = 0};
+    ifaddrmsg address{
+        .ifa_family = AF_INET6, .ifa_prefixlen = 128, .ifa_flags = 0, .ifa_scope = RT_SCOPE_HOST, .ifa_index = 1};
+    rtattr local{.rta_len = RTA_LENGTH(sizeof(in6_addr)), .rta_type = IFA_LOCAL};
+    in6_addr six = IN6ADDR_LOOPBACK_INIT;
+    rtattr flags{.rta_len = RTA_LENGTH(sizeof(uint32_t)), .rta_type = IFA_FLAGS};
+    uint32_t permanent = IFA_F_PERMANENT | IFA_F_NOPREFIXROUTE;
+  } request;
+  char answer[1024];
+  if (::send(link.get(), &request, sizeof request, 0) < 0 || ::recv(link.get(), answer, sizeof answer, 0) < 0)
+    return fail_errno("netlink");
+  return {};
+}
+
+// An address that was there before the interface was up gets its route from a worker of the kernel, a moment later.
+void await_loopback_route() {
+  constexpr std::string_view kAddress = "00000000000000000000000000000001 80 ", kLocal = " 80200001 ";
+  for (int i = 0; i < 1000; ++i) {
+    auto routes = read_file("/proc/thread-self/net/ipv6_route");
+    if (!routes || std::ranges::any_of(split(*routes, '\n'), [&](std::string_view line) {
+          return line.starts_with(kAddress) && line.find(kLocal) != line.npos;
+        }))
+      return;
+    ::usleep(1000);
+  }
+}
+
+Result<> raise_loopback(bool assigned) {
+  if (assigned) TRY(assign_loopback_addresses());
   TRY(change_loopback(IFF_UP));
+  if (assigned) await_loopback_route();
   return {};
 }
 
@@ -178,20 +224,30 @@ std::string readable(const std::string& line) { return line.substr(0, line.find(
 
 }  // namespace
 
-Result<NetworkState> examine_network(int fd, int fresh) {
+Result<NetworkState> examine_network(int fd, const std::function<Result<Fd>()>& make_fresh) {
   NetworkState network;
-  std::set<std::string> state, expected;
+  std::set<std::string> state;
   TRY(inside(fd, CLONE_NEWNET, [&]() -> Result<> {
     network.loopback_up = TRY(sees_loopback_up());
     state = TRY(describe());
     return {};
   }));
-  TRY(inside(fresh, CLONE_NEWNET, [&]() -> Result<> {
-    if (network.loopback_up) TRY(raise_loopback());
-    expected = TRY(describe());
-    return {};
-  }));
-  network.surplus = readable(first_difference(state, expected));
+  for (bool assigned : {false, true}) {
+    std::set<std::string> expected;
+    TRY(inside(TRY(make_fresh()).get(), CLONE_NEWNET, [&]() -> Result<> {
+      if (network.loopback_up) TRY(raise_loopback(assigned));
+      expected = TRY(describe());
+      return {};
+    }));
+    std::string surplus = readable(first_difference(state, expected));
+    if (!assigned) network.surplus = surplus;
+    if (surplus.empty()) {
+      network.loopback_assigned = assigned;
+      network.surplus.clear();
+      break;
+    }
+    if (!network.loopback_up) break;
+  }
   return network;
 }
 
@@ -204,6 +260,8 @@ Result<bool> loopback_is_up(int fd) {
   return up;
 }
 
-Result<> bring_loopback_up(int fd) { return inside(fd, CLONE_NEWNET, raise_loopback); }
+Result<> bring_loopback_up(int fd, bool assigned) {
+  return inside(fd, CLONE_NEWNET, [&] { return raise_loopback(assigned); });
+}
 
 }  // namespace ks::engine

@@ -46,7 +46,7 @@ Result<Fd> make(const Wanted& wanted, int flag, const MadeNamespaces& made) {
   if (wanted.type() == "user") return make_user_namespace(maps_of(wanted), wanted.made_by_user(), owner);
   Fd fd = TRY(make_namespace(flag, wanted.type().c_str(), owner));
   if (wanted.type() == "uts") TRY(set_host_names(fd.get(), {.host = wanted.host(), .domain = wanted.domain()}));
-  if (wanted.type() == "net" && wanted.loopback()) TRY(bring_loopback_up(fd.get()));
+  if (wanted.type() == "net" && wanted.loopback()) TRY(bring_loopback_up(fd.get(), wanted.loopback_assigned()));
   return fd;
 }
 

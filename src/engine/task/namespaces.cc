@@ -115,10 +115,11 @@ class Survey {
       auto surplus = TRY(surplus_of_ipc(fd, TRY(make_fresh(CLONE_NEWIPC)).get()));
       if (!surplus.empty()) return ks::refuse("has something that a new one would not have: " + surplus);
     } else if (name == "net") {
-      auto network = TRY(examine_network(fd, TRY(make_fresh(CLONE_NEWNET)).get()));
+      auto network = TRY(examine_network(fd, [&] { return make_fresh(CLONE_NEWNET); }));
       if (!network.surplus.empty())
         return ks::refuse("has something that a new one would not have: " + network.surplus);
       entry.set_loopback(network.loopback_up);
+      entry.set_loopback_assigned(network.loopback_assigned);
     }
     return {};
   }

@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Namespaces of its own, by argument: uts, ipc, net, user, or several together. One process makes them, another one
+// Namespaces of its own, by argument: uts, ipc, net, user, or several together; "net assigned" has addresses before
+// its loopback interface is up, as systemd makes it. One process makes them, another one
 // joins it, and a third stays outside.
 #include <grp.h>
+#include <linux/if_addr.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <string>
 #include <thread>
 #include <vector>
@@ -32,6 +38,32 @@ static short loopback(short flags) {
   return before;
 }
 
+static void assign_addresses() {
+  int fd = socket(AF_INET, SOCK_DGRAM, 0);
+  ifreq lo{};
+  strcpy(lo.ifr_name, "lo");
+  auto* four = reinterpret_cast<sockaddr_in*>(&lo.ifr_addr);
+  four->sin_family = AF_INET, four->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  CHECK(fd >= 0 && ioctl(fd, SIOCSIFADDR, &lo) == 0 && close(fd) == 0);
+  struct {
+    nlmsghdr header;
+    ifaddrmsg address;
+    rtattr local;
+    in6_addr six;
+    rtattr flags;
+    unsigned value;
+  } request{{sizeof request, RTM_NEWADDR, NLM_F_REQUEST | NLM_F_ACK, 1, 0},
+            {AF_INET6, 128, 0, RT_SCOPE_HOST, 1},
+            {sizeof(rtattr) + sizeof(in6_addr), IFA_LOCAL},
+            IN6ADDR_LOOPBACK_INIT,
+            {sizeof(rtattr) + sizeof(unsigned), IFA_FLAGS},
+            IFA_F_PERMANENT | IFA_F_NOPREFIXROUTE};
+  fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+  char answer[1024];
+  CHECK(send(fd, &request, sizeof request, 0) == sizeof request && recv(fd, answer, sizeof answer, 0) > 0);
+  CHECK(close(fd) == 0);
+}
+
 struct Kind {
   const char* name;
   int flag;
@@ -45,6 +77,11 @@ static std::string view() {
   CHECK(gethostname(host, sizeof host) == 0 && getdomainname(domain, sizeof domain) == 0);
   std::string text = std::string(host) + "." + domain;
   text += " lo " + std::to_string(loopback(0) & IFF_UP);
+  for (const char* table : {"ipv6_route", "if_inet6"}) {  // each other's traffic is counted there
+    std::string path = std::string("/proc/thread-self/net/") + table, lines;
+    if (access(path.c_str(), F_OK) == 0) lines = content(path);
+    text += " " + std::to_string(std::count(lines.begin(), lines.end(), '\n'));
+  }
   for (const char* file : {"uid_map", "gid_map", "setgroups"})
     text += " " + content(std::string("/proc/self/") + file);
   uid_t uids[3];
@@ -59,7 +96,7 @@ static std::string view() {
 }
 
 static int flags = 0;
-static bool together = false;
+static bool together = false, assigned = false;
 static int to_maker[2], from_maker[2];
 
 static void make() {
@@ -72,7 +109,12 @@ static void make() {
   CHECK(write(from_maker[1], &byte, 1) == 1 && read(to_maker[0], &byte, 1) == 1);  // its IDs are mapped
   if (flags & CLONE_NEWUSER && flags != CLONE_NEWUSER) CHECK(unshare(flags & ~CLONE_NEWUSER) == 0);
   if (flags & CLONE_NEWUTS) CHECK(sethostname("h\xe4her", 5) == 0 && setdomainname("domain", 6) == 0);
+  if (assigned) assign_addresses();
   if (flags & CLONE_NEWNET) loopback(IFF_UP);
+  // The kernel adds the route to ::1 a moment later.
+  std::string routes = "/proc/self/net/ipv6_route";
+  if (assigned && access(routes.c_str(), F_OK) == 0)
+    for (int i = 0; i < 5000 && content(routes).find(" 80200001 ") == std::string::npos; ++i) usleep(1000);
   if (flags & CLONE_NEWUSER) {
     CHECK(syscall(SYS_setresgid, 3, 3, 3) == 0);
     if (together) {  // as a service of systemd that has given up all
@@ -106,7 +148,8 @@ int main(int count, char** arguments) {
   for (const Kind& kind : kKinds)
     for (int i = 1; i < count; ++i)
       if (!strcmp(kind.name, arguments[i])) flags |= kind.flag;
-  together = count > 2;
+  assigned = !strcmp(arguments[count - 1], "assigned");
+  together = count > 2 && !assigned;
   CHECK(pipe(to_maker) == 0 && pipe(from_maker) == 0);
   std::string before = view();
   char byte = 'x';
