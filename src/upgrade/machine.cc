@@ -4,8 +4,10 @@
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <filesystem>
+#include <ranges>
 
 #include "base/file.h"
 #include "base/text.h"
@@ -74,6 +76,13 @@ Result<std::vector<pid_t>> cgroup_processes(const std::string& control_group) {
     pids.insert(pids.end(), some.begin(), some.end());
   }
   return pids;
+}
+
+void remove_groups_below(const std::string& control_group) {
+  auto groups = groups_of(control_group);  // parents first
+  if (!groups) return;
+  for (const std::string& group : std::views::reverse(*groups))
+    if (group != groups->front()) ::rmdir(group.c_str());
 }
 
 Result<uint64_t> start_of(pid_t pid) {

@@ -26,6 +26,8 @@ int64_t realtime_microseconds();
 
 // Processes of a control group and of those below it.
 Result<std::vector<pid_t>> cgroup_processes(const std::string& control_group);
+// As far as they are empty.
+void remove_groups_below(const std::string& control_group);
 
 // Its start in clock ticks since boot; an error where it is gone. Zombies are gone.
 Result<uint64_t> start_of(pid_t pid);

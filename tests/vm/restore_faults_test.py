@@ -17,10 +17,17 @@ LIBEXEC = "/usr/lib/kernel-swap"
 FAULTS = "/etc/faults"
 UNITS = [f"victim-{letter}.service" for letter in "abcdef"]
 
-# A life is a random name in memory, and counts its lines: what comes back twice writes a line twice.
+# A life is a random name in memory, and counts its lines: what comes back twice writes a line twice. Some have a control
+# group of their own, which must not be there yet when a life begins.
 VICTIM = r"""
 import os, sys, time, uuid
 name, life, line = sys.argv[1], uuid.uuid4().hex, 0
+if sys.argv[2] == "yes":
+    with open("/proc/self/cgroup") as file:
+        group = "/sys/fs/cgroup" + file.read().split("0::")[1].strip() + "/inner"
+    os.mkdir(group)
+    with open(f"{group}/cgroup.procs", "w") as file:
+        file.write("0")
 with open(f"/var/lib/victim-{name}", "a", buffering=1) as file:
     while True:
         line += 1
@@ -28,9 +35,10 @@ with open(f"/var/lib/victim-{name}", "a", buffering=1) as file:
         time.sleep(0.1)
 """
 UNIT = """[Service]
-ExecStart=/usr/bin/python3 /usr/lib/victim.py {}
+ExecStart=/usr/bin/python3 /usr/lib/victim.py {0} {2}
 RuntimeDirectory=%N
-Restart={}
+Restart={1}
+Delegate={2}
 RestartSec=1
 """
 
@@ -65,7 +73,7 @@ RESTORE_FAULTS = {
     "victim-a.service": ("self", "attempted"),
     "victim-b.service": ("self", "used"),
     "victim-c.service": ("main", "attempted"),
-    "victim-d.service": ("child", "attempted"),
+    "victim-d.service": ("child", "used"),
     "victim-e.service": ("main", "used"),
 }
 LEFTOVERS = """
@@ -104,9 +112,9 @@ class Victims:
         count = {unit: len(self.lines(unit)) for unit in UNITS}
         time.sleep(1)
         for unit in UNITS:
-            pids = self.guest.run(f"cat /sys/fs/cgroup/system.slice/{unit}/cgroup.procs").stdout.split()
+            pids = self.guest.run(f"find /sys/fs/cgroup/system.slice/{unit} -name cgroup.procs | xargs cat").stdout.split()
             main = self.guest.run(f"systemctl show -P MainPID {unit}").stdout.strip()
-            everywhere = self.guest.run(f"pgrep -f 'victim.py {unit[7]}$'").stdout.split()
+            everywhere = self.guest.run(f"pgrep -f 'victim.py {unit[7]} '").stdout.split()
             lines = self.lines(unit)
             context = f"{unit} ({states.get(unit)}):\n{self.story()}"
             assert pids == [main] == everywhere, f"processes {pids}, main {main}, everywhere {everywhere}: {context}"
@@ -138,7 +146,7 @@ def scenario():
         tree.file("/usr/lib/victim.py", VICTIM)
         for unit in UNITS:
             letter = unit[7]
-            tree.unit(unit, UNIT.format(letter, "no" if letter in "ab" else "always"))
+            tree.unit(unit, UNIT.format(letter, "no" if letter in "ab" else "always", "yes" if letter in "bcdf" else "no"))
         installed = Path(os.environ["KERNEL_SWAP_DESTDIR"])
         tree.copy(f"{installed}{LIBEXEC}/restore", f"{LIBEXEC}/restore.real")
         tree.file(f"{LIBEXEC}/restore", SABOTAGED, 0o755)

@@ -17,10 +17,17 @@ namespace ks::upgrade {
 
 namespace {
 
-Result<std::string> own_control_group() {
+// A unit with Delegate= has us, as its control process, in a group below its own (systemd.unit(5)).
+constexpr std::string_view kControlProcesses = "/.control";
+
+Result<std::string> unit_control_group() {
   std::string text = TRY(read_file("/proc/self/cgroup"));
-  for (std::string_view line : split(text, '\n'))
-    if (line.starts_with("0::")) return std::string(line.substr(3));
+  for (std::string_view line : split(text, '\n')) {
+    if (!line.starts_with("0::")) continue;
+    std::string_view group = line.substr(3);
+    if (group.ends_with(kControlProcesses)) group.remove_suffix(kControlProcesses.size());
+    return std::string(group);
+  }
   return fail("/proc/self/cgroup: no cgroup v2");
 }
 
@@ -46,7 +53,7 @@ bool starts_by_its_command_alone(const CarriedUnit& unit) {
 }
 
 Result<> clear_control_group(pid_t placeholder) {
-  std::string group = TRY(own_control_group());
+  std::string group = TRY(unit_control_group());
   constexpr timespec kPoll{.tv_sec = 0, .tv_nsec = 5'000'000};
   for (int polls = 0; polls < 2000; ++polls) {
     bool any = false;
@@ -55,7 +62,11 @@ Result<> clear_control_group(pid_t placeholder) {
       any = true;
       ::kill(pid, SIGKILL);
     }
-    if (!any) return {};
+    if (!any) {
+      // Those of an engine that was killed; a service that starts afresh would find its own there already.
+      remove_groups_below(group);
+      return {};
+    }
     ::nanosleep(&kPoll, nullptr);
   }
   return fail(group + ": processes do not end");

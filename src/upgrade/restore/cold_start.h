@@ -16,7 +16,8 @@ namespace ks::upgrade {
 // when they are ready; for them the job is run anew without our drop-in.
 bool starts_by_its_command_alone(const CarriedUnit& unit);
 
-// Ends every process of this control group but ourselves and the placeholder.
+// Ends every process of the unit but ourselves and the placeholder, and removes the control groups that are then
+// empty.
 Result<> clear_control_group(pid_t placeholder);
 
 // The image must have been withdrawn. `unit` may be null: nothing is known of it any more.
