@@ -4,6 +4,7 @@
 // is wrong; status 1 if anything is.
 #include <filesystem>
 #include <iostream>
+#include <sstream>
 
 #include "base/file.h"
 #include "base/text.h"
@@ -17,6 +18,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
+std::string text_of(const Outcome& outcome) {
+  std::ostringstream text;
+  text << outcome;
+  return text.str();
+}
+
 // Empty, or what is wrong; "skipped: ..." if the program says so.
 std::string dump_one(const Program& program, const fs::path& place) {
   fs::create_directories(place);
@@ -28,14 +35,14 @@ std::string dump_one(const Program& program, const fs::path& place) {
   Outcome outcome = EngineProcess::dump(subject.pid(), place / "image", {}).wait();
   for (int i = 0; i < 20 && outcome.text.find("try again") != std::string::npos; ++i)
     outcome = EngineProcess::dump(subject.pid(), place / "image", {}).wait();
-  return outcome.done() ? "" : outcome.text + " " + subject.output();
+  return outcome.done() ? "" : text_of(outcome) + " " + subject.output();
 }
 
 std::string restore_one(const fs::path& place) {
   auto pid = parse_number<pid_t>(read_file(place / "pid").value_or(""));
   if (!pid) return "it was not dumped";
   Outcome outcome = EngineProcess::restore(place / "image").wait();
-  if (!outcome.done()) return outcome.text;
+  if (!outcome.done()) return text_of(outcome);
   Subject subject(Workplace(place), *pid);
   subject.tell();
   return subject.await_success();

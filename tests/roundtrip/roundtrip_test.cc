@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "base/file.h"
+#include "base/text.h"
 #include "engine_process.h"
 #include "family.h"
 #include "portrait.h"
@@ -19,8 +20,15 @@
 namespace ks::test {
 namespace {
 
+constexpr int kCycles = 20;
 constexpr int kKills = 10, kLeastKills = 4;
 constexpr auto kKillsLimit = 3s;  // the largest programs are killed less often
+
+// CYCLES=N in the environment: fewer of them, for a machine that is slow.
+int cycles() {
+  const char* given = ::getenv("CYCLES");
+  return given ? parse_number<int>(given).value_or(kCycles) : kCycles;
+}
 
 bool said_try_again(const Outcome& outcome) { return outcome.text.find("try again") != std::string::npos; }
 
@@ -91,7 +99,7 @@ TEST_P(RoundTrip, LeftRunningThenRestored) {
 }
 
 TEST_P(RoundTrip, RestoredAgainAndAgain) {
-  for (int cycle = 0; cycle < 20; ++cycle) {
+  for (int cycle = 0; cycle < cycles(); ++cycle) {
     ASSERT_NO_FATAL_FAILURE(dump({})) << "cycle " << cycle;
     ASSERT_NO_FATAL_FAILURE(restore()) << "cycle " << cycle;
     std::this_thread::sleep_for(2ms);

@@ -1,0 +1,130 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The programs of tests/roundtrip on the guest's kernels: dumped and restored on 6.1, dumped on 6.1 and restored on 6.12,
+dumped and restored on 6.12. An emulated guest takes its time, so that each run takes other programs.
+
+SHARE=N       only every N-th program (8)
+SEED=N        which of them (random)
+CYCLES=N      so many cycles in a row (5)
+PATIENCE=N    the guest may be N times as slow as the machine itself (8)
+"""
+import os
+import random
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from disk import REPOSITORY
+from guest import Guest
+from scenario import Phases, guest_disk, main
+from tree import Tree
+
+BUILD = Path(os.environ.get("KERNEL_SWAP_BUILD", REPOSITORY / "build")).resolve() / "tests/roundtrip"
+SCRIPTS = REPOSITORY / "tests/roundtrip/programs"
+PLACE = "/var/lib/passage"
+SHARE = int(os.environ.get("SHARE", "8"))
+SEED = int(os.environ.get("SEED", random.randrange(1000)))
+CYCLES = int(os.environ.get("CYCLES", "5"))
+PATIENCE = int(os.environ.get("PATIENCE", "8"))
+MODES = ("Restored", "LeftRunning", "LeftRunningThenRestored", "RestoredAgainAndAgain")
+LIMIT = 3600
+PARALLEL = 2  # one for each CPU of the guest
+PARTS = PARALLEL * SHARE
+SLOW = 20  # seconds
+
+
+def place_programs(tree):
+    for program in BUILD.iterdir():
+        other_tests = program.name.endswith("_tests") and program.name != "roundtrip_tests"
+        if program.is_file() and os.access(program, os.X_OK) and not other_tests:
+            tree.copy(program, str(program))
+            subprocess.run(["strip", "--strip-debug", tree.path / str(program).lstrip("/")], check=True)
+    for script in SCRIPTS.glob("*.py"):
+        tree.copy(script, str(script))
+
+
+def in_parts(guest, command):
+    """What `command`, to which PART is known, says, and whether all went well."""
+    def run(number):
+        part = SEED % SHARE * PARALLEL + number
+        return guest.run(f"export PATIENCE={PATIENCE} CYCLES={CYCLES} PART={part} PARTS={PARTS}\n{command}", LIMIT, check=False)
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        done = list(pool.map(run, range(PARALLEL)))
+    return "".join(part.stdout for part in done), all(part.status == 0 for part in done)
+
+
+class RoundTrips:
+    """Goes on after a failure, so that one run tells all of them."""
+
+    def __init__(self, guest):
+        self.guest, self.failures = guest, []
+
+    def here(self):
+        """On the kernel that runs."""
+        tests = ":".join(f"*.{mode}/*" for mode in MODES)
+        output, good = in_parts(self.guest, f"GTEST_TOTAL_SHARDS=$PARTS GTEST_SHARD_INDEX=$PART "
+                                            f"{BUILD}/roundtrip_tests --gtest_filter='{tests}'")
+        for reason in sorted(set(re.findall(r"^skipped: (.*)", output, re.MULTILINE))):
+            print(f"    skipped: {reason}")
+        for name, milliseconds in re.findall(r"^\[ .* \] Programs/RoundTrip\.(\S+).* \((\d+) ms\)", output, re.MULTILINE):
+            if int(milliseconds) > SLOW * 1000:
+                print(f"    slow: {name}: {int(milliseconds) // 1000} s")
+        passed = output.count("[       OK ]")
+        print(f"    {passed} passed", flush=True)
+        failed = re.findall(r"^\[ RUN      \] (?:(?!^\[ RUN|^\[---).)*?^\[  FAILED  \] .*?$", output, re.MULTILINE | re.DOTALL)
+        self.note(failed or [] if good else failed or [output[-5000:]])
+        assert passed > 0, output[-5000:]
+
+    def passage(self, what):
+        """Dumps here, or restores here; returns how many."""
+        output, good = in_parts(self.guest, f"{BUILD}/passage {what} {PLACE} $PART $PARTS")
+        lines = re.split(r"^(?=\w+: )", output, flags=re.MULTILINE)
+        passed = [line for line in lines if line.endswith(": ok\n")]
+        print(f"    {len(passed)} programs", flush=True)
+        failed = [line for line in lines if line.strip() and line not in passed and ": skipped: " not in line]
+        self.note(failed or [] if good else failed or ["passage ended: " + output[-5000:]])
+        return len(passed)
+
+    def note(self, failures):
+        for failure in failures:
+            print("    FAILED: " + failure, flush=True)
+        self.failures += failures
+
+
+def swap_kernels(guest):
+    guest.run("kexec -s -l /boot/vmlinuz-6.12.* --initrd=$(echo /boot/initrd.img-6.12.*) --reuse-cmdline")
+    guest.leave("systemctl --no-block kexec")
+    assert guest.run("uname -r").stdout.startswith("6.12."), "kexec led to another kernel"
+
+
+def scenario():
+    print(f"  SEED={SEED} SHARE={SHARE} CYCLES={CYCLES} PATIENCE={PATIENCE}")
+    phases = Phases()
+    with phases("disk"), Tree() as tree:
+        place_programs(tree)
+        image, kernels = guest_disk(tree.path)
+    with Guest(image, kernels, "6.1") as guest:
+        trips = RoundTrips(guest)
+        with phases("boot 6.1"):
+            guest.wait_for_boot()
+        with phases("round trips on 6.1"):
+            trips.here()
+        # Processes of the next kernel are to take none of these.
+        guest.run("echo 4194304 > /proc/sys/kernel/pid_max; echo 2000000 > /proc/sys/kernel/ns_last_pid")
+        with phases("dump on 6.1"):
+            dumped = trips.passage("dump")
+        with phases("kexec to 6.12"):
+            swap_kernels(guest)
+        guest.run("echo 4194304 > /proc/sys/kernel/pid_max; echo 64 > /proc/sys/vm/nr_hugepages")
+        with phases("restore on 6.12"):
+            restored = trips.passage("restore")
+        with phases("round trips on 6.12"):
+            trips.here()
+        assert not trips.failures, f"{len(trips.failures)} failed"
+        assert restored == dumped > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(scenario))
