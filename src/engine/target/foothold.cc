@@ -57,8 +57,7 @@ Result<uint64_t> find_stack_pages(const StoppedProcess& process) {
   if (TRY(is_unused(*process.memory, stack->start))) return stack->start;
   // Writing below a stack grows it, like a push would.
   uint64_t base = stack->start - kTotal;
-  std::byte zero{0};
-  TRY(in("growing the main stack", process.memory->write({base}, std::span(&zero, 1))));
+  TRY(in("growing the main stack", process.memory->poke({base}, std::byte{0})));
   return base;
 }
 

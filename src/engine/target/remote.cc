@@ -32,6 +32,12 @@ Result<> RemoteMemory::peek(RemoteAddress from, std::span<std::byte> into) const
   return in(fmt::format("reading memory at {:x}", from.value), read_exactly_at(mem_.get(), into, from.value, "mem"));
 }
 
+Result<> RemoteMemory::poke(RemoteAddress to, std::byte byte) const {
+  if (::pwrite(mem_.get(), &byte, 1, static_cast<off_t>(to.value)) != 1)
+    return fail_errno(fmt::format("writing memory at {:x}", to.value));
+  return {};
+}
+
 Result<> RemoteMemory::write(RemoteAddress to, std::span<const std::byte> bytes) const {
   while (!bytes.empty()) {
     iovec local{const_cast<std::byte*>(bytes.data()), bytes.size()};

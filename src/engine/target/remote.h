@@ -33,6 +33,9 @@ class RemoteMemory {
   // Reads at half the speed, but leaves pages shared that are so by fork(2) or KSM: process_vm_readv(2) pins what it
   // reads, and for that gives the process copies of its own (seen on 6.18, since 5.19).
   Result<> peek(RemoteAddress from, std::span<std::byte> into) const;
+  // Grows a stack when it goes below. process_vm_writev(2) does not since Linux 6.5, and complains in the kernel's
+  // log.
+  Result<> poke(RemoteAddress to, std::byte byte) const;
 
   template <class T>
     requires std::is_trivially_copyable_v<T>
