@@ -37,7 +37,7 @@ static bool survives(long number) {
 }
 
 static thread_local volatile sig_atomic_t trapped = 0;  // two threads check themselves at once
-static volatile bool prepared = false, finish = false, finish_second = false;
+static volatile bool prepared = false, finish = false, second_checked = false, finish_second = false;
 
 static void check_process() {
   CHECK(prctl(PR_GET_SECCOMP) == SECCOMP_MODE_FILTER);
@@ -79,6 +79,7 @@ int main(int, char** arguments) {
     while (!finish) usleep(1000);
     check_process();
     CHECK(syscall(SYS_getpgrp) > 0);
+    second_checked = true;
     while (!finish_second) usleep(1000);
     CHECK(syscall(SYS_getpgrp) == -1 && errno == EXDEV);
   });
@@ -90,7 +91,7 @@ int main(int, char** arguments) {
   finish = true;
   thread.join();
   // What the two have in common are the same filters to the kernel, or it would refuse this.
-  usleep(20'000);
+  while (!second_checked) usleep(1000);
   forbid(SYS_getpgrp, SECCOMP_RET_ERRNO | EXDEV, SECCOMP_FILTER_FLAG_TSYNC);
   finish_second = true;
   second.join();
