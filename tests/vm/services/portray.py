@@ -36,6 +36,8 @@ def mounts(pid):
     found = []
     for line in text(f"/proc/{pid}/mountinfo").splitlines():
         words = line.split(" ")
+        if words[4].startswith("/run/credentials/systemd-"):
+            continue  # of the machine's own units, which start in any order
         dash = words.index("-")
         peers = sorted(word.split(":")[0] for word in words[6:dash])
         root = re.sub(r"systemd-private-[0-9a-f]+-(.*)-[^-/]+(/|$)", r"systemd-private-\1\2", words[3])
