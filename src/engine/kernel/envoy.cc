@@ -31,20 +31,28 @@ Result<std::string> read_to_zero(int fd) {
 }  // namespace
 
 Result<Envoy> Envoy::send(const std::function<Result<std::string>()>& work) {
-  int fds[2];
+  int fds[4];
   if (::pipe2(fds, O_CLOEXEC)) return fail_errno("pipe");
   Fd reader(fds[0]), writer(fds[1]);
+  if (::pipe2(fds + 2, O_CLOEXEC)) return fail_errno("pipe");
+  Fd leash(fds[2]);
   Envoy envoy;
+  envoy.leash_ = Fd(fds[3]);
   envoy.pid_ = ::fork();
   if (envoy.pid_ < 0) return fail_errno("fork");
   if (envoy.pid_ == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     reader = Fd();
+    envoy.leash_ = Fd();
     auto said = work();
     // Nobody reads any more: its parent had died before it could ask to be told of that.
     if (!write_all(writer.get(), (said ? "+" + *said : "-" + said.error().what) + '\0', "pipe")) ::_exit(1);
     writer = Fd();
-    for (;;) ::pause();
+    // A change of credentials takes the death signal away.
+    char byte;
+    while (::read(leash.get(), &byte, 1) < 0 && errno == EINTR) {
+    }
+    ::_exit(0);
   }
   writer = Fd();
   envoy.said_ = TRY(read_to_zero(reader.get()));

@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "base/fd.h"
 #include "base/result.h"
 
 namespace ks::engine {
@@ -16,7 +17,8 @@ namespace ks::engine {
 class Envoy {
  public:
   static Result<Envoy> send(const std::function<Result<std::string>()>& work);
-  Envoy(Envoy&& other) noexcept : pid_(std::exchange(other.pid_, -1)), said_(std::move(other.said_)) {}
+  Envoy(Envoy&& other) noexcept
+      : pid_(std::exchange(other.pid_, -1)), said_(std::move(other.said_)), leash_(std::move(other.leash_)) {}
   Envoy& operator=(Envoy&&) = delete;
   ~Envoy();
 
@@ -28,6 +30,7 @@ class Envoy {
   Envoy() = default;
   pid_t pid_ = -1;
   std::string said_;
+  Fd leash_;  // whose other end it reads from: it ends with the last who has this one
 };
 
 }  // namespace ks::engine
