@@ -3,7 +3,7 @@
 """The programs of tests/roundtrip on the guest's kernels: dumped and restored on 6.1, dumped on 6.1 and restored on 6.12,
 dumped and restored on 6.12. An emulated guest takes its time, so that each run takes other programs.
 
-SHARE=N       only every N-th program (8)
+SHARE=N       only every N-th program (16)
 SEED=N        which of them (random)
 CYCLES=N      so many cycles in a row (5)
 PATIENCE=N    the guest may be N times as slow as the machine itself (8)
@@ -24,7 +24,7 @@ from tree import Tree
 BUILD = Path(os.environ.get("KERNEL_SWAP_BUILD", REPOSITORY / "build")).resolve() / "tests/roundtrip"
 SCRIPTS = REPOSITORY / "tests/roundtrip/programs"
 PLACE = "/var/lib/passage"
-SHARE = int(os.environ.get("SHARE", "8"))
+SHARE = int(os.environ.get("SHARE", "16"))
 SEED = int(os.environ.get("SEED", random.randrange(1000)))
 CYCLES = int(os.environ.get("CYCLES", "5"))
 PATIENCE = int(os.environ.get("PATIENCE", "8"))
