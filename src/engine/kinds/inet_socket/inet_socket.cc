@@ -173,6 +173,7 @@ struct Dumped {
   Socket out;
   bool connection = false;  // an established one of TCP
   bool reuse = false;
+  bool readable = true;
   std::string obstacle;  // why it cannot be carried
 };
 
@@ -216,7 +217,7 @@ std::string end_of(std::string_view address) {
   return fmt::format("{} {}", text, in.sin6_port);
 }
 
-// Those that lead to somebody who goes on meanwhile.
+// Those that lead to somebody who goes on meanwhile. Where that is not held back, they are left alone.
 Result<> hold_connections(Dumping& dumping, std::vector<Dumped>& sockets) {
   std::set<std::pair<std::string, std::string>> ends;
   for (const Dumped& socket : sockets)
@@ -225,10 +226,10 @@ Result<> hold_connections(Dumping& dumping, std::vector<Dumped>& sockets) {
   for (Dumped& socket : sockets) {
     if (!socket.connection || ends.contains({end_of(socket.out.peer()), end_of(socket.out.address())})) continue;
     outside.push_back({socket.out.address(), socket.out.peer()});
+    socket.readable = dumping.options.hold && dumping.image;
     if (!dumping.options.hold)
-      dumping.refuse(socket.file->pid, socket.file->object(),
-                     fmt::format("is a TCP connection to {}, from which nobody holds back what it sends meanwhile",
-                                 address_text(socket.out.peer())));
+      socket.obstacle = fmt::format("is a TCP connection to {}, from which nobody holds back what it sends meanwhile",
+                                    address_text(socket.out.peer()));
   }
   if (outside.empty() || !dumping.options.hold || !dumping.image) return {};
   return dumping.options.hold(outside);
@@ -239,7 +240,7 @@ class ConnectionReader {
  public:
   explicit ConnectionReader(std::vector<Dumped>& sockets) {
     for (Dumped& socket : sockets)
-      if (socket.connection) connections_.push_back(&socket);
+      if (socket.connection && socket.readable) connections_.push_back(&socket);
   }
 
   // Why one is refused is left with it.
@@ -255,7 +256,10 @@ class ConnectionReader {
     Result<bool> still = false;
     for (int i = 0; i < kTimes && still && !*still; ++i) still = read_once();
     for (const Dumped* socket : connections_) TRY(inet_socket::leave_repair(socket->mine.get(), socket->reuse));
-    if (!TRY(std::move(still))) return fail("connections do not come to rest");
+    guard.dismiss();
+    if (!TRY(std::move(still)))
+      for (Dumped* socket : connections_)
+        socket->obstacle = "is a TCP connection that does not come to rest; try again";
     return {};
   }
 

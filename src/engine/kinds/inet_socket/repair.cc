@@ -88,9 +88,11 @@ Result<> RepairGuard::start(std::span<const Charge> charges) {
   return read_exactly(answer_reader.get(), std::span(&ready, 1), "the guard of connections");
 }
 
+void RepairGuard::dismiss() { (void)!::write(orders_.get(), "", 1); }
+
 RepairGuard::~RepairGuard() {
   if (pid_ <= 0) return;
-  (void)!::write(orders_.get(), "", 1);
+  orders_ = Fd();
   while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
   }
 }

@@ -25,8 +25,10 @@ class RepairGuard {
   };
   RepairGuard() = default;
   RepairGuard(const RepairGuard&) = delete;
-  ~RepairGuard();  // all are out of repair
+  ~RepairGuard();  // takes all out of repair, unless it is dismissed before
   Result<> start(std::span<const Charge> charges);
+  // All are out of repair, or to stay there.
+  void dismiss();
 
  private:
   pid_t pid_ = 0;
