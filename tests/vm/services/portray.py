@@ -32,19 +32,20 @@ def namespaces(task):
 
 
 def mounts(pid):
-    """In their order: where, what of the file system, how, which type."""
+    """By where they are, the uppermost last; the machine makes its own in any order: what of the file system, how,
+    which type."""
     found = []
     for line in text(f"/proc/{pid}/mountinfo").splitlines():
         words = line.split(" ")
         if words[4].startswith("/run/credentials/systemd-"):
-            continue  # of the machine's own units, which start in any order
+            continue  # of the machine's own units
         dash = words.index("-")
         peers = sorted(word.split(":")[0] for word in words[6:dash])
         root = re.sub(r"systemd-private-[0-9a-f]+-(.*)-[^-/]+(/|$)", r"systemd-private-\1\2", words[3])
         source = words[dash + 2] if words[dash + 1] == "ext4" else ""
         found.append(" ".join([words[4], root, words[5], *peers, words[dash + 1], source,
                                re.sub(r",?(nr_inodes|size|ino|noswap)=?\w*", "", words[dash + 3])]))
-    return found
+    return sorted(found, key=lambda mount: mount.split(" ")[0])
 
 
 def thread(pid, tid):
