@@ -83,7 +83,11 @@ Result<Frozen> Engine::freeze(const Target& target) const {
 }
 
 Result<RestoreReport> Engine::restore(const std::string& directory, const RestoreOptions& options) const {
-  return restore_image(state_->kernel, directory, options);
+  auto restored = restore_image(state_->kernel, directory, options);
+  // In a user namespace nobody may choose PIDs, but waits for their turn; somebody else's fork may be faster. Nothing
+  // is left of an attempt that fails.
+  if (!restored && restored.error().code == EEXIST) restored = restore_image(state_->kernel, directory, options);
+  return restored;
 }
 
 Result<> Engine::verify(const std::string& directory) { return verify_image(TRY(ImageReader::open(directory))); }
