@@ -35,10 +35,6 @@ std::map<std::string_view, std::string_view> named_words(std::string_view line) 
 // As the kernel keeps it: 20 bits of minor number.
 dev_t device_of(uint32_t kernel) { return makedev(kernel >> 20, kernel & 0xfffff); }
 
-}  // namespace
-
-namespace {
-
 using Words = std::map<std::string_view, std::string_view>;
 
 // "fhandle-type:1 f_handle:7e9e...", where there is one.

@@ -8,15 +8,18 @@ namespace ks::engine {
 extern const Kind kMessageQueue, kKernelFile, kCarried, kRegular, kDevice, kTerminal, kOwnTerminal, kPipe, kEventfd,
     kTimerfd, kSignalfd, kJournal, kInetSocket, kUnixSocket, kFanotify, kInotify, kPidFd, kEpoll, kLocks, kOwner;
 
+Result<bool> is_done(Dumping& dumping, const OpenFile& file, Result<> dumped) {
+  if (!dumped && dumped.error().refusal) {
+    dumping.refuse(file.pid, file.object(), dumped.error().what);
+    return false;
+  }
+  TRY(in(file.object(), std::move(dumped)));
+  return true;
+}
+
 Result<> dump_each(Dumping& dumping, std::span<const OpenFile> files,
                    Result<> (*dump_one)(Dumping&, const OpenFile&)) {
-  for (const OpenFile& file : files) {
-    auto dumped = dump_one(dumping, file);
-    if (!dumped && dumped.error().refusal)
-      dumping.refuse(file.pid, file.object(), dumped.error().what);
-    else
-      TRY(in(file.object(), std::move(dumped)));
-  }
+  for (const OpenFile& file : files) TRY(is_done(dumping, file, dump_one(dumping, file)));
   return {};
 }
 

@@ -32,6 +32,9 @@ struct Kind {
   bool of_processes = false;
 };
 
+// Whether a file could be dumped: a refusal names it and is no reason not to go on, an error is one.
+Result<bool> is_done(Dumping& dumping, const OpenFile& file, Result<> dumped);
+
 // For a kind whose files are dumped one by one: a refusal of one names it and is no reason not to go on.
 Result<> dump_each(Dumping& dumping, std::span<const OpenFile> files,
                    Result<> (*dump_one)(Dumping&, const OpenFile&));

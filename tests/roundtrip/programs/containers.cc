@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "identity.h"
 #include "program.h"
 
 static int reports[2], news[2], news_below[2];
@@ -29,17 +30,7 @@ static std::string view() {
   CHECK(gethostname(host, sizeof host) == 0);
   std::string text = std::string(host) + " " + std::to_string(getpid()) + " " + std::to_string(getppid()) + " " +
                      std::to_string(getpgrp()) + " " + std::to_string(getsid(0));
-  for (const char* file : {"uid_map", "gid_map", "setgroups"})
-    text += " " + content(std::string("/proc/self/") + file);
-  uid_t uids[3];
-  gid_t gids[3], groups[64];
-  CHECK(getresuid(&uids[0], &uids[1], &uids[2]) == 0 && getresgid(&gids[0], &gids[1], &gids[2]) == 0);
-  for (int i = 0; i < 3; ++i) text += " " + std::to_string(uids[i]) + ":" + std::to_string(gids[i]);
-  int count = getgroups(64, groups);
-  for (int i = 0; i < count; ++i) text += " " + std::to_string(groups[i]);
-  std::string status = content("/proc/self/status");
-  text += status.substr(status.find("CapInh"), status.find("NoNewPrivs") - status.find("CapInh"));
-  return text + " " + std::to_string(prctl(PR_GET_DUMPABLE)) + std::to_string(prctl(PR_GET_SECUREBITS));
+  return text + identity();
 }
 
 static void live() {

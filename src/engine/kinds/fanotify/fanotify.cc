@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/capability.h>
-#include <linux/magic.h>
 #include <linux/securebits.h>
 #include <sys/fanotify.h>
 #include <sys/ioctl.h>
@@ -89,11 +88,6 @@ Result<> add_mark(int root, int fd, const Mark& mark) {
       ::fanotify_mark(fd, how | ignore | (mark.flags() & kMarkSurvive), mark.ignored(), AT_FDCWD, path.c_str()))
     return fail_errno(mark.path());
   return {};
-}
-
-bool is_of_kernel(uint64_t file_system) {
-  return file_system == PROC_SUPER_MAGIC || file_system == SYSFS_MAGIC || file_system == CGROUP_SUPER_MAGIC ||
-         file_system == CGROUP2_SUPER_MAGIC;
 }
 
 struct Facts {

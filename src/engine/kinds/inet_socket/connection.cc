@@ -40,22 +40,22 @@ Result<std::string> peek(int fd, size_t room) {
 
 Result<> choose_queue(int fd, int queue) { return set_number(fd, IPPROTO_TCP, TCP_REPAIR_QUEUE, queue); }
 
-Result<> read_received(int fd, Connection::Queue& out) {
-  auto bytes = static_cast<size_t>(TRY(count(fd, SIOCINQ, "SIOCINQ")));
+Result<> read_received(int fd, const Progress& progress, Connection::Queue& out) {
+  auto bytes = static_cast<size_t>(progress.unread);
   TRY(choose_queue(fd, kReceived));
-  out.set_end(static_cast<uint32_t>(TRY(read_number(fd, IPPROTO_TCP, TCP_QUEUE_SEQ))));
+  out.set_end(static_cast<uint32_t>(progress.received));
   std::string data = TRY(peek(fd, bytes));
   if (data.size() != bytes) return refuse("holds urgent data, or more comes in meanwhile; try again");
   out.set_data(std::move(data));
   return {};
 }
 
-Result<> read_sent(int fd, Connection::Queue& out) {
-  auto bytes = static_cast<size_t>(TRY(count(fd, SIOCOUTQ, "SIOCOUTQ")));
-  out.set_unsent(static_cast<uint32_t>(TRY(count(fd, SIOCOUTQNSD, "SIOCOUTQNSD"))));
-  TRY(choose_queue(fd, kSent));
-  out.set_end(static_cast<uint32_t>(TRY(read_number(fd, IPPROTO_TCP, TCP_QUEUE_SEQ))));
+Result<> read_sent(int fd, const Progress& progress, Connection::Queue& out) {
+  auto bytes = static_cast<size_t>(progress.unacknowledged);
+  out.set_unsent(static_cast<uint32_t>(progress.unsent));
+  out.set_end(static_cast<uint32_t>(progress.written));
   if (bytes == 0) return {};
+  TRY(choose_queue(fd, kSent));
   std::string data = TRY(peek(fd, bytes + kLargestSegment));
   if (data.size() < bytes || data.size() == bytes + kLargestSegment) return fail("what it has sent changes", EAGAIN);
   out.set_data(data.substr(data.size() - bytes));
@@ -90,13 +90,13 @@ Result<Progress> progress_of(int fd) {
   return progress;
 }
 
-Result<Connection> read_connection(int fd) {
+Result<Connection> read_connection(int fd, const Progress& progress) {
   tcp_info info{};
   socklen_t length = sizeof info;
   if (::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length)) return fail_errno("TCP_INFO");
   Connection out;
-  TRY(read_received(fd, *out.mutable_received()));
-  TRY(read_sent(fd, *out.mutable_sent()));
+  TRY(read_received(fd, progress, *out.mutable_received()));
+  TRY(read_sent(fd, progress, *out.mutable_sent()));
   tcp_repair_window window{};
   length = sizeof window;
   if (::getsockopt(fd, IPPROTO_TCP, TCP_REPAIR_WINDOW, &window, &length)) return fail_errno("TCP_REPAIR_WINDOW");

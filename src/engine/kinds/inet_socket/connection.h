@@ -7,15 +7,16 @@
 
 namespace ks::engine::inet_socket {
 
-// Refuses what repair does not show; EAGAIN: something has moved meanwhile. The connection must be under repair.
-Result<image::TcpConnection> read_connection(int fd);
-
 // What moves when anything is sent, received or acknowledged. Timers send on, also under repair.
 struct Progress {
   int received = 0, unread = 0, written = 0, unacknowledged = 0, unsent = 0;
   bool operator==(const Progress&) const = default;
 };
 Result<Progress> progress_of(int fd);
+
+// Refuses what repair does not show; EAGAIN: something has moved since `progress` was looked at. The connection must
+// be under repair.
+Result<image::TcpConnection> read_connection(int fd, const Progress& progress);
 
 // To a new socket under repair that is bound, in two steps: before connect(2) and after it. What had not been sent is
 // left out.

@@ -269,8 +269,9 @@ class ConnectionReader {
     std::vector<inet_socket::Progress> before;
     before.reserve(connections_.size());
     for (const Dumped* socket : connections_) before.push_back(TRY(inet_socket::progress_of(socket->mine.get())));
-    for (Dumped* socket : connections_) {
-      auto connection = inet_socket::read_connection(socket->mine.get());
+    for (size_t i = 0; i < connections_.size(); ++i) {
+      Dumped* socket = connections_[i];
+      auto connection = inet_socket::read_connection(socket->mine.get(), before[i]);
       socket->obstacle.clear();
       if (!connection && connection.error().code == EAGAIN) return false;
       if (!connection && connection.error().refusal)
@@ -290,10 +291,8 @@ Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
   std::vector<Dumped> sockets;
   for (const OpenFile& file : files) {
     auto described = describe(dumping, file);
-    if (!described && described.error().refusal)
-      dumping.refuse(file.pid, file.object(), described.error().what);
-    else
-      sockets.push_back(TRY(in(file.object(), std::move(described))));
+    if (TRY(is_done(dumping, file, described ? Result<>() : std::unexpected(described.error()))))
+      sockets.push_back(*std::move(described));
   }
   TRY(hold_connections(dumping, sockets));
   TRY(ConnectionReader(sockets).read());

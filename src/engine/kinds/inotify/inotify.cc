@@ -16,6 +16,7 @@
 #include "engine/context/named_file.h"
 #include "engine/inotify.pb.h"
 #include "engine/kernel/fdinfo.h"
+#include "engine/kernel/file_system.h"
 #include "engine/kinds/kind.h"
 
 namespace ks::engine {
@@ -34,20 +35,13 @@ Result<> dump_watch(const Dumping& dumping, HandleFinder& finder, const InotifyL
                     image::Inotify::Watch& out) {
   if (line.handle.empty()) return refuse("watches a file of a file system that does not tell which one");
   auto watched = TRY(finder.find(line.device, line.handle_type, line.handle));
-  switch (watched.file_system) {
-    case TMPFS_MAGIC:
-    case RAMFS_MAGIC:
-      // What is mounted is there as soon as it is mounted, and what is refilled as soon as it is filled.
-      if (!watched.mount_root && !dumping.is_refilled(watched.path))
-        return refuse("watches " + watched.path + ", which lies in memory (tmpfs)");
-      out.set_another(true);
-      break;
-    case PROC_SUPER_MAGIC:
-    case SYSFS_MAGIC:
-    case CGROUP_SUPER_MAGIC:
-    case CGROUP2_SUPER_MAGIC:
-      return refuse("watches " + watched.path + ", a file of the kernel");
+  if (watched.file_system == TMPFS_MAGIC || watched.file_system == RAMFS_MAGIC) {
+    // What is mounted is there as soon as it is mounted, and what is refilled as soon as it is filled.
+    if (!watched.mount_root && !dumping.is_refilled(watched.path))
+      return refuse("watches " + watched.path + ", which lies in memory (tmpfs)");
+    out.set_another(true);
   }
+  if (is_of_kernel(watched.file_system)) return refuse("watches " + watched.path + ", a file of the kernel");
   out.set_number(line.watch);
   out.set_mask(line.mask);
   out.set_path(watched.path);

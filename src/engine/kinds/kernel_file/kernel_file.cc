@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "engine/context/named_file.h"
+#include "engine/kernel/file_system.h"
 #include "engine/kernel/namespace.h"
 #include "engine/kernel_file.pb.h"
 #include "engine/kinds/kind.h"
@@ -48,14 +49,7 @@ bool owns(const OpenFile& file) {
   // Only file systems without a disk have no major number.
   if (!file.link.starts_with('/') || major(file.stat.st_dev) != 0) return false;
   if (!S_ISREG(file.stat.st_mode) && !S_ISDIR(file.stat.st_mode) && !S_ISLNK(file.stat.st_mode)) return false;
-  switch (file.file_system) {
-    case PROC_SUPER_MAGIC:
-    case SYSFS_MAGIC:
-    case CGROUP_SUPER_MAGIC:
-    case CGROUP2_SUPER_MAGIC:
-      return true;
-  }
-  return false;
+  return is_of_kernel(file.file_system);
 }
 
 bool is_written(const OpenFile& file) { return !(file.flags() & O_PATH) && (file.flags() & O_ACCMODE) != O_RDONLY; }

@@ -219,20 +219,13 @@ bool owns(const OpenFile& file) {
 Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
   Ids ids;
   for (const OpenFile& file : files) ids[static_cast<uint32_t>(file.stat.st_ino)] = file.id;
-  auto done = [&](const OpenFile& file, Result<> result) -> Result<bool> {
-    if (!result && result.error().refusal) {
-      dumping.refuse(file.pid, file.object(), result.error().what);
-      return false;
-    }
-    TRY(in(file.object(), std::move(result)));
-    return true;
-  };
   std::vector<Description> all;
   bool complete = true;
-  for (const OpenFile& file : files) complete &= TRY(done(file, all.emplace_back(dumping, file, ids).read()));
+  for (const OpenFile& file : files)
+    complete &= TRY(is_done(dumping, file, all.emplace_back(dumping, file, ids).read()));
   if (!complete) return {};
   for (Description& socket : all)
-    if (TRY(done(socket.file(), socket.check(all)))) socket.write();
+    if (TRY(is_done(dumping, socket.file(), socket.check(all)))) socket.write();
   return {};
 }
 
