@@ -99,6 +99,8 @@ const std::vector<Program> kPrograms = {
     {"posix_timers", {}, false},
     {"private_file"},
     {"protections"},
+    {"queued_messages"},
+    {"queued_messages", {"own"}},
     {"registers"},
     {"renamed_files"},
     {"robust"},

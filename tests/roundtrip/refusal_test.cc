@@ -54,7 +54,6 @@ const std::vector<Refusal> kRefusals = {
     {"memory_policy", {"thread", "memory policy"}},
     {"message_queue_not_open", {"message queue /kernel-swap-test", "may be its own"}},
     {"message_queue_of_others", {"fd", "kernel-swap-test", "shared with pid"}},
-    {"message_queue_with_message", {"fd", "kernel-swap-test", "holds 1 messages"}},
     {"message_queue_with_notification", {"fd", "kernel-swap-test", "mq_notify"}},
     {"mount_namespace", {"mnt namespace"}},
     {"namespace_of_a_thread", {"thread", "another uts namespace"}},

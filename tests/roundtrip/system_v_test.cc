@@ -112,7 +112,8 @@ TEST_P(SystemV, IsNotLeftByARestoreThatIsKilled) {
 }
 
 TEST_P(SystemV, IsNotTakenFromSomebodyElse) {
-  if (GetParam() == std::string("message_queues")) GTEST_SKIP() << "has names instead of numbers";
+  if (std::string(GetParam()).ends_with("messages") || GetParam() == std::string("message_queues"))
+    GTEST_SKIP() << "has names instead of numbers";
   auto made = engine::make_system_v(engine::SystemVType::memory, 0, IPC_PRIVATE, 0600, 4096, {});
   for (auto type : {engine::SystemVType::queue, engine::SystemVType::semaphores})
     if (made) made = engine::make_system_v(type, 0, IPC_PRIVATE, 0600, 3, {});
@@ -124,6 +125,38 @@ TEST_P(SystemV, IsNotTakenFromSomebodyElse) {
   EXPECT_EQ(objects().size(), 3u);
   ASSERT_NO_FATAL_FAILURE(remove_all());
   finish();
+}
+
+// After a swap that did not happen: somebody has received a message of a service that is down.
+TEST(MessageQueue, ThatHasChangedIsNotTakenAgain) {
+  if (::geteuid() != 0) GTEST_SKIP() << "must be run as root";
+  if (::unshare(CLONE_NEWIPC)) GTEST_SKIP() << "no IPC namespaces";
+  become_reaper();
+  Workplace place;
+  Subject subject(place, "queued_messages");
+  std::string trouble = subject.await_ready();
+  if (trouble.starts_with("skipped: ")) GTEST_SKIP() << trouble;
+  ASSERT_EQ(trouble, "");
+  Outcome outcome = EngineProcess::dump(subject.pid(), place.file("image"), {}).wait();
+  ASSERT_TRUE(outcome.done()) << outcome;
+  forget_end(subject.pid());
+  mqd_t queue = ::mq_open(("/kernel-swap-queued-" + std::to_string(subject.pid())).c_str(), O_RDWR);
+  char text[100];
+  unsigned priority;
+  ASSERT_EQ(::mq_receive(queue, text, sizeof text, &priority), 1);
+  ASSERT_EQ(::mq_send(queue, "?", 1, priority), 0);  // as full as before
+  outcome = EngineProcess::restore(place.file("image")).wait();
+  EXPECT_EQ(outcome.end, Outcome::End::failed) << outcome;
+  EXPECT_NE(outcome.text.find("is in use by pid"), std::string::npos) << outcome;
+  ::mq_close(queue);
+  outcome = EngineProcess::restore(place.file("image")).wait();
+  EXPECT_EQ(outcome.end, Outcome::End::failed) << outcome;
+  EXPECT_NE(outcome.text.find("its name is taken"), std::string::npos) << outcome;
+  ASSERT_NO_FATAL_FAILURE(remove_all());
+  outcome = EngineProcess::restore(place.file("image")).wait();
+  ASSERT_TRUE(outcome.done()) << outcome;
+  subject.tell();
+  EXPECT_EQ(subject.await_success(), "");
 }
 
 // Any process with threads could have adjustments (SEM_UNDO) of any set there is.
@@ -152,7 +185,7 @@ TEST(SystemVOfOthers, MayBeInUseDuringADump) {
 
 INSTANTIATE_TEST_SUITE_P(Programs, SystemV,
                          testing::Values("system_v_memory", "system_v_queues", "system_v_semaphores",
-                                         "message_queues"),
+                                         "message_queues", "queued_messages"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

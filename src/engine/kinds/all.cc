@@ -28,9 +28,7 @@ std::span<const Kind* const> all_kinds() {
   static constexpr std::array kinds = {// before the engine opens any file, which its groups may be told of
                                        &kFanotify, &kMessageQueue, &kKernelFile, &kCarried, &kRegular, &kDevice,
                                        &kTerminal, &kOwnTerminal, &kPipe, &kTimerfd, &kSignalfd, &kJournal,
-                                       &kInetSocket, &kUnixSocket, &kInotify, &kPidFd, &kEpoll,
-                                       // its dump may wake epolls, whose edges are to be looked at before
-                                       &kEventfd,
+                                       &kInetSocket, &kUnixSocket, &kInotify, &kPidFd, &kEpoll, &kEventfd,
                                        // of files of every kind; a lease makes an owner
                                        &kLocks, &kOwner};
   return kinds;

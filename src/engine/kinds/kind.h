@@ -30,6 +30,8 @@ struct Kind {
   Result<> (*release)(Restoring&, std::span<const Envelope>) = nullptr;
   // Its files lead to processes and threads, which must exist when they are made.
   bool of_processes = false;
+  // Its dump may wake epolls: it comes after that of all others, when their edges have been looked at.
+  bool disturbs = false;
 };
 
 // Whether a file could be dumped: a refusal names it and is no reason not to go on, an error is one.

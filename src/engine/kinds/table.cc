@@ -135,7 +135,9 @@ Result<> dump_open_files(Dumping& dumping, const OpenFileTable& table) {
     owned[*owner].push_back(file);
     all.push_back(file);
   }
-  for (const Kind* kind : all_kinds())
+  std::vector<const Kind*> order(all_kinds().begin(), all_kinds().end());
+  std::ranges::stable_partition(order, [](const Kind* kind) { return !kind->disturbs; });
+  for (const Kind* kind : order)
     if (!kind->owns)
       TRY(in(kind->name, kind->dump(dumping, all)));
     else if (auto files = owned.find(kind); files != owned.end())

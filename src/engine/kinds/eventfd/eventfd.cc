@@ -83,6 +83,6 @@ Result<Fds> make(Restoring&, std::span<const Envelope> envelopes) {
 }  // namespace
 
 extern const Kind kEventfd;
-const Kind kEventfd{.name = kName, .version = kVersion, .owns = owns, .dump = dump, .make = make};
+const Kind kEventfd{.name = kName, .version = kVersion, .owns = owns, .dump = dump, .make = make, .disturbs = true};
 
 }  // namespace ks::engine

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// POSIX message queues (mq_overview(7)). A message is read only by being taken, so that none may be there.
+// POSIX message queues (mq_overview(7)). Messages are read by being taken and put back: messages.h.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <mqueue.h>
 #include <unistd.h>
 
 #include <map>
+#include <set>
 
 #include "base/file.h"
 #include "base/text.h"
 #include "engine/context/ipc_guard.h"
+#include "engine/context/outside.h"
 #include "engine/kernel/namespace.h"
 #include "engine/kinds/kind.h"
+#include "engine/kinds/message_queue/messages.h"
 #include "engine/message_queue.pb.h"
 #include "engine/target/process.h"
 
@@ -22,10 +25,11 @@ namespace {
 using Queue = image::OpenMessageQueue;
 
 constexpr std::string_view kName = "message_queue";
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;  // 1: always empty
 constexpr std::string_view kDeleted = " (deleted)";
 constexpr uint64_t kFileSystem = 0x19800202;  // magic number of mqueue
 constexpr int kMostNames = 100;
+constexpr uint64_t kMostBytes = 64 << 20;  // of messages in one queue
 
 bool owns(const OpenFile& file) { return S_ISREG(file.stat.st_mode) && file.file_system == kFileSystem; }
 
@@ -38,7 +42,18 @@ Result<bool> has_registration(const OpenFile& file) {
   return fail("does not tell who is to be notified");
 }
 
-Result<> dump_one(Dumping& dumping, const OpenFile& file) {
+// Only for an image, not to examine: to an epoll that watches the queue edge-triggered, each message is an edge.
+Result<> dump_messages(const OpenFile& file, Queue& out) {
+  Fd own = TRY(open_file(file.magic_link(), O_RDWR | O_NONBLOCK));
+  for (auto messages = TRY(message_queue::read_messages(own.get())); auto& message : messages) {
+    auto* added = out.add_messages();
+    added->set_priority(message.priority);
+    added->set_text(std::move(message.text));
+  }
+  return {};
+}
+
+Result<> dump_one(Dumping& dumping, const OpenFile& file, Queue& out) {
   std::string name = file.link.substr(file.link.rfind('/') + 1);
   bool unlinked = file.stat.st_nlink == 0;
   if (unlinked && name.ends_with(kDeleted)) name.resize(name.size() - kDeleted.size());
@@ -49,11 +64,9 @@ Result<> dump_one(Dumping& dumping, const OpenFile& file) {
   if (::mq_getattr(mine.get(), &attributes)) return fail_errno("mq_getattr");
   if (auto other = TRY(dumping.outside.sharer(file.stat.st_dev, file.stat.st_ino)))
     return refuse(fmt::format("shared with pid {}, which is not part of it", *other));
-  if (attributes.mq_curmsgs)
-    return refuse(
-        fmt::format("holds {} messages, which cannot be read without taking them; try again when they have "
-                    "been received",
-                    attributes.mq_curmsgs));
+  auto own = TRY(open_file(file.magic_link(), O_RDONLY | O_NONBLOCK));
+  if (auto filling = TRY(message_queue::filling_of(own.get())); filling.bytes > kMostBytes)
+    return refuse(fmt::format("holds {} bytes of messages, more than {}", filling.bytes, kMostBytes));
   if (TRY(has_registration(file))) return refuse("is to notify a process (mq_notify), which is not supported yet");
   // mq_open(3) uses a mount that nobody sees.
   if (file.link.rfind('/') != 0) return refuse("was opened as a file, which is not supported yet");
@@ -75,7 +88,6 @@ Result<> dump_one(Dumping& dumping, const OpenFile& file) {
   } else if (name_space) {
     return refuse("has no name any more, and may be of another IPC namespace than its process");
   }
-  Queue out;
   out.set_id(file.id);
   out.set_flags(static_cast<uint32_t>(file.flags()));
   out.set_queue(file.stat.st_ino);
@@ -87,16 +99,26 @@ Result<> dump_one(Dumping& dumping, const OpenFile& file) {
   out.set_gid(file.stat.st_gid);
   out.set_most_messages(attributes.mq_maxmsg);
   out.set_message_bytes(attributes.mq_msgsize);
-  dumping.put_file(kName, kVersion, out);
   return {};
 }
 
-Result<> dump(Dumping& dumping, std::span<const OpenFile> files) { return dump_each(dumping, files, dump_one); }
+Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
+  std::vector<std::pair<const OpenFile*, Queue>> openings;
+  for (const OpenFile& file : files)
+    if (Queue out; TRY(is_done(dumping, file, dump_one(dumping, file, out)))) openings.emplace_back(&file, out);
+  std::set<std::pair<dev_t, ino_t>> read;
+  for (auto& [file, out] : openings) {
+    bool is_first = read.emplace(file->stat.st_dev, file->stat.st_ino).second;
+    if (is_first && dumping.image && dumping.verdict.ready()) TRY(is_done(dumping, *file, dump_messages(*file, out)));
+    dumping.put_file(kName, kVersion, out);
+  }
+  return {};
+}
 
 bool is_same(int fd, const Queue& queue) {
   struct stat stat{};
   mq_attr attributes{};
-  return ::fstat(fd, &stat) == 0 && ::mq_getattr(fd, &attributes) == 0 && attributes.mq_curmsgs == 0 &&
+  return ::fstat(fd, &stat) == 0 && ::mq_getattr(fd, &attributes) == 0 &&
          attributes.mq_maxmsg == queue.most_messages() && attributes.mq_msgsize == queue.message_bytes() &&
          stat.st_uid == queue.uid() && stat.st_gid == queue.gid() && (stat.st_mode & 07777) == queue.mode();
 }
@@ -116,7 +138,20 @@ Result<> open_all(const std::vector<Queue>& openings, const std::string& name, F
   return {};
 }
 
-Result<> make_queue(const Queue& queue, const std::string& name) {
+// After a swap that did not happen it holds what it held.
+Result<> check_messages(const std::string& name, const std::vector<message_queue::Message>& expected) {
+  Fd fd(::mq_open(name.c_str(), O_RDWR | O_NONBLOCK));
+  if (!fd) return fail_errno("mq_open");
+  if (expected.empty() && TRY(message_queue::filling_of(fd.get())).messages == 0) return {};
+  struct stat stat{};
+  if (::fstat(fd.get(), &stat)) return fail_errno("fstat");
+  if (auto other = TRY(OutsideHolders({}).sharer(stat.st_dev, stat.st_ino)))
+    return fail(fmt::format("is in use by pid {}", *other));
+  if (TRY(message_queue::read_messages(fd.get())) != expected) return fail("its name is taken");
+  return {};
+}
+
+Result<Fd> make_queue(const Queue& queue, const std::string& name) {
   mq_attr attributes{};
   attributes.mq_maxmsg = queue.most_messages();
   attributes.mq_msgsize = queue.message_bytes();
@@ -124,12 +159,16 @@ Result<> make_queue(const Queue& queue, const std::string& name) {
   if (!made) return fail_errno("mq_open");
   if (::fchown(made.get(), queue.uid(), queue.gid()) || ::fchmod(made.get(), queue.mode()))
     return fail_errno("fchown");
-  return {};
+  return made;
 }
 
 // All that are open of one queue. One that has no name any more gets its last one for the moment, if that is free.
 Result<> make_all(const std::vector<Queue>& openings, const Restoring& restoring, Fds& made) {
   const Queue& queue = openings.front();
+  std::vector<message_queue::Message> messages;
+  for (const Queue& opening : openings)
+    for (const auto& message : opening.messages())
+      messages.push_back({.priority = message.priority(), .text = message.text()});
   std::string name = "/" + queue.name();
   bool there = false;
   TRY(restoring.namespaces.in_ipc(queue.name_space(), [&]() -> Result<> {
@@ -140,11 +179,15 @@ Result<> make_all(const std::vector<Queue>& openings, const Restoring& restoring
     }
     return {};
   }));
-  // As after a swap that did not happen.
-  if (there) return restoring.namespaces.in_ipc(queue.name_space(), [&] { return open_all(openings, name, made); });
+  if (there)
+    return restoring.namespaces.in_ipc(queue.name_space(), [&]() -> Result<> {
+      TRY(check_messages(name, messages));
+      return open_all(openings, name, made);
+    });
   return restoring.guard->make_named(queue.name_space(), name, queue.unlinked(), [&]() -> Result<> {
-    TRY(make_queue(queue, name));
+    Fd own = TRY(make_queue(queue, name));
     TRY(open_all(openings, name, made));
+    for (const auto& message : messages) TRY(message_queue::send_message(own.get(), message));
     return queue.unlinked() && ::mq_unlink(name.c_str()) ? fail_errno("mq_unlink") : Result<>();
   });
 }
@@ -165,6 +208,7 @@ Result<Fds> make(Restoring& restoring, std::span<const Envelope> envelopes) {
 }  // namespace
 
 extern const Kind kMessageQueue;
-const Kind kMessageQueue{.name = kName, .version = kVersion, .owns = owns, .dump = dump, .make = make};
+const Kind kMessageQueue{
+    .name = kName, .version = kVersion, .owns = owns, .dump = dump, .make = make, .disturbs = true};
 
 }  // namespace ks::engine
