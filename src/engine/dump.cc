@@ -71,7 +71,7 @@ Result<> dump_process(Dumping& dumping, StoppedProcess& process) {
     return {};
   }
   DumpedProcess dumped{.stopped = process, .foothold = TRY(std::move(foothold))};
-  auto answers = interview(dumped.foothold, process);
+  auto answers = interview(dumping.kernel, dumped.foothold, process);
   if (!answers && answers.error().refusal) {
     dumping.refuse(process.pid, "process", answers.error().what);
     return {};

@@ -122,6 +122,18 @@ Result<Parking> find_parking(const LoadedImage& loaded) {
   return choose_parking(std::move(used));
 }
 
+Result<> check_protection_keys(const Kernel& kernel, const LoadedImage& loaded) {
+  if (kernel.protection_keys) return {};
+  for (const auto& rooms : loaded.rooms) {
+    if (!rooms.contains("memory")) continue;  // it shares that of another
+    auto memory = TRY(body_of<image::Memory>(rooms, "memory"));
+    auto has_key = [](const auto& area) { return area.protection_key() != 0; };
+    if (!memory.protection_keys().empty() || std::ranges::any_of(memory.areas(), has_key))
+      return fail("memory has protection keys, which this processor or kernel does not have");
+  }
+  return {};
+}
+
 Result<std::set<uint32_t>> descriptor_numbers(const LoadedImage& loaded) {
   std::set<uint32_t> numbers;
   for (const auto& rooms : loaded.rooms) {
@@ -210,6 +222,7 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   std::vector<Mount> mounts;
   for (const auto& mount : loaded.tree.mounts()) mounts.push_back({mount.where(), mount.type()});
   TRY(check_mounts(viewpoint, mounts));
+  TRY(check_protection_keys(kernel, loaded));
 
   // Everything that can fail for want of a file or of memory comes before the first process.
   std::set<pid_t> taken = pids_of(loaded.tree);

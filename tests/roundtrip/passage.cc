@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// passage dump|restore DIRECTORY [PART PARTS]: the programs of the round-trip tests, or every PARTS-th of them,
-// dumped by one run and restored by another, between which the kernel may have changed. One line for each, with what
-// is wrong; status 1 if anything is.
+// passage dump|restore DIRECTORY [PART PARTS [NAME]]: the programs of the round-trip tests, or every PARTS-th of
+// them, or of those whose labels begin with NAME, dumped by one run and restored by another, between which the kernel
+// may have changed. One line for each, with what is wrong; status 1 if anything is.
 #include <filesystem>
 #include <iostream>
 #include <sstream>
@@ -48,10 +48,11 @@ std::string restore_one(const fs::path& place) {
   return subject.await_success();
 }
 
-int run(bool dumps, const fs::path& directory, size_t part, size_t parts) {
+int run(bool dumps, const fs::path& directory, size_t part, size_t parts, std::string_view name) {
   bool good = true;
   for (size_t i = part; i < all_programs().size(); i += parts) {
     const Program& program = all_programs()[i];
+    if (!program.label().starts_with(name)) continue;
     fs::path place = directory / program.label();
     if (!dumps && !fs::exists(place / "image")) continue;
     std::string trouble = dumps ? dump_one(program, place) : restore_one(place);
@@ -67,13 +68,13 @@ int run(bool dumps, const fs::path& directory, size_t part, size_t parts) {
 int main(int count, char** arguments) {
   std::string_view what = count > 2 ? arguments[1] : "";
   size_t part = 0, parts = 1;
-  bool known =
-      (what == "dump" || what == "restore") && (count == 3 || (count == 5 && ks::read_number(arguments[3], part) &&
-                                                               ks::read_number(arguments[4], parts) && part < parts));
+  bool known = (what == "dump" || what == "restore") &&
+               (count == 3 || ((count == 5 || count == 6) && ks::read_number(arguments[3], part) &&
+                               ks::read_number(arguments[4], parts) && part < parts));
   if (!known) {
-    std::cerr << "usage: passage dump|restore DIRECTORY [PART PARTS]\n";
+    std::cerr << "usage: passage dump|restore DIRECTORY [PART PARTS [NAME]]\n";
     return 2;
   }
   ks::test::become_reaper();
-  return ks::test::run(what == "dump", arguments[2], part, parts);
+  return ks::test::run(what == "dump", arguments[2], part, parts, count > 5 ? arguments[5] : "");
 }

@@ -46,7 +46,8 @@ std::string stable_stat(std::string_view text, pid_t root) {
 
 bool is_one(const Vma& a, const Vma& b) {
   return a.end == b.start && a.path == b.path && a.protection == b.protection && a.shared == b.shared &&
-         a.flags == b.flags && (a.inode == 0 || a.offset + a.size() == b.offset);
+         a.flags == b.flags && a.protection_key == b.protection_key &&
+         (a.inode == 0 || a.offset + a.size() == b.offset);
 }
 
 // The kernel may join neighbours that are alike, and may have had reasons not to.
@@ -65,9 +66,9 @@ std::string stable_areas(std::string_view text) {
   std::string stable;
   for (auto& area : areas) {
     if (area.path == "[stack]") area.start = 0;  // grows
-    stable += fmt::format("{:x}-{:x} {} {} {:x} {} [{}]\n", area.start, area.end, area.protection,
+    stable += fmt::format("{:x}-{:x} {} {} {:x} {} [{}] key {}\n", area.start, area.end, area.protection,
                           area.shared ? "shared" : "private", area.inode ? area.offset : 0, area.path,
-                          fmt::join(area.flags, " "));
+                          fmt::join(area.flags, " "), area.protection_key);
   }
   return stable;
 }

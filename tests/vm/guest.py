@@ -54,8 +54,8 @@ def die_with_parent():
 
 class Guest:
     def __init__(self, image, kernels, version="6.1", append="", memory="1G", cpus=2, network=None, extra=(),
-                 directory=None):
-        """`network`: see network.py. `extra`: more QEMU arguments. `directory`: for disk layer and logs."""
+                 directory=None, cpu=""):
+        """`network`: see network.py. `extra`: more QEMU arguments. `cpu`: another model, emulated. `directory`: for disk layer and logs."""
         self.kernel, self.initrd = kernel_files(kernels, version)
         # With nowhere to keep logs, a guest that did well leaves nothing behind.
         logs = os.environ.get("KERNEL_SWAP_LOGS")
@@ -68,6 +68,7 @@ class Guest:
         # mitigations=off: no retpolines, which cost an emulated CPU the most.
         self.append = f"root=/dev/vda rw console=ttyS0 mitigations=off {append}".strip()
         self.memory, self.cpus, self.extra, self.network = memory, cpus, list(extra), network
+        self.cpu = cpu
         self.process = None
         self.changed = threading.Condition()
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", image, self.disk], check=True)
@@ -95,6 +96,8 @@ class Guest:
         self.monitor, monitor_end = socket.socketpair()
         descriptors = [agent_end.fileno(), monitor_end.fileno()] + ([self.network.tap] if self.network else [])
         accelerator = ACCELERATORS[os.environ.get("KERNEL_SWAP_ACCEL", "tcg")]
+        if self.cpu:
+            accelerator = [*ACCELERATORS["tcg"][:-1], self.cpu]
         command = [
             "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", *accelerator,
             "-smp", str(self.cpus), "-m", self.memory,

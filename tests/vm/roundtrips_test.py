@@ -35,9 +35,9 @@ PARTS = PARALLEL * SHARE
 SLOW = 20  # seconds
 
 
-def place_programs(tree):
+def place_programs(tree, drivers=("roundtrip_tests",)):
     for program in BUILD.iterdir():
-        other_tests = program.name.endswith("_tests") and program.name != "roundtrip_tests"
+        other_tests = program.name.endswith("_tests") and program.name not in drivers
         if program.is_file() and os.access(program, os.X_OK) and not other_tests:
             tree.copy(program, str(program))
             subprocess.run(["strip", "--strip-debug", tree.path / str(program).lstrip("/")], check=True)
@@ -93,8 +93,9 @@ class RoundTrips:
         self.failures += failures
 
 
-def swap_kernels(guest):
-    guest.run("kexec -s -l /boot/vmlinuz-6.12.* --initrd=$(echo /boot/initrd.img-6.12.*) --reuse-cmdline")
+def swap_kernels(guest, append=""):
+    guest.run("kexec -s -l /boot/vmlinuz-6.12.* --initrd=$(echo /boot/initrd.img-6.12.*) "
+              f"--append=\"$(cat /proc/cmdline) {append}\"")
     guest.leave("systemctl --no-block kexec")
     assert guest.run("uname -r").stdout.startswith("6.12."), "kexec led to another kernel"
 

@@ -3,8 +3,11 @@
 
 #include <fmt/format.h>
 #include <linux/keyctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+
+#include "engine/kernel/pagemap.h"
 
 namespace ks::engine {
 
@@ -20,9 +23,22 @@ struct Notes {
   int32_t parent_death_signal, memory_policy;
 };
 
+constexpr uint32_t kMostKeys = 16;
+
+// Where nothing is mapped.
+uint64_t hole(const std::vector<Vma>& areas) {
+  uint64_t at = 0;
+  for (const Vma& area : areas) {
+    if (area.start >= at + kPageSize) break;
+    at = area.end;
+  }
+  return at;
+}
+
 class Interview {
  public:
-  Interview(Foothold& foothold, StoppedProcess& process) : foothold_(foothold), process_(process) {}
+  Interview(const Kernel& kernel, Foothold& foothold, StoppedProcess& process)
+      : kernel_(kernel), foothold_(foothold), process_(process) {}
 
   Result<ThreadAnswers> ask(StoppedThread& thread, ProcessAnswers& of_process) {
     calls_.clear();
@@ -48,6 +64,10 @@ class Interview {
       add("keyctl", keyring_id(KEY_SPEC_SESSION_KEYRING));
       if (leader) add("keyctl", keyring_id(KEY_SPEC_PROCESS_KEYRING));
     }
+    // With no memory there, a key that may be used is told from one that may not.
+    size_t keys = calls_.size();
+    bool tells_keys = leader && kernel_.protection_keys && foothold_.permits(thread, use_of_key(1));
+    for (uint32_t key = 1; tells_keys && key < kMostKeys; ++key) add("pkey_mprotect", use_of_key(key));
     std::vector<RemoteCall> calls;
     calls.reserve(calls_.size());
     for (const auto& [name, call] : calls_) calls.push_back(call);
@@ -69,6 +89,12 @@ class Interview {
       of_process.dumpable = static_cast<int>(TRY(answer(dumpable)));
       of_process.merges = results_[merges] == 1;  // an error where the kernel has no such thing
       of_process.program_break = TRY(answer(end));
+      if (tells_keys || !kernel_.protection_keys) of_process.protection_keys.emplace();
+      for (uint32_t key = 1; tells_keys && key < kMostKeys; ++key, ++keys)
+        if (results_[keys] == -ENOMEM)
+          of_process.protection_keys->insert(key);
+        else if (results_[keys] != -EINVAL)
+          return fail(fmt::format("pkey_mprotect says {} of key {}", results_[keys], key));
     }
     if (tells_keyrings) {
       answers.thread_keyring = TRY(keyring_answer(own));
@@ -87,6 +113,9 @@ class Interview {
   // To ask for a session keyring sets it to the user's, which it has been in effect all the time, where there is no
   // other (lookup_user_key() of the kernel); nothing else changes.
   static RemoteCall keyring_id(int which) { return {SYS_keyctl, {KEYCTL_GET_KEYRING_ID, as_argument(which), 0}}; }
+  RemoteCall use_of_key(uint32_t key) const {
+    return {SYS_pkey_mprotect, {hole(process_.areas), kPageSize, PROT_NONE, key}};
+  }
   size_t add(const char* name, const RemoteCall& call) {
     calls_.push_back({name, call});
     return calls_.size() - 1;
@@ -108,6 +137,7 @@ class Interview {
     return std::optional(static_cast<int32_t>(TRY(answer(index))));
   }
 
+  const Kernel& kernel_;
   Foothold& foothold_;
   StoppedProcess& process_;
   std::vector<Question> calls_;
@@ -116,9 +146,9 @@ class Interview {
 
 }  // namespace
 
-Result<ProcessAnswers> interview(Foothold& foothold, StoppedProcess& process) {
+Result<ProcessAnswers> interview(const Kernel& kernel, Foothold& foothold, StoppedProcess& process) {
   ProcessAnswers answers;
-  Interview interview(foothold, process);
+  Interview interview(kernel, foothold, process);
   for (StoppedThread& thread : process.threads)
     answers.threads.push_back(TRY(in(fmt::format("thread {}", thread.tid()), interview.ask(thread, answers))));
   return answers;

@@ -7,9 +7,11 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "base/result.h"
+#include "engine/kernel/features.h"
 #include "engine/target/foothold.h"
 
 namespace ks::engine {
@@ -30,8 +32,10 @@ struct ProcessAnswers {
   int dumpable = 0;                    // PR_SET_DUMPABLE
   bool merges = false;                 // PR_SET_MEMORY_MERGE
   std::optional<int32_t> keyring;
+  // Protection keys of memory that it has allocated; nothing: a seccomp filter ends it if it is asked.
+  std::optional<std::set<uint32_t>> protection_keys;
 };
 
-Result<ProcessAnswers> interview(Foothold& foothold, StoppedProcess& process);
+Result<ProcessAnswers> interview(const Kernel& kernel, Foothold& foothold, StoppedProcess& process);
 
 }  // namespace ks::engine

@@ -29,6 +29,14 @@ bool probe_checkpoint_restore() {
          ::syscall(SYS_kcmp, self, self, KCMP_VM, 0, 0) == 0;
 }
 
+// Nothing of it stays: a new key denies what keys that nobody has deny.
+bool probe_protection_keys() {
+  int key = ::pkey_alloc(0, PKEY_DISABLE_ACCESS);
+  if (key < 0) return false;
+  ::pkey_free(key);
+  return true;
+}
+
 // A page of our own shows how this kernel calls it. One that we may not lock tells nothing: then what has no letters
 // is not known.
 Result<bool> probe_names_lock_on_fault() {
@@ -52,6 +60,7 @@ Result<Kernel> probe_kernel() {
   kernel.release = names.release;
   kernel.membarrier_query = ::syscall(SYS_membarrier, kMembarrierGetRegistrations, 0, 0) >= 0;
   kernel.timer_ids = ::prctl(kTimerCreateRestoreIds, 2, 0, 0, 0) >= 0;
+  kernel.protection_keys = probe_protection_keys();
   kernel.time_namespace = ::access("/proc/self/ns/time_for_children", F_OK) == 0;
   kernel.checkpoint_restore = probe_checkpoint_restore();
   kernel.names_lock_on_fault = TRY(in("/proc/self/smaps", probe_names_lock_on_fault()));

@@ -21,6 +21,7 @@ struct Kernel {
   bool names_lock_on_fault = true;
   bool membarrier_query = false;    // MEMBARRIER_CMD_GET_REGISTRATIONS, since 6.3
   bool timer_ids = false;           // PR_TIMER_CREATE_RESTORE_IDS, since 6.15
+  bool protection_keys = false;     // of memory, pkeys(7): the processor and the kernel have them
   bool time_namespace = false;      // time_namespaces(7)
   bool checkpoint_restore = false;  // CONFIG_CHECKPOINT_RESTORE: kcmp(2), PTRACE_PEEKSIGINFO, /proc/PID/map_files
 };

@@ -52,6 +52,8 @@ Result<bool> is_unused(const RemoteMemory& memory, uint64_t base) {
 
 Result<uint64_t> find_stack_pages(const StoppedProcess& process) {
   const Vma* stack = process.area_named("[stack]");
+  if (stack && stack->protection_key)
+    return refuse("its main stack, which is where we make system calls from, has a protection key");
   if (!stack || !stack->has("gd") || !stack->has("wr") || stack->size() < kTotal)
     return refuse("its main stack is gone, which is where we make system calls from");
   if (TRY(is_unused(*process.memory, stack->start))) return stack->start;
@@ -82,6 +84,14 @@ Foothold::~Foothold() {
 Result<Foothold> Foothold::establish(StoppedProcess& process) {
   const Vma* vdso = process.area_named("[vdso]");
   if (!vdso) return refuse("it has no vDSO, which is where we make system calls from");
+  // The kernel would not read a frame for a thread that may not do so.
+  constexpr uint32_t kKeyless = 3;
+  for (const StoppedThread& thread : process.threads)
+    if (protection_rights(thread.xstate) & kKeyless)
+      return refuse(
+          fmt::format("thread {} denies itself memory without a protection key (PKRU), from where we make "
+                      "system calls",
+                      thread.tid()));
   uint64_t base = TRY(find_stack_pages(process));
   uint64_t word_address = vdso->start + kIdentWord;
   uint64_t original = TRY(process.leader().hold.peek_word(word_address)), code_word = 0;

@@ -10,6 +10,7 @@
 #include "engine/kernel/pagemap.h"
 #include "engine/layout.pb.h"
 #include "engine/memory.pb.h"
+#include "engine/task/mapping.h"
 #include "engine/task/room.h"
 
 namespace ks::engine {
@@ -97,7 +98,7 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
 // It makes all areas mergeable that can be.
 Result<> set_merges(RestoredProcess& process) {
   TRY(in("PR_SET_MEMORY_MERGE", process.leader()(SYS_prctl, kSetMemoryMerge, 1, 0, 0, 0)));
-  auto memory = TRY(process.read<image::Memory>("memory", 1));
+  auto memory = TRY(process.read<image::Memory>("memory", kMemoryVersion));
   for (const auto& area : memory.areas())
     if (!area.shared() && std::ranges::find(area.advice(), MADV_MERGEABLE) == area.advice().end())
       TRY(in("MADV_UNMERGEABLE",

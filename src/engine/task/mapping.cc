@@ -32,12 +32,28 @@ Result<> attach_segment(RemoteCalls& calls, const image::Area& area) {
     if (past < whole) TRY(in("munmap", calls(SYS_munmap, at + past, whole - past)));
   }
   uint32_t protection = area.read_only() ? PROT_READ : PROT_READ | PROT_WRITE;
-  if (area.protection() != protection)
+  if (first_protection(area) != protection)
+    TRY(in("mprotect", calls(SYS_mprotect, area.start(), length, first_protection(area))));
+  return {};
+}
+
+Result<> protect(const Restoring& restoring, RemoteCalls& calls, const image::Area& area, uint32_t now) {
+  uint64_t length = area.end() - area.start();
+  // The kernel would take its own key for it.
+  bool without_key = area.protection() == PROT_EXEC && restoring.kernel.protection_keys;
+  if (!area.execute_only() && (area.protection_key() || without_key))
+    TRY(in("pkey_mprotect",
+           calls(SYS_pkey_mprotect, area.start(), length, area.protection(), area.protection_key())));
+  else if (area.execute_only() || area.protection() != now)
     TRY(in("mprotect", calls(SYS_mprotect, area.start(), length, area.protection())));
   return {};
 }
 
 }  // namespace
+
+uint32_t first_protection(const image::Area& area) {
+  return area.protection() == PROT_EXEC ? PROT_READ | PROT_EXEC : area.protection();
+}
 
 Result<> map_area(const Restoring& restoring, RemoteCalls& calls, const image::Area& area) {
   if (area.source() == image::Area::SYSTEM_V) return attach_segment(calls, area);
@@ -54,17 +70,16 @@ Result<> map_area(const Restoring& restoring, RemoteCalls& calls, const image::A
   if (area.no_reserve()) flags |= MAP_NORESERVE;
   if (area.huge_page()) flags |= MAP_HUGETLB | std::countr_zero(area.huge_page()) << MAP_HUGE_SHIFT;
   uint64_t length = area.end() - area.start();
-  uint64_t at = TRY(calls(SYS_mmap, area.start(), length, area.protection(), flags, fd, area.offset()));
+  uint64_t at = TRY(calls(SYS_mmap, area.start(), length, first_protection(area), flags, fd, area.offset()));
   if (at != area.start()) return fail(fmt::format("mapped at {:x}", at));
   for (int advice : area.advice())
     if (is_early(advice)) TRY(in("madvise", calls(SYS_madvise, area.start(), length, advice)));
   return {};
 }
 
-Result<> dress_area(RestoredProcess& process, const image::Area& area, uint32_t now) {
+Result<> dress_area(const Restoring& restoring, RestoredProcess& process, const image::Area& area, uint32_t now) {
   uint64_t length = area.end() - area.start();
-  if (area.protection() != now)
-    TRY(in("mprotect", process.leader()(SYS_mprotect, area.start(), length, area.protection())));
+  TRY(protect(restoring, process.leader(), area, now));
   for (int advice : area.advice())
     if (!is_early(advice) && !area.droppable())  // which has all of its kind
       TRY(in("madvise", process.leader()(SYS_madvise, area.start(), length, advice)));

@@ -10,9 +10,13 @@
 
 namespace ks::engine {
 
-// With what has to be said before anything is filled in.
+inline constexpr uint32_t kMemoryVersion = 2;  // of image::Memory; 1: without protection keys
+
+// With what has to be said before anything is filled in, and with this protection: what may only be executed would be
+// given a protection key.
+uint32_t first_protection(const image::Area& area);
 Result<> map_area(const Restoring& restoring, RemoteCalls& calls, const image::Area& area);
 // All the rest: protection `now` turns into its own; name and advice.
-Result<> dress_area(RestoredProcess& process, const image::Area& area, uint32_t now);
+Result<> dress_area(const Restoring& restoring, RestoredProcess& process, const image::Area& area, uint32_t now);
 
 }  // namespace ks::engine

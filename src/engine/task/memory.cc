@@ -70,7 +70,6 @@ std::string obstacle(const Vma& area) {
                     std::ranges::find(kAdvice, std::string_view(flag), &Advice::flag) != kAdvice.end();
     if (!harmless) return "has the unknown property \"" + flag + "\"";
   }
-  if (area.protection_key) return "has a protection key, which is not supported yet";
   if (area.path.starts_with("/SYSV") && area.has("ht"))
     return "System V shared memory of huge pages, which is not supported yet";
   if (area.path.starts_with("/[aio]")) return "an asynchronous I/O ring, which is not supported yet";
@@ -127,6 +126,7 @@ Result<> describe(Dumping& dumping, StoppedProcess& process, const Vma& area, im
   out.set_name(area_name(area));
   out.set_droppable(area.has("dp"));
   out.set_sealed(area.has("sl"));
+  out.set_protection_key(static_cast<uint32_t>(area.protection_key));
   for (const auto& [flag, advice] : kAdvice)
     if (area.has(flag)) out.add_advice(advice);
   if (!area.has_file()) return {};
@@ -139,6 +139,28 @@ Result<> describe(Dumping& dumping, StoppedProcess& process, const Vma& area, im
   if (area.path.starts_with("/SYSV") && area.shared) return describe_attachment(dumping, process, area, out);
   out.set_id(TRY(dumping.mapped_file(process, area)));
   return {};
+}
+
+// Which key is that which the kernel keeps for areas that may only be executed: one that nobody may use otherwise.
+void describe_keys(Dumping& dumping, const DumpedProcess& process, image::Memory& memory) {
+  const auto& known = process.answers.protection_keys;
+  uint32_t of_kernel = 0;
+  for (auto& area : *memory.mutable_areas()) {
+    uint32_t key = area.protection_key();
+    if (!key || (known && known->contains(key))) continue;
+    std::string_view why;
+    if (!known)
+      why = "has a protection key, and a seccomp filter ends the process if it is asked which ones it has allocated";
+    else if (area.protection() == PROT_EXEC && of_kernel && key != of_kernel)
+      why = "has a protection key that has been freed";
+    if (!why.empty())
+      dumping.refuse(process.stopped.pid, fmt::format("area {:x}-{:x}", area.start(), area.end()), std::string(why));
+    if (area.protection() != PROT_EXEC) continue;
+    of_kernel = key;
+    area.set_execute_only(true);
+  }
+  if (known)
+    for (uint32_t key : *known) memory.add_protection_keys(key);
 }
 
 template <class List>
@@ -160,7 +182,10 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   std::vector<PageRun>& runs = pages.runs;
   Fd pagemap = TRY(open_file(stopped.proc("pagemap"), O_RDONLY));
   for (const Vma& area : stopped.areas) {
-    if (is_kernel_area(area)) continue;
+    if (is_kernel_area(area)) {
+      if (area.protection_key) dumping.refuse(stopped.pid, label(area), "has a protection key");
+      continue;
+    }
     if (auto why = obstacle(area); !why.empty()) {
       dumping.refuse(stopped.pid, label(area), why);
       continue;
@@ -186,6 +211,7 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
     }
   }
   put_runs(runs, *memory.mutable_runs());
+  describe_keys(dumping, process, memory);
   process.put(room.name, room.version, memory);
   return {};
 }
@@ -201,7 +227,7 @@ Result<> trim_blocks(Restoring& restoring, RestoredProcess& process, const image
       if (area.start() < block.start() || area.end() > block.end() || !kept.contains(area.start())) continue;
       if (area.start() > from) TRY(in("munmap", process.leader()(SYS_munmap, from, area.start() - from)));
       from = area.end();
-      there.emplace(area.start(), block.protection());
+      there.emplace(area.start(), first_protection(block));
     }
     if (from < block.end()) TRY(in("munmap", process.leader()(SYS_munmap, from, block.end() - from)));
   }
@@ -230,6 +256,47 @@ Result<> lock(RemoteCalls& calls, const image::Area& area) {
   return {};
 }
 
+// In a new process the kernel gives them out from the lowest.
+Result<uint32_t> allocate_keys(RemoteCalls& calls, const image::Memory& memory) {
+  uint32_t most = 0;
+  for (uint32_t key : memory.protection_keys()) most = std::max(most, key);
+  for (const auto& area : memory.areas()) most = std::max(most, area.protection_key());
+  for (uint32_t key = 1; key <= most; ++key)
+    if (TRY(in("pkey_alloc", calls(SYS_pkey_alloc, 0, 0))) != key) return fail("pkey_alloc gives another key");
+  return most;
+}
+
+Result<> free_key(RemoteCalls& calls, uint32_t key) {
+  TRY(in("pkey_free", calls(SYS_pkey_free, key)));
+  return {};
+}
+
+// All protection keys are taken while areas are given theirs, so that the one which the kernel takes by itself is the
+// right one, being the only one that is free.
+Result<> dress_areas(const Restoring& restoring, RestoredProcess& process, const image::Memory& memory,
+                     const std::map<uint64_t, uint32_t>& there) {
+  std::set<uint32_t> surplus;
+  uint32_t most = TRY(allocate_keys(process.leader(), memory));
+  for (uint32_t key = 1; key <= most; ++key)
+    if (std::ranges::find(memory.protection_keys(), key) == memory.protection_keys().end()) surplus.insert(key);
+  auto dress_those = [&](bool execute_only) -> Result<> {
+    for (const auto& area : memory.areas()) {
+      if (area.execute_only() != execute_only) continue;
+      if (execute_only && surplus.erase(area.protection_key()))
+        TRY(free_key(process.leader(), area.protection_key()));
+      auto inherited = there.find(area.start());
+      TRY(in(fmt::format("area {:x}-{:x}", area.start(), area.end()),
+             dress_area(restoring, process, area,
+                        inherited == there.end() ? first_protection(area) : inherited->second)));
+    }
+    return {};
+  };
+  TRY(dress_those(true));
+  TRY(dress_those(false));
+  for (uint32_t key : surplus) TRY(free_key(process.leader(), key));
+  return {};
+}
+
 Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom& room) {
   if (process.shares_memory()) return {};
   auto memory = TRY(process.read<image::Memory>(room.name, room.version));
@@ -246,11 +313,7 @@ Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom&
   for (const auto& guard : memory.guards())
     TRY(in("MADV_GUARD_INSTALL",
            process.leader()(SYS_madvise, guard.start(), guard.end() - guard.start(), kGuardInstall)));
-  for (const auto& area : memory.areas()) {
-    auto inherited = there.find(area.start());
-    TRY(in(fmt::format("area {:x}-{:x}", area.start(), area.end()),
-           dress_area(process, area, inherited == there.end() ? area.protection() : inherited->second)));
-  }
+  TRY(dress_areas(restoring, process, memory, there));
   for (const auto& area : memory.areas())
     if (area.lock()) TRY(lock(process.leader(), area));
   // What is sealed can be changed no more.
@@ -262,6 +325,6 @@ Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom&
 }  // namespace
 
 extern const TaskRoom kMemory;
-const TaskRoom kMemory{.name = "memory", .version = 1, .dump = dump, .restore = restore};
+const TaskRoom kMemory{.name = "memory", .version = kMemoryVersion, .dump = dump, .restore = restore};
 
 }  // namespace ks::engine

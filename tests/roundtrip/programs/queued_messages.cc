@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// POSIX message queues with messages in them: a full one with a sender that waits, one that an epoll and a receiver of
-// another process look at, and one without a name. With the argument "own", in a namespace of its own.
+// POSIX message queues with messages in them: a full one with a sender that waits, one that an epoll and a receiver
+// of another process look at, and one without a name. With the argument "own", in a namespace of its own.
 #include <mqueue.h>
 #include <sched.h>
 #include <sys/epoll.h>
@@ -73,7 +73,6 @@ int main(int count, char** arguments) {
   pid_t child = fork();
   if (child == 0) {
     char byte;
-    close(to_child[1]);
     CHECK(read(to_child[0], &byte, 1) == 1);
     expect(watched, "first", 0);
     _exit(0);

@@ -31,6 +31,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/rseq.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
@@ -558,19 +559,40 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
          CHECK(syscall(SYS_get_mempolicy, &mode, nullptr, 0, nullptr, 0) == 0 && mode == MPOL_BIND);
        });
      }},
-    {"execute_only_area",
-     [] {
-       char* at = map_memory(kPage);
-       int key = pkey_alloc(0, 0);
-       if (key < 0 || pkey_free(key) || mprotect(at, kPage, PROT_EXEC)) skip("no protection keys");
-       return nothing();
-     }},
-    {"protection_key",
+    {"stack_with_protection_key",
      [] {
        int key = pkey_alloc(0, 0);
        if (key < 0) skip("no protection keys");
-       CHECK(pkey_mprotect(map_memory(kPage), kPage, PROT_READ, key) == 0);
+       std::string maps = content("/proc/self/maps");
+       size_t line = maps.rfind('\n', maps.find("[stack]")) + 1;
+       unsigned long start = 0, end = 0;
+       CHECK(sscanf(maps.c_str() + line, "%lx-%lx", &start, &end) == 2);
+       CHECK(pkey_mprotect(reinterpret_cast<void*>(start), end - start, PROT_READ | PROT_WRITE, key) == 0);
        return nothing();
+     }},
+    {"thread_that_may_not_write",
+     [] {
+       if (pkey_alloc(0, 0) < 0) skip("no protection keys");
+       static volatile char finish = 0;
+       std::thread thread([] {
+         auto* area = static_cast<char*>(__builtin_thread_pointer()) + __rseq_offset;
+         constexpr int kUnregister = 1, kSignature = 0x53053053;
+         if (__rseq_size) CHECK(syscall(SYS_rseq, area, 32, kUnregister, kSignature) == 0);
+         // rdpkru; wrpkru without the right to write; until told; wrpkru as before
+         asm volatile(
+             "xor %%ecx, %%ecx; .byte 0x0f, 0x01, 0xee; mov %%eax, %%esi; or $2, %%eax; xor %%edx, %%edx\n"
+             ".byte 0x0f, 0x01, 0xef; 1: pause; cmpb $0, (%[finish]); je 1b\n"
+             "mov %%esi, %%eax; .byte 0x0f, 0x01, 0xef"
+             :
+             : [finish] "r"(&finish)
+             : "rax", "rcx", "rdx", "rsi", "memory");
+       });
+       static std::thread kept = std::move(thread);
+       usleep(20'000);
+       return Verify([] {
+         finish = 1;
+         kept.join();
+       });
      }},
     {"proc_file", [] { return keeps(open("/proc/self/mem", O_RDONLY)); }},
     {"proc_file_of_others", [] { return keeps(open("/proc/1/status", O_RDONLY)); }},

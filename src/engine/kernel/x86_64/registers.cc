@@ -2,6 +2,7 @@
 #include "engine/kernel/x86_64/registers.h"
 
 #include <asm/sigcontext.h>
+#include <cpuid.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
@@ -11,9 +12,10 @@ namespace ks::engine {
 
 namespace {
 
-constexpr size_t kSoftwareBytes = 464;     // in the FXSAVE area, what it leaves to software
-constexpr size_t kXstateBv = kFxsaveSize;  // first word of the XSAVE header
-constexpr uint64_t kFxsaveFeatures = 3;    // x87 and SSE
+constexpr size_t kSoftwareBytes = 464;          // in the FXSAVE area, what it leaves to software
+constexpr size_t kXstateBv = kFxsaveSize;       // first word of the XSAVE header
+constexpr uint64_t kFxsaveFeatures = 3;         // x87 and SSE
+constexpr uint32_t kXsaveLeaf = 13, kPkru = 9;  // of CPUID; number of a feature
 
 template <class T>
 T load(std::span<const std::byte> bytes, size_t offset) {
@@ -184,13 +186,24 @@ uint64_t xstate_supported(std::span<const std::byte> xstate) {
   return xstate.size() > kFxsaveSize ? load<uint64_t>(xstate, kSoftwareBytes) : kFxsaveFeatures;
 }
 
+uint32_t protection_rights(std::span<const std::byte> xstate) {
+  uint32_t size = 0, offset = 0, unused = 0;
+  if (!(xstate_in_use(xstate) & 1 << kPkru) ||
+      !__get_cpuid_count(kXsaveLeaf, kPkru, &size, &offset, &unused, &unused))
+    return 0;
+  return load<uint32_t>(xstate, offset);
+}
+
 std::vector<std::byte> fit_xstate(std::span<const std::byte> from, std::span<const std::byte> like) {
-  if (xstate_in_use(from) & ~xstate_supported(like)) return {};
+  uint64_t in_use = xstate_in_use(from), supported = xstate_supported(like);
+  // Where there are no protection keys, rights to them are nothing that is missed.
+  if (!(supported & 1 << kPkru)) in_use &= ~uint64_t{1 << kPkru};
+  if (in_use & ~supported) return {};
   std::vector<std::byte> fitted(like.size());
   std::memcpy(fitted.data(), from.data(), std::min(from.size(), fitted.size()));
   if (like.size() > kFxsaveSize) {
-    store(std::span(fitted), kSoftwareBytes, xstate_supported(like));
-    store(std::span(fitted), kXstateBv, xstate_in_use(from));
+    store(std::span(fitted), kSoftwareBytes, supported);
+    store(std::span(fitted), kXstateBv, in_use);
   }
   return fitted;
 }

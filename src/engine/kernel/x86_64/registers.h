@@ -82,7 +82,11 @@ std::array<std::byte, kBareFrameSize> bare_signal_frame(uint64_t lender, const R
 inline constexpr size_t kFxsaveSize = 512;
 uint64_t xstate_in_use(std::span<const std::byte> xstate);     // XSTATE_BV
 uint64_t xstate_supported(std::span<const std::byte> xstate);  // what the kernel had enabled
-// `from` in the size and with the features of `like`. Empty if it holds a feature that `like` has not.
+// What the thread may do with memory of each protection key: two bits for each, the first of which forbids all
+// access, the second writing (PKRU). 0 also where the processor has none.
+uint32_t protection_rights(std::span<const std::byte> xstate);
+// `from` in the size and with the features of `like`. Empty if it holds a feature that `like` has not, other than
+// rights to protection keys.
 std::vector<std::byte> fit_xstate(std::span<const std::byte> from, std::span<const std::byte> like);
 
 }  // namespace ks::engine

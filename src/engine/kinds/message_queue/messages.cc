@@ -70,8 +70,8 @@ Result<Turnover> Turnover::prepare(int fd) {
   struct stat stat{};
   if (::mq_getattr(fd, &attributes) || ::fstat(fd, &stat)) return fail_errno("message queue");
   auto most = static_cast<size_t>(attributes.mq_msgsize);
-  // The kernel takes a message only into a place for the longest one. What it cannot write there is lost: so all of it
-  // is there before.
+  // The kernel takes a message only into a place for the longest one. What it cannot write there is lost: so all of
+  // it is there before.
   size_t bytes = sizeof(Head) + filling.messages * sizeof(Entry) + filling.bytes + most;
   void* at = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (at == MAP_FAILED) return fail_errno("memory for messages");
@@ -144,7 +144,8 @@ Result<std::vector<Message>> read_messages(int fd) {
   while (::waitpid(child, &status, 0) < 0)
     if (errno != EINTR) return fail_errno("wait");
   if (WIFEXITED(status) && WEXITSTATUS(status) == untraceable)
-    return refuse("holds messages, and somebody traces kernel-swap, which so could not put them back if it were killed");
+    return refuse(
+        "holds messages, and somebody traces kernel-swap, which so could not put them back if it were killed");
   if ((!WIFEXITED(status) || WEXITSTATUS(status) != done) && !turnover.carry_out())
     return fail("its messages have changed while they were read");
   return turnover.messages();

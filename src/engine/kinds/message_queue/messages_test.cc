@@ -29,11 +29,14 @@ class Messages : public testing::Test {
     queue_ = Fd(::mq_open(name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK, 0600, &limits));
     if (!queue_) GTEST_SKIP() << "no message queues";
     ::mq_unlink(name.c_str());
-    for (const auto& [priority, text] : sent()) ASSERT_EQ(::mq_send(queue_.get(), text.data(), text.size(), priority), 0);
+    for (const auto& [priority, text] : sent())
+      ASSERT_EQ(::mq_send(queue_.get(), text.data(), text.size(), priority), 0);
   }
   // A full queue, in no order.
   static std::vector<Message> sent() {
-    return {{3, "a"}, {3, "bb"}, {1, ""}, {7, "c"}, {1, "ddd"}, {3, "e"}, {32767, "f"}, {0, std::string(kMostBytes, 'g')}, {1, "hh"}, {3, ""}};
+    return {{3, "a"},   {3, "bb"}, {1, ""},      {7, "c"},
+            {1, "ddd"}, {3, "e"},  {32767, "f"}, {0, std::string(kMostBytes, 'g')},
+            {1, "hh"},  {3, ""}};
   }
   static std::vector<std::string> expected() {
     return {"f", "c", "a", "bb", "e", "", "", "ddd", "hh", std::string(kMostBytes, 'g')};
