@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // What cannot be carried is refused by its name, and goes on as if nobody had asked.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
 
+#include "base/file.h"
 #include "base/text.h"
 #include "engine_process.h"
 #include "family.h"
@@ -171,6 +176,52 @@ TEST_P(Refused, ByNameAndUnharmed) { expect_refusal("refused", GetParam()); }
 
 class RefusedSocket : public Refused {};
 TEST_P(RefusedSocket, ByNameAndUnharmed) { expect_refusal("refused_sockets", GetParam()); }
+
+// What the processors of today's test machines have not: /proc tells it of a program that has it as little. The
+// engine sees another file in place of one of the process's.
+Outcome dump_seeing(Workplace& place, Subject& subject, const std::string& file, const std::string& text) {
+  std::string real = fmt::format("/proc/{}/{}", subject.pid(), file), fake = place.file("fake");
+  EXPECT_TRUE(replace_file(fake, text, 0600));
+  EXPECT_EQ(::mount(fake.c_str(), real.c_str(), nullptr, MS_BIND, nullptr), 0);
+  Outcome outcome = EngineProcess::dump(subject.pid(), place.file("image"), {.leave_running = true}).wait();
+  EXPECT_EQ(::umount2(real.c_str(), MNT_DETACH), 0);
+  return outcome;
+}
+
+TEST(RefusedShadowStack, ByNameAndUnharmed) {
+  if (::geteuid() != 0) GTEST_SKIP() << "must be run as root";
+  if (::unshare(CLONE_NEWNS) || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr))
+    GTEST_SKIP() << "no mount namespaces";
+  become_reaper();
+  Workplace place;
+  Subject subject(place, "heap");
+  ASSERT_EQ(subject.await_ready(), "");
+  std::string status = fmt::format("task/{}/status", subject.pid());
+  std::string told = read_file(fmt::format("/proc/{}/{}", subject.pid(), status)).value();
+  std::string areas = read_file(fmt::format("/proc/{}/smaps", subject.pid())).value();
+  std::erase_if(told, [](char letter) { return letter == '\0'; });
+  if (size_t line = told.find("x86_Thread_features:"); line != told.npos) told.erase(line);
+
+  // Neither file refuses anything as it is.
+  Outcome outcome = dump_seeing(place, subject, status, told + "x86_Thread_features:\t\n");
+  EXPECT_TRUE(outcome.done()) << outcome;
+  ASSERT_TRUE(remove_tree(place.file("image")));
+  outcome = dump_seeing(place, subject, "smaps", areas);
+  EXPECT_TRUE(outcome.done()) << outcome;
+  ASSERT_TRUE(remove_tree(place.file("image")));
+
+  outcome = dump_seeing(place, subject, status, told + "x86_Thread_features:\tshstk wrss \n");
+  EXPECT_EQ(outcome.end, Outcome::End::refused) << outcome;
+  EXPECT_TRUE(has_line(outcome.text, {"thread", "has a shadow stack"})) << outcome;
+  size_t flags = areas.find("VmFlags:", areas.find("[heap]"));
+  areas.insert(areas.find('\n', flags), "ss ");
+  outcome = dump_seeing(place, subject, "smaps", areas);
+  EXPECT_EQ(outcome.end, Outcome::End::refused) << outcome;
+  EXPECT_TRUE(has_line(outcome.text, {"area", "[heap]", "a shadow stack"})) << outcome;
+  EXPECT_FALSE(std::filesystem::exists(place.file("image")));
+  subject.tell();
+  EXPECT_EQ(subject.await_success(), "");
+}
 
 INSTANTIATE_TEST_SUITE_P(Things, RefusedSocket, testing::ValuesIn(kRefusedSockets),
                          [](const auto& info) { return info.param.thing; });
