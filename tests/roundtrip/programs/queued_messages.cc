@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <sys/epoll.h>
 
+#include <atomic>
 #include <string>
 #include <thread>
 #include <vector>
@@ -62,7 +63,12 @@ int main(int count, char** arguments) {
   send(full, std::string("\0x", 2), 1);
   send(full, "last", 0);
   send(full, "d", 2);
-  std::thread sender([&] { send(full, "waited", 2); });
+  std::atomic<bool> started = false;
+  std::thread sender([&] {
+    started = true;
+    send(full, "waited", 2);
+  });
+  while (!started) usleep(1000);
   send(watched, "first", 0);
   send(watched, "second", 0);
   int epoll = epoll_create1(0);

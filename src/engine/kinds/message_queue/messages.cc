@@ -2,16 +2,14 @@
 #include "engine/kinds/message_queue/messages.h"
 
 #include <mqueue.h>
-#include <signal.h>
 #include <sys/mman.h>
-#include <sys/ptrace.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
 
 #include "base/text.h"
+#include "engine/target/undisturbed.h"
 
 namespace ks::engine::message_queue {
 
@@ -26,14 +24,6 @@ bool send(int fd, const char* text, size_t length, uint32_t priority) {
     ::usleep(1000);
   }
   return false;
-}
-
-// Stops whom this process traces from now on. A tracer that ends sets free what it traces; its own tracer stops it
-// before that, also when it is killed. That it can be stopped says that it was not past that point.
-bool hold(pid_t maker) {
-  int status;
-  return ::ptrace(PTRACE_SEIZE, maker, 0, PTRACE_O_TRACEEXIT) == 0 && ::ptrace(PTRACE_INTERRUPT, maker, 0, 0) == 0 &&
-         ::waitpid(maker, &status, __WALL) == maker && WIFSTOPPED(status);
 }
 
 }  // namespace
@@ -127,26 +117,8 @@ std::vector<Message> Turnover::messages() const {
 }
 
 Result<std::vector<Message>> read_messages(int fd) {
-  enum Answer { done = 0, untraceable = 1, failed = 2 };
   Turnover turnover = TRY(Turnover::prepare(fd));
-  pid_t maker = ::gettid();
-  pid_t child = ::fork();
-  if (child < 0) return fail_errno("fork");
-  if (child == 0) {
-    ::setsid();  // what is sent to its maker's group is not meant for it
-    sigset_t all;
-    ::sigfillset(&all);
-    ::sigprocmask(SIG_BLOCK, &all, nullptr);
-    if (!hold(maker)) ::_exit(untraceable);
-    ::_exit(turnover.carry_out() ? done : failed);
-  }
-  int status;
-  while (::waitpid(child, &status, 0) < 0)
-    if (errno != EINTR) return fail_errno("wait");
-  if (WIFEXITED(status) && WEXITSTATUS(status) == untraceable)
-    return refuse(
-        "holds messages, and somebody traces kernel-swap, which so could not put them back if it were killed");
-  if ((!WIFEXITED(status) || WEXITSTATUS(status) != done) && !turnover.carry_out())
+  if (!TRY(do_undisturbed([&] { return turnover.carry_out(); })))
     return fail("its messages have changed while they were read");
   return turnover.messages();
 }

@@ -55,8 +55,7 @@ class Turnover {
   std::unique_ptr<Head, Unmap> head_;
 };
 
-// Reads what is in a queue that only stopped processes of ours have, by a child that does not end with us: should we
-// be killed, it holds us back, and with us those whom we trace, until all is in its place again.
+// Reads what is in a queue that only stopped processes of ours have; undisturbed (target/undisturbed.h).
 Result<std::vector<Message>> read_messages(int fd);
 
 // Into an empty queue.

@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Messages are read and nobody notices, whoever of those who do it is killed, and when.
+// Messages are read and nobody notices, also when who does it is killed.
 #include "engine/kinds/message_queue/messages.h"
 
 #include <gtest/gtest.h>
 #include <mqueue.h>
-#include <signal.h>
-#include <sys/ptrace.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <random>
 
 #include "base/fd.h"
+#include "engine/target/killed_midway.h"
 
 namespace ks::engine::message_queue {
 namespace {
@@ -90,23 +88,7 @@ TEST_F(Messages, AreCompletedByAnother) {
   for (int i = 0; i < 400; ++i) {
     auto turnover = Turnover::prepare(queue_.get());
     ASSERT_TRUE(turnover) << turnover.error().what;
-    pid_t child = ::fork();
-    if (child == 0) {
-      // A system call or two more each time.
-      ::ptrace(PTRACE_TRACEME, 0, 0, 0);
-      ::raise(SIGSTOP);
-      ::_exit(turnover->carry_out() ? 0 : 1);
-    }
-    int status;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
-    for (unsigned stops = random() % 60; stops && WIFSTOPPED(status); --stops) {
-      ::ptrace(PTRACE_SYSCALL, child, 0, 0);
-      ASSERT_EQ(::waitpid(child, &status, 0), child);
-    }
-    if (WIFSTOPPED(status)) {
-      ::kill(child, SIGKILL);
-      ASSERT_EQ(::waitpid(child, &status, 0), child);
-    }
+    ASSERT_TRUE(test::kill_midway([&] { (void)turnover->carry_out(); }, random() % 60));
     auto filling = filling_of(queue_.get());
     ASSERT_TRUE(filling);
     in_the_middle += filling->messages < expected().size();
@@ -116,44 +98,6 @@ TEST_F(Messages, AreCompletedByAnother) {
     fill();
   }
   EXPECT_GT(in_the_middle, 100);
-}
-
-// A process that looks into the queue as soon as it is let go never finds it otherwise than before.
-TEST_F(Messages, AreInTheirPlaceWhenWhoReadsIsKilled) {
-  unsigned seed = std::random_device()();
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937 random(seed);
-  for (int i = 0; i < 200; ++i) {
-    int go[2], report[2];
-    ASSERT_EQ(::pipe(go) | ::pipe(report), 0);
-    char byte;
-    pid_t service = ::fork();
-    if (service == 0) {
-      if (::read(go[0], &byte, 1) != 1) ::_exit(2);
-      for (int look = 0; look < 20; ++look) {
-        if (received() != expected()) ::_exit(1);
-        fill();
-      }
-      ::_exit(0);
-    }
-    pid_t engine = ::fork();
-    if (engine == 0) {
-      bool stopped = ::ptrace(PTRACE_SEIZE, service, 0, 0) == 0 && ::ptrace(PTRACE_INTERRUPT, service, 0, 0) == 0 &&
-                     ::waitpid(service, nullptr, 0) == service;
-      if (!stopped || ::write(go[1], "", 1) != 1 || ::write(report[1], "", 1) != 1) ::_exit(1);
-      for (;;)
-        if (auto read = read_messages(queue_.get()); !read || texts(*read) != expected()) ::_exit(2);
-    }
-    ASSERT_EQ(::read(report[0], &byte, 1), 1);
-    ::usleep(random() % 3000);
-    ::kill(engine, SIGKILL);
-    int status;
-    ASSERT_EQ(::waitpid(engine, &status, 0), engine);
-    ASSERT_TRUE(WIFSIGNALED(status)) << WEXITSTATUS(status);
-    ASSERT_EQ(::waitpid(service, &status, 0), service);
-    ASSERT_EQ(status, 0) << "killed " << i;
-    for (int fd : {go[0], go[1], report[0], report[1]}) ::close(fd);
-  }
 }
 
 }  // namespace
