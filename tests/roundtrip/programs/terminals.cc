@@ -36,13 +36,19 @@ static void lead(int slave) {
       dprintf(slave, "job %s\n", line.c_str());
     }
   }
+  int given_up[2];
+  CHECK(pipe(given_up) == 0);
   pid_t daemon = fork();
   if (daemon == 0) {
     CHECK(ioctl(slave, TIOCNOTTY) == 0 && open("/dev/tty", O_RDWR) == -1 && errno == ENXIO);
+    close(given_up[0]);
+    CHECK(write(given_up[1], "", 1) == 1);
     wait_until_told();
     CHECK(open("/dev/tty", O_RDWR) == -1 && errno == ENXIO && tcgetsid(slave) == -1);
     _exit(0);
   }
+  char byte;
+  CHECK(read(given_up[0], &byte, 1) == 1 && close(given_up[0]) == 0 && close(given_up[1]) == 0);
   signal(SIGTTOU, SIG_IGN);
   setpgid(job, job);
   int early = open("/dev/tty", O_WRONLY | O_CLOEXEC);
