@@ -75,6 +75,13 @@ static mqd_t new_queue() {
   mq_unlink("/kernel-swap-test");
   return queue;
 }
+static std::pair<int, int> new_terminal() {
+  int master = posix_openpt(O_RDWR | O_NOCTTY);
+  if (master < 0 || grantpt(master) || unlockpt(master)) skip("no pseudo-terminals");
+  int slave = open(ptsname(master), O_RDWR | O_NOCTTY);
+  CHECK(slave >= 0);
+  return {master, slave};
+}
 static pid_t fork_child(const std::function<void()>& body) {
   pid_t child = fork();
   if (child == 0) {
@@ -625,14 +632,53 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
      }},
     {"terminal_unread",
      [] {
-       int master = posix_openpt(O_RDWR | O_NOCTTY);
-       if (master < 0 || grantpt(master) || unlockpt(master)) skip("no pseudo-terminals");
-       int slave = open(ptsname(master), O_RDWR | O_NOCTTY);
+       auto [master, slave] = new_terminal();
+       std::string much(6000, 'x');
+       CHECK(write(slave, much.data(), much.size()) == 6000);
+       return Verify([=] {
+         std::string got(6000, ' ');
+         size_t length = 0;
+         while (length < got.size()) {
+           ssize_t some = read(master, got.data() + length, got.size() - length);
+           CHECK(some > 0);
+           length += static_cast<size_t>(some);
+         }
+         CHECK(got == much && isatty(slave));
+       });
+     }},
+    {"terminal_unread_input",
+     [] {
+       auto [master, slave] = new_terminal();
+       CHECK(write(master, "abc\n", 4) == 4);
+       char echoed[8];
+       CHECK(read(master, echoed, sizeof echoed) == 5);
+       return Verify([=] {
+         char bytes[8];
+         CHECK(read(slave, bytes, sizeof bytes) == 4 && memcmp(bytes, "abc\n", 4) == 0 && isatty(master));
+       });
+     }},
+    {"terminal_unread_signalled",
+     [] {
+       auto [master, slave] = new_terminal();
        CHECK(write(slave, "abc", 3) == 3);
-       return [=] {
+       usleep(20'000);
+       static volatile bool came = false;
+       signal(SIGIO, [](int) { came = true; });
+       CHECK(fcntl(slave, F_SETOWN, getpid()) == 0 && fcntl(slave, F_SETFL, O_RDWR | O_ASYNC) == 0);
+       return Verify([=] {
          char bytes[4];
-         CHECK(read(master, bytes, 4) == 3 && memcmp(bytes, "abc", 3) == 0 && isatty(slave));
-       };
+         CHECK(!came && read(master, bytes, 4) == 3 && memcmp(bytes, "abc", 3) == 0);
+       });
+     }},
+    {"terminal_unread_packet",
+     [] {
+       auto [master, slave] = new_terminal();
+       int on = 1;
+       CHECK(ioctl(master, TIOCPKT, &on) == 0 && write(slave, "abc", 3) == 3);
+       return Verify([=] {
+         char bytes[8];
+         CHECK(read(master, bytes, sizeof bytes) == 4 && memcmp(bytes, "\0abc", 4) == 0 && isatty(slave));
+       });
      }},
     {"controlling_terminal",
      [] {

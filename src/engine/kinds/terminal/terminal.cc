@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Pseudo-terminals (pty(7)) of which the service has both ends. What lies in one cannot be read without taking it
-// away, so one that holds something is refused.
+// away: output is put back (output.h), and input, which a line discipline has worked on, is refused.
 #include <asm/termbits.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "engine/context/named_file.h"
 #include "engine/kinds/kind.h"
+#include "engine/kinds/terminal/output.h"
 #include "engine/terminal.pb.h"
 
 namespace ks::engine {
@@ -22,7 +23,7 @@ namespace ks::engine {
 namespace {
 
 constexpr std::string_view kName = "terminal";
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;  // 1: without output
 // Documentation/admin-guide/devices.txt
 constexpr unsigned kMasterMajor = 5, kMasterMinor = 2;
 constexpr unsigned kFirstSlave = 136, kLastSlave = 143, kSlavesEach = 256;
@@ -80,8 +81,6 @@ Result<> check_state(int master, int slave) {
   for (int fd : {master, slave})
     if (TRY(ask<int>(fd, TIOCGETD, "TIOCGETD")) != 0)
       return refuse("has a line discipline other than that of terminals");
-  if (TRY(ask<int>(master, FIONREAD, "FIONREAD")))
-    return refuse("has output that has not been read and cannot be put back; try again a little later");
   if (TRY(ask<int>(slave, FIONREAD, "FIONREAD")))
     return refuse("has input that has not been read and cannot be put back; try again a little later");
   short of_master = TRY(readiness(master)), of_slave = TRY(readiness(slave));
@@ -91,6 +90,31 @@ Result<> check_state(int master, int slave) {
   if (locked.c_iflag | locked.c_oflag | locked.c_cflag | locked.c_lflag | locked.c_line ||
       std::ranges::any_of(locked.c_cc, [](cc_t character) { return character != 0; }))
     return refuse("has locked settings (TIOCSLCKTRMIOS)");
+  return {};
+}
+
+// To read and to write a terminal signals whoever has asked for it, under whichever of its names he has opened it.
+bool signals_anybody(const Dumping& dumping) {
+  return std::ranges::any_of(dumping.open_files, [](const OpenFile& file) {
+    bool terminal = owns(file) || (S_ISCHR(file.stat.st_mode) && file.stat.st_rdev == makedev(kMasterMajor, 0));
+    return terminal && file.info.flags & O_ASYNC;
+  });
+}
+
+// Only for an image, not to examine: to an epoll that watches it edge-triggered, this is an edge.
+Result<> dump_output(Dumping& dumping, int master, const std::vector<const OpenFile*>& slaves, image::Terminal& out) {
+  size_t bytes = TRY(terminal::waiting_output(master));
+  if (!bytes) return {};
+  if (bytes >= terminal::kMostOutput)
+    return refuse("has more output that has not been read than could be put back; try again a little later");
+  if (out.packets()) return refuse("has output that has not been read, in packet mode (TIOCPKT); try again");
+  if (signals_anybody(dumping)) return refuse("has output that has not been read, and signals it (O_ASYNC)");
+  auto writable =
+      std::ranges::find_if(slaves, [](const OpenFile* slave) { return (slave->flags() & O_ACCMODE) != O_RDONLY; });
+  if (writable == slaves.end()) return refuse("has output that has not been read, and nobody who could write it");
+  if (!dumping.image || !dumping.verdict.ready()) return {};
+  Fd slave = TRY((*writable)->fetch());
+  out.set_output(TRY(terminal::read_output(master, slave.get())));
   return {};
 }
 
@@ -133,6 +157,7 @@ Result<> dump_pair(Dumping& dumping, const OpenFile& master, const std::vector<c
   Fd of_master = TRY(master.fetch()), of_slave = TRY(slaves.front()->fetch());
   TRY(check_state(of_master.get(), of_slave.get()));
   TRY(dump_state(of_master.get(), of_slave.get(), out));
+  TRY(dump_output(dumping, of_master.get(), slaves, out));
   auto session = ask<pid_t>(of_master.get(), TIOCGSID, "TIOCGSID"),
        foreground = ask<pid_t>(of_master.get(), TIOCGPGRP, "TIOCGPGRP");
   dumping.terminals[slave_device(index)] = {.session = session ? *session : 0,
@@ -206,6 +231,7 @@ Result<> make_terminal(Restoring& restoring, const image::Terminal& terminal, Fd
   for (const auto& end : terminal.slaves()) made.emplace(end.id(), TRY(open_slave(restoring, terminal, end.flags())));
   if (terminal.settings().size() != sizeof(termios2)) return fail("settings of the wrong size");
   if (::ioctl(slave.get(), TCSETS2, terminal.settings().data())) return fail_errno("TCSETS2");
+  if (!terminal.output().empty()) TRY(terminal::put_output(slave.get(), terminal.output()));
   winsize size{.ws_row = static_cast<unsigned short>(terminal.rows()),
                .ws_col = static_cast<unsigned short>(terminal.columns()),
                .ws_xpixel = static_cast<unsigned short>(terminal.width()),
@@ -233,6 +259,6 @@ Result<Fds> make(Restoring& restoring, std::span<const Envelope> envelopes) {
 }  // namespace
 
 extern const Kind kTerminal;
-const Kind kTerminal{.name = kName, .version = kVersion, .owns = owns, .dump = dump, .make = make};
+const Kind kTerminal{.name = kName, .version = kVersion, .owns = owns, .dump = dump, .make = make, .disturbs = true};
 
 }  // namespace ks::engine
