@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <sys/rseq.h>
 
+#include <atomic>
 #include <thread>
 
 #include "program.h"
@@ -54,13 +55,16 @@ int main() {
   constexpr int kThreads = 4;
   int64_t added[kThreads] = {};
   volatile bool finish = false;
+  std::atomic<int> started = 0;
   std::thread threads[kThreads];
   for (int i = 0; i < kThreads; ++i)
     threads[i] = std::thread([&, i] {
       int64_t count = 0;
+      ++started;
       while (!finish) count += add_one(area());
       added[i] = count;
     });
+  while (started < kThreads) usleep(1000);
   ready();
   finish = true;
   int64_t sum = 0, total = 0;
