@@ -71,12 +71,16 @@ struct RestoreOptions {
   // Called when everything is in place and verified, before the first restored instruction runs. On an error
   // all restored processes are killed.
   std::function<Result<>()> before_thaw;
+  // Called after that, before the first connection goes on: what its peer sends may come through from now on.
+  std::function<void()> lift;
 };
 
 struct RestoreReport {
   std::vector<pid_t> pids;   // of processes, parents first
   std::vector<pid_t> roots;  // those whose parent is not in the image
   uint64_t memory_bytes = 0;
+  std::vector<std::string>
+      unreachable;  // sockets whose peers no route leads to, or not yet: "10.0.0.1:80 -> 10.0.0.2:9"
 };
 
 // What an image holds, read without restoring it.

@@ -296,7 +296,7 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   for (auto& process : nursery.processes)
     TRY(in(fmt::format("pid {}", process.pid), prepare_thaw(restoring, process)));
 
-  RestoreReport report{.memory_bytes = restoring.memory_bytes};
+  RestoreReport report{.memory_bytes = restoring.memory_bytes, .unreachable = std::move(restoring.unreachable)};
   std::set<pid_t> pids;
   for (const auto& process : nursery.processes) pids.insert(process.pid);
   for (const auto& process : loaded.tree.processes()) {
@@ -304,6 +304,7 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
     if (!pids.contains(process.parent())) report.roots.push_back(process.pid());
   }
   if (options.before_thaw) TRY(options.before_thaw());
+  if (options.lift) options.lift();
   TRY(files.release(restoring));
   for (auto& process : nursery.processes) TRY(in(fmt::format("pid {}", process.pid), thaw(process)));
   guard.keep();

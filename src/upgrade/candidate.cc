@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <set>
 
+#include "upgrade/hold/table.h"
 #include "upgrade/machine.h"
 #include "upgrade/readiness.h"
 #include "upgrade/unit_files.h"
@@ -61,6 +62,10 @@ engine::DumpOptions dump_options(const Candidate& candidate) {
                                           .identifier = syslog_identifier(unit),
                                           .priority = unit.syslog_priority,
                                           .level_prefix = unit.syslog_level_prefix}};
+  if (auto can_hold = HoldTable::probe())
+    options.hold = [](auto) { return Result<>(); };
+  else
+    options.no_hold = can_hold.error().what;
   if (candidate.mark.largest_deleted_file) options.largest_deleted_file = *candidate.mark.largest_deleted_file;
   return options;
 }

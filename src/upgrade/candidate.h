@@ -30,6 +30,7 @@ Result<MarkedUnits> marked_units(const Bus& bus);
 std::string syslog_identifier(const UnitState& unit);
 
 engine::Target target_of(const UnitState& unit);
+// With a hold that is none, where this machine can hold anything: whoever dumps puts the real one there.
 engine::DumpOptions dump_options(const Candidate& candidate);
 
 // Freezes the unit for as long as it takes to go through the dump without its memory.

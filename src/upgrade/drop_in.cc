@@ -15,7 +15,10 @@ uint64_t restore_limit_seconds(const CarriedUnit& unit) {
 Result<std::string> restore_drop_in(const CarriedUnit& unit, std::string_view libexec) {
   std::string placeholder = fmt::format("{}/placeholder", libexec);
   std::string command = TRY(placeholder_command_line(unit.command, placeholder));
-  std::string text = "# Made by kernel-swap for the restore of this unit; gone once that is done.\n[Service]\n";
+  std::string text = "# Made by kernel-swap for the restore of this unit; gone once that is done.\n";
+  // What it lifts has to be there before.
+  if (!unit.held.empty()) text += "[Unit]\nAfter=kernel-swap-hold.service\n";
+  text += "[Service]\n";
   text += "Type=exec\n";
   // The restorer speaks for the unit as its control process; a unit whose children speak too keeps that.
   text += fmt::format("NotifyAccess={}\n", unit.notify_access == "all" ? "all" : "exec");

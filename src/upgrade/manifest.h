@@ -15,7 +15,7 @@
 
 namespace ks::upgrade {
 
-inline constexpr int kManifestFormat = 1;
+inline constexpr int kManifestFormat = 2;
 
 // A process by its PID and its start in clock ticks since boot (proc(5), stat, field 22): a PID alone may be
 // reused.
@@ -47,6 +47,7 @@ struct CarriedUnit {
   bool has_start_commands = false;          // ExecStartPre=, ExecStartPost= or ExecCondition=
   bool placeholder_not_executable = false;  // the unit's ExecPaths= leave it out
   std::vector<SavedPlace> places;
+  std::vector<std::string> held;  // its sockets whose packets are held back: hold/held_socket.h
   // The image.
   std::string image_digest;  // of the image's own manifest
   uint64_t memory_bytes = 0;

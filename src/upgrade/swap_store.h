@@ -31,7 +31,7 @@ std::string_view to_string(Fate fate);
 
 struct Outcome {
   Fate fate = Fate::cold;
-  std::string reason;        // of a cold start or a failure
+  std::string reason;        // of a cold start or a failure; what there is to say of a restore
   double pause_seconds = 0;  // of a restored unit: from its freeze to its thaw
 };
 

@@ -19,6 +19,8 @@ from scenario import Skip
 
 GUEST = "10.0.2.15"  # tools/guest/files: 10-guest.network
 PEER = "10.0.2.2"
+GUEST6 = "fd00:6b73::15"
+PEER6 = "fd00:6b73::2"
 MAC = "52:54:00:6b:73:01"
 TUNSETIFF = 0x400454CA
 IFF_TAP_NO_PI = 0x1002
@@ -42,7 +44,8 @@ class Network:
                 raise Skip("not allowed to make a network namespace")
             time.sleep(0.01)
         self.tap = self.inside(self._open_tap)
-        for command in ("link set lo up", f"address add {PEER}/24 dev tap0", "link set tap0 up"):
+        for command in ("link set lo up", f"address add {PEER}/24 dev tap0", f"address add {PEER6}/64 dev tap0 nodad",
+                        "link set tap0 up"):
             self.popen(["ip", *command.split()]).wait(10)
         self.arguments = ["-netdev", f"tap,id=net,fd={self.tap}", "-device", f"virtio-net-pci,netdev=net,mac={MAC}"]
         return self

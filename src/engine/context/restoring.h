@@ -131,6 +131,7 @@ class Restoring {
   std::map<pid_t, Inside> inside;  // who is born in a user namespace
   std::map<pid_t, RestoredProcess*> processes;
   uint64_t memory_bytes = 0;
+  std::vector<std::string> unreachable;  // see RestoreReport
   image::Inheritance inheritance;
   image::SystemV system_v;
   class IpcGuard* guard = nullptr;

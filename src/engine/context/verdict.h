@@ -36,8 +36,10 @@ struct JournalIdentity {
   bool level_prefix = true;
 };
 
-// A TCP connection by its ends, each a sockaddr_in or sockaddr_in6.
-struct Connection {
+// A socket of the network by its ends, each a sockaddr_in or sockaddr_in6. One without a peer waits for anybody, at its
+// address or, where that is none, at all of that family.
+struct NetworkSocket {
+  int protocol = 0;  // IPPROTO_TCP or IPPROTO_UDP
   std::string local, peer;
 };
 
@@ -52,9 +54,11 @@ struct DumpOptions {
   JournalIdentity journal;
   // A file on disk that has been deleted is kept by those alone who have it open; a larger one is refused.
   uint64_t largest_deleted_file = uint64_t{1} << 30;
-  // Called before the state of the first is read with all that lead to somebody who is not part of it; from then on
-  // nothing may come through to or from them, until they are restored. Without it they are refused.
-  std::function<Result<>(std::span<const Connection>)> hold;
+  // Called before the state of the first connection is read with all sockets to which somebody who is not part of it
+  // may send; from then on nothing may come through to them or from them, until they are restored. Without it
+  // connections that lead outside are refused.
+  std::function<Result<>(std::span<const NetworkSocket>)> hold;
+  std::string no_hold;  // why there is none
 };
 
 }  // namespace ks::engine

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/file.h"
+#include "upgrade/hold/client.h"
 #include "upgrade/machine.h"
 
 namespace ks::upgrade {
@@ -57,6 +58,7 @@ Result<> start_what_is_down(const Bus& bus, const Swap& swap, const CarriedUnit&
 
 Result<> settle_damaged(const Swap& swap, const std::string& reason) {
   swap.note("finish", "", reason);
+  end_hold();
   for (const std::string& unit : TRY(list_directory(swap.directory() + "/pending"))) {
     TRY(swap.record(unit, {.fate = Fate::cold, .reason = reason}));
     TRY(swap.withdraw(unit));
@@ -68,6 +70,7 @@ Result<> settle_open(const Swap& swap, const Manifest& manifest) {
   Bus bus = TRY(Bus::open());
   for (const CarriedUnit& unit : manifest.units)
     if (auto judged = judge(bus, swap, unit); !judged) swap.note("finish", unit.name, judged.error().what);
+  end_hold();
   TRY(swap.close());
   // With the swap closed our generator makes no drop-in, and the units are again what their files say.
   TRY(bus.reload());

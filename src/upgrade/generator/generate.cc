@@ -81,12 +81,24 @@ Result<> decide_once(const Places& places, const Swap& swap, const Manifest& man
   return {};
 }
 
+// network-pre.target is waited for by whatever brings the network up, but only where somebody wants it
+// (systemd.special(7)).
+Result<> start_hold(const Places& places) {
+  TRY(write_drop_in(places, "kernel-swap-hold.service", "50-swap.conf",
+                    fmt::format("[Unit]\nWants=network-pre.target\nBefore=network-pre.target\nRequiresMountsFor={}\n",
+                                places.store)));
+  return write_drop_in(places, "sysinit.target", "50-kernel-swap-hold.conf",
+                       "[Unit]\nWants=kernel-swap-hold.service\n");
+}
+
 Result<> restore_pending(const Places& places, const Swap& swap, std::vector<std::string>& complaints) {
   Manifest manifest = TRY(swap.manifest());
   TRY(decide_once(places, swap, manifest));
   // A unit that nothing starts at boot ran all the same; finish wants every one of them, and waits for them.
   std::string wanted;
+  bool any_held = false;
   for (const CarriedUnit& unit : manifest.units) {
+    any_held |= !unit.held.empty();
     wanted += " " + unit.name;
     if (!exists(places.run + "/restoring/" + unit.name)) continue;
     auto text = restore_drop_in(unit, places.libexec);
@@ -94,6 +106,7 @@ Result<> restore_pending(const Places& places, const Swap& swap, std::vector<std
         text ? write_drop_in(places, unit.name, kRestoreDropIn, *text) : Result<>(std::unexpected(text.error()));
     if (!written) complaints.push_back(unit.name + ": " + written.error().what);
   }
+  if (any_held) TRY(start_hold(places));
   return write_drop_in(places, "kernel-swap-finish.service", "50-swap.conf",
                        fmt::format("[Unit]\nWants={0}\nAfter={0}\n", wanted));
 }

@@ -10,6 +10,7 @@
 #include "engine/engine.h"
 #include "upgrade/checksum.h"
 #include "upgrade/drop_in.h"
+#include "upgrade/hold/client.h"
 #include "upgrade/machine.h"
 #include "upgrade/restore/cold_start.h"
 #include "upgrade/restore/placeholder_control.h"
@@ -38,16 +39,18 @@ void raise_own_limits() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-Result<> restore(const CarriedUnit& unit, const std::string& image, pid_t placeholder,
-                 const std::function<Result<>()>& commit) {
+Result<std::string> restore(const CarriedUnit& unit, const std::string& image, pid_t placeholder,
+                            const std::function<Result<>()>& commit, const std::function<void()>& lift) {
   raise_own_limits();
   auto engine = TRY(engine::Engine::open());
   // A unit with Delegate= has us in a group of our own, below. One whose slice has changed is elsewhere now.
   std::string group = kCgroupRoot + unit.control_group;
   if (::access(group.c_str(), F_OK)) group.clear();
-  auto report = engine.restore(image, {.into = placeholder, .cgroup = group, .before_thaw = commit});
+  auto report = engine.restore(image, {.into = placeholder, .cgroup = group, .before_thaw = commit, .lift = lift});
   if (!report) return std::unexpected(report.error());
-  return {};
+  if (report->unreachable.empty()) return "";
+  return fmt::format("no route to the peers of {} sockets then, the first {}", report->unreachable.size(),
+                     report->unreachable.front());
 }
 
 // Only after systemd knows its new main process may the old one end.
@@ -71,24 +74,29 @@ Result<> bring_back(const Swap& swap, const CarriedUnit& unit, pid_t placeholder
     TRY(require_image_of(unit, swap.image(unit.name)));
     TRY(swap.begin_attempt(unit.name));
     int64_t thawed_at = 0;
-    TRY(run_supervised({.work = [&](const auto& commit) -> Result<> {
-                          // Before the processes: what they have open by a name must be there.
-                          for (const std::string& path :
-                               TRY(load_places(unit.places, placeholder, swap.places(unit.name))))
-                            swap.note("kept", unit.name, path + " was there already");
-                          return restore(unit, swap.image(unit.name), placeholder, commit);
-                        },
-                        .commit =
-                            [&] {
-                              thawed_at = realtime_microseconds();
-                              return swap.take(unit.name);
-                            },
-                        .limit_seconds = restore_limit_seconds(unit)}));
+    auto keeper = HoldClient::open();  // its path may not be there for who has joined the unit's namespaces
+    auto lift = [&] {
+      if (keeper) (void)keeper->lift(unit.name);
+    };
+    auto work = [&](const auto& commit) -> Result<std::string> {
+      // Before the processes: what they have open by a name must be there.
+      for (const std::string& path : TRY(load_places(unit.places, placeholder, swap.places(unit.name))))
+        swap.note("kept", unit.name, path + " was there already");
+      return restore(unit, swap.image(unit.name), placeholder, commit, lift);
+    };
+    auto use_image = [&] {
+      thawed_at = realtime_microseconds();
+      return swap.take(unit.name);
+    };
+    std::string remark =
+        TRY(run_supervised({.work = work, .commit = use_image, .limit_seconds = restore_limit_seconds(unit)}));
     TRY(hand_over(unit));
     double pause = static_cast<double>(thawed_at - unit.frozen_at) / 1e6;
     // From here on the unit lives; what cannot be written is only missing from the report.
-    (void)swap.record(unit.name, {.fate = Fate::restored, .reason = "", .pause_seconds = pause});
-    swap.note("restored", unit.name, fmt::format("main pid {}, pause {:.3f} s", unit.main_pid, pause));
+    (void)swap.record(unit.name, {.fate = Fate::restored, .reason = remark, .pause_seconds = pause});
+    swap.note(
+        "restored", unit.name,
+        fmt::format("main pid {}, pause {:.3f} s{}{}", unit.main_pid, pause, remark.empty() ? "" : "; ", remark));
     return {};
   };
   auto done = attempt();

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "base/text.h"
+#include "upgrade/hold/client.h"
 #include "upgrade/machine.h"
 #include "upgrade/restore/bring_back.h"
 #include "upgrade/restore/cold_start.h"
@@ -34,6 +35,7 @@ ks::Result<> start(const std::string& name, pid_t placeholder) {
     if (back) return {};
     fmt::print(stderr, "<3>not restored: {}; starting afresh\n", back.error().what);
   }
+  lift_if_held(name);  // its peers learn that nobody knows them any more
   return start_cold(name, unit, placeholder);
 }
 

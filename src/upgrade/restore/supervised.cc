@@ -38,7 +38,8 @@ constexpr size_t kLongest = 4096;
     return {};
   };
   auto done = job.work(commit);
-  std::string message = done ? std::string(1, kDone) : kError + done.error().what.substr(0, kLongest - 1);
+  std::string message = done ? kDone + *done : kError + done.error().what;
+  message.resize(std::min(message.size(), kLongest));
   (void)::send(channel, message.data(), message.size(), MSG_NOSIGNAL);
   ::_exit(done ? EXIT_SUCCESS : EXIT_FAILURE);
 }
@@ -50,7 +51,7 @@ int64_t now_milliseconds() {
 }
 
 // Until the child says that it is done. Its end closes the channel.
-Result<> converse(const Supervised& job, int channel) {
+Result<std::string> converse(const Supervised& job, int channel) {
   const int64_t deadline = now_milliseconds() + static_cast<int64_t>(job.limit_seconds) * 1000;
   for (;;) {
     pollfd ready{.fd = channel, .events = POLLIN, .revents = 0};
@@ -63,18 +64,18 @@ Result<> converse(const Supervised& job, int channel) {
     ssize_t length = ::recv(channel, message, sizeof message, 0);
     if (length <= 0) return fail("the engine died");
     std::string_view text(message + 1, static_cast<size_t>(length) - 1);
-    if (message[0] == kDone) return {};
+    if (message[0] == kDone) return std::string(text);
     if (message[0] == kError) return fail(std::string(text));
     auto committed = job.commit();
     char answer = committed ? kGoOn : kStop;
     (void)::send(channel, &answer, 1, MSG_NOSIGNAL);
-    if (!committed) return committed;
+    if (!committed) return std::unexpected(committed.error());
   }
 }
 
 }  // namespace
 
-Result<> run_supervised(const Supervised& job) {
+Result<std::string> run_supervised(const Supervised& job) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends)) return fail_errno("socketpair");
   Fd ours(ends[0]), theirs(ends[1]);

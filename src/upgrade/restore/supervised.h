@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <string>
 
 #include "base/result.h"
 
@@ -11,13 +12,14 @@ namespace ks::upgrade {
 
 struct Supervised {
   // In the child. It calls `commit` when all is ready, and goes on only if that succeeds.
-  std::function<Result<>(const std::function<Result<>()>& commit)> work;
+  // What there is to say of it, if anything.
+  std::function<Result<std::string>(const std::function<Result<>()>& commit)> work;
   // Here, once, while the child waits: it may have joined other namespaces, we have not.
   std::function<Result<>()> commit;
   uint64_t limit_seconds = 0;
 };
 
 // The child is gone when this returns; what it traced died with it unless it ended well.
-Result<> run_supervised(const Supervised& job);
+Result<std::string> run_supervised(const Supervised& job);
 
 }  // namespace ks::upgrade

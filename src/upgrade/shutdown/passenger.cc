@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "upgrade/checksum.h"
 #include "upgrade/config.h"
+#include "upgrade/hold/held_socket.h"
 #include "upgrade/machine.h"
 #include "upgrade/readiness.h"
 #include "upgrade/volatile.h"
@@ -46,13 +47,21 @@ std::expected<Passenger, Reasons> Passenger::freeze(const engine::Engine& engine
   return Passenger(unit, dump_options(candidate), std::move(*frozen), now);
 }
 
-std::expected<CarriedUnit, Reasons> Passenger::dump(const std::string& image, const std::string& places) {
+std::expected<CarriedUnit, Reasons> Passenger::dump(const std::string& image, const std::string& places,
+                                                    const HoldUnit& hold) {
+  std::vector<std::string> held;
+  if (options_.hold)
+    options_.hold = [&](std::span<const engine::NetworkSocket> sockets) -> Result<> {
+      for (const engine::NetworkSocket& socket : sockets) held.push_back(TRY(to_text(socket)));
+      return hold(unit_.name, held);
+    };
   auto report = frozen_.dump(image, options_);
   if (!report)
     return frozen_.verdict().ready() ? because("dump: " + report.error().what)
                                      : std::unexpected(lines(frozen_.verdict().reasons));
   auto carried = describe(*report, image);
   if (carried) {
+    carried->held = std::move(held);
     auto saved = save_places(volatile_places(unit_), unit_.main_pid, places);
     if (saved)
       carried->places = std::move(*saved);

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <expected>
+#include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -13,6 +15,8 @@
 namespace ks::upgrade {
 
 using Reasons = std::vector<std::string>;
+// Holds back what peers send to a unit: lines of hold/held_socket.h.
+using HoldUnit = std::function<Result<>(const std::string& unit, std::span<const std::string> lines)>;
 
 class Passenger {
  public:
@@ -21,7 +25,7 @@ class Passenger {
   const std::string& name() const { return unit_.name; }
   // Writes the image, and beside it what lies in the unit's volatile places, and tells what the manifest is
   // to say of them. On an error neither is left.
-  std::expected<CarriedUnit, Reasons> dump(const std::string& image, const std::string& places);
+  std::expected<CarriedUnit, Reasons> dump(const std::string& image, const std::string& places, const HoldUnit& hold);
   Result<> kill() { return frozen_.kill(); }
 
  private:

@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "upgrade/checksum.h"
+#include "upgrade/hold/client.h"
 #include "upgrade/machine.h"
 #include "upgrade/readiness.h"
 #include "upgrade/shutdown/passenger.h"
@@ -57,10 +58,36 @@ std::vector<Passenger> freeze_all(const engine::Engine& engine, const std::vecto
   return passengers;
 }
 
-void dump_all(std::vector<Passenger>& passengers, const Swap& swap, Manifest& manifest) {
+// The hold of a swap. What is held is lifted at our end, unless it is to be kept.
+class Hold {
+ public:
+  explicit Hold(const Bus& bus) : bus_(bus) {}
+
+  Result<> hold(const std::string& unit, std::span<const std::string> lines) {
+    if (!keeper_) {
+      TRY(bus_.start(kHoldUnit));
+      keeper_.emplace(TRY(HoldClient::await()));
+    }
+    return keeper_->hold(unit, lines);
+  }
+  void lift(const std::string& unit) {
+    if (keeper_) (void)keeper_->lift(unit);
+  }
+  Result<> keep() { return keeper_ ? keeper_->keep() : Result<>(); }
+
+ private:
+  const Bus& bus_;
+  std::optional<HoldClient> keeper_;
+};
+
+void dump_all(std::vector<Passenger>& passengers, const Swap& swap, Manifest& manifest, Hold& hold) {
+  HoldUnit hold_unit = [&](const std::string& unit, std::span<const std::string> lines) {
+    return hold.hold(unit, lines);
+  };
   std::erase_if(passengers, [&](Passenger& passenger) {
-    auto dumped = passenger.dump(swap.image(passenger.name()), swap.places(passenger.name()));
+    auto dumped = passenger.dump(swap.image(passenger.name()), swap.places(passenger.name()), hold_unit);
     if (!dumped) {
+      hold.lift(passenger.name());
       leave_out(manifest, swap, passenger.name(), std::move(dumped.error()));
       return true;  // which thaws it
     }
@@ -77,7 +104,7 @@ Result<> commit(const Swap& swap, const Manifest& manifest) {
   return {};
 }
 
-void kill_dumped(const Swap& swap, std::vector<Passenger>& passengers) {
+void kill_dumped(const Swap& swap, std::vector<Passenger>& passengers, Hold& hold) {
   for (Passenger& passenger : passengers) {
     auto killed = passenger.kill();
     if (killed) {
@@ -86,6 +113,7 @@ void kill_dumped(const Swap& swap, std::vector<Passenger>& passengers) {
     }
     // It may live on, so it must not come back a second time.
     auto withdrawn = swap.withdraw(passenger.name());
+    hold.lift(passenger.name());
     swap.note("kill-failed", passenger.name(), killed.error().what);
     if (!withdrawn) swap.note("withdraw-failed", passenger.name(), withdrawn.error().what);
   }
@@ -109,10 +137,11 @@ Result<> swap_out(const Bus& bus, const SwapStore& store) {
   for (const std::string& error : marked.errors) swap.note("mark", "", error);
   auto engine = usable_engine(store);
   std::vector<Passenger> passengers;
+  Hold hold(bus);
   if (engine) {
     if (auto quiet = keep_systemd_quiet(bus, marked.units); !quiet) swap.note("quiet", "", quiet.error().what);
     passengers = freeze_all(*engine, marked.units, swap, manifest);
-    dump_all(passengers, swap, manifest);
+    dump_all(passengers, swap, manifest, hold);
     std::vector<std::string> staying;
     staying.reserve(manifest.left_out.size());
     for (const LeftOutUnit& unit : manifest.left_out) staying.push_back(unit.name);
@@ -123,7 +152,8 @@ Result<> swap_out(const Bus& bus, const SwapStore& store) {
   if (manifest.units.empty() && manifest.left_out.empty()) return swap.remove();
 
   TRY(commit(swap, manifest));
-  kill_dumped(swap, passengers);
+  if (auto kept = hold.keep(); !kept) swap.note("hold", "", kept.error().what);
+  kill_dumped(swap, passengers, hold);
   return {};
 }
 
@@ -140,6 +170,7 @@ Result<> clean_up(const SwapStore& store) {
     for (const CarriedUnit& unit : manifest->units) {
       if (!swap.pending(unit.name) || std::ranges::none_of(unit.processes, is_alive)) continue;
       TRY(swap.withdraw(unit.name));
+      lift_if_held(unit.name);
       TRY(swap.record(unit.name,
                       {.fate = Fate::cold, .reason = "the swap was cut short before its processes ended"}));
       swap.note("withdrawn", unit.name, "its processes still ran");

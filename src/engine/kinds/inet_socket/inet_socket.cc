@@ -19,6 +19,7 @@
 #include "engine/inet_socket.pb.h"
 #include "engine/kinds/inet_socket/connection.h"
 #include "engine/kinds/inet_socket/repair.h"
+#include "engine/kinds/inet_socket/route.h"
 #include "engine/kinds/kind.h"
 
 namespace ks::engine {
@@ -217,22 +218,41 @@ std::string end_of(std::string_view address) {
   return fmt::format("{} {}", text, in.sin6_port);
 }
 
+// Whom it waits for, if for anybody. An address of IPv6 that is none may stand for IPv4 too.
+Result<> add_waiting(const Dumped& socket, std::vector<NetworkSocket>& out) {
+  bool tcp = socket.state.protocol() == IPPROTO_TCP;
+  const std::string& address = socket.out.address();
+  if (address.empty() || (tcp && !socket.out.listens())) return {};
+  NetworkSocket waiting{tcp ? IPPROTO_TCP : IPPROTO_UDP, address, socket.out.peer()};
+  out.push_back(waiting);
+  if (as<sockaddr>(address).sa_family != AF_INET6) return {};
+  auto in = as<sockaddr_in6>(address);
+  if (!IN6_IS_ADDR_UNSPECIFIED(&in.sin6_addr) || TRY(read_number(socket.mine.get(), SOL_IPV6, IPV6_V6ONLY)))
+    return {};
+  sockaddr_in any{.sin_family = AF_INET, .sin_port = in.sin6_port};
+  waiting.local.assign(reinterpret_cast<const char*>(&any), sizeof any);
+  out.push_back(waiting);
+  return {};
+}
+
 // Those that lead to somebody who goes on meanwhile. Where that is not held back, they are left alone.
-Result<> hold_connections(Dumping& dumping, std::vector<Dumped>& sockets) {
+Result<> hold_sockets(Dumping& dumping, std::vector<Dumped>& sockets) {
   std::set<std::pair<std::string, std::string>> ends;
   for (const Dumped& socket : sockets)
     if (socket.connection) ends.emplace(end_of(socket.out.address()), end_of(socket.out.peer()));
-  std::vector<Connection> outside;
+  std::vector<NetworkSocket> outside;
   for (Dumped& socket : sockets) {
+    if (!socket.connection) TRY(add_waiting(socket, outside));
     if (!socket.connection || ends.contains({end_of(socket.out.peer()), end_of(socket.out.address())})) continue;
-    outside.push_back({socket.out.address(), socket.out.peer()});
+    outside.push_back({IPPROTO_TCP, socket.out.address(), socket.out.peer()});
     socket.readable = dumping.options.hold && dumping.image;
     if (!dumping.options.hold)
-      socket.obstacle = fmt::format("is a TCP connection to {}, from which nobody holds back what it sends meanwhile",
-                                    address_text(socket.out.peer()));
+      socket.obstacle = fmt::format("is a TCP connection to {}, and nobody holds back what that sends meanwhile{}{}",
+                                    address_text(socket.out.peer()), dumping.options.no_hold.empty() ? "" : ": ",
+                                    dumping.options.no_hold);
   }
   if (outside.empty() || !dumping.options.hold || !dumping.image) return {};
-  return dumping.options.hold(outside);
+  return in("hold", dumping.options.hold(outside));
 }
 
 // Of all at one moment: what one end has sent has arrived at the other end or has not.
@@ -294,7 +314,7 @@ Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
     if (TRY(is_done(dumping, file, described ? Result<>() : std::unexpected(described.error()))))
       sockets.push_back(*std::move(described));
   }
-  TRY(hold_connections(dumping, sockets));
+  TRY(hold_sockets(dumping, sockets));
   TRY(ConnectionReader(sockets).read());
   for (Dumped& socket : sockets) {
     if (!socket.obstacle.empty()) dumping.refuse(socket.file->pid, socket.file->object(), socket.obstacle);
@@ -327,26 +347,26 @@ Result<> bind_to(int fd, const image::SocketState& state, const std::string& add
   return {};
 }
 
-Result<> connect_to(int fd, const std::string& peer) {
-  if (::connect(fd, reinterpret_cast<const sockaddr*>(peer.data()), static_cast<socklen_t>(peer.size())))
-    return fail_errno(fmt::format("connect to {}", address_text(peer)));
+Result<> connect_to(Restoring& restoring, int fd, const std::string& local, const std::string& peer) {
+  if (!TRY(inet_socket::connect_anyhow(fd, peer)))
+    restoring.unreachable.push_back(fmt::format("{} -> {}", address_text(local), address_text(peer)));
   return {};
 }
 
 // It stays under repair until release().
-Result<> connect_again(int fd, const Socket& socket, const std::string& local, const std::string& peer) {
+Result<> connect_again(Restoring& restoring, int fd, const Socket& socket, const std::string& local,
+                       const std::string& peer) {
   image::TcpConnection connection;
   if (!connection.ParseFromString(socket.connection())) return fail("its record cannot be read");
   TRY(inet_socket::enter_repair(fd));
-  if (::bind(fd, reinterpret_cast<const sockaddr*>(local.data()), static_cast<socklen_t>(local.size())))
-    return fail_errno("bind");
+  TRY(inet_socket::bind_anyhow(fd, local));
   TRY(inet_socket::prepare_connection(fd, connection));
-  TRY(connect_to(fd, peer));
+  TRY(connect_to(restoring, fd, local, peer));
   return with_wide_buffers(fd, connection.sent().data().size(), connection.received().data().size(),
                            [&] { return inet_socket::fill_connection(fd, connection); });
 }
 
-Result<Fd> make_one(Restoring&, const Socket& socket) {
+Result<Fd> make_one(Restoring& restoring, const Socket& socket) {
   image::SocketState state;
   if (!state.ParseFromString(socket.state())) return fail("the image's record of a socket cannot be read");
   Fd fd = TRY(make_socket(type_of(state)));
@@ -355,11 +375,11 @@ Result<Fd> make_one(Restoring&, const Socket& socket) {
   std::string local = TRY(in(label, address_now(socket.address(), socket.scope())));
   std::string peer = TRY(in(label, address_now(socket.peer(), socket.scope())));
   if (!socket.connection().empty()) {
-    TRY(in(label, connect_again(fd.get(), socket, local, peer)));
+    TRY(in(label, connect_again(restoring, fd.get(), socket, local, peer)));
     return fd;
   }
   if (!local.empty()) TRY(in(label, bind_to(fd.get(), state, local)));
-  if (!peer.empty()) TRY(in(label, connect_to(fd.get(), peer)));
+  if (!peer.empty()) TRY(in(label, connect_to(restoring, fd.get(), local, peer)));
   if (socket.listens() && ::listen(fd.get(), socket.backlog())) return fail_errno(label + ": listen");
   return fd;
 }

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "upgrade/hold/held_socket.h"
+
+#include <arpa/inet.h>
+#include <fmt/core.h>
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/text.h"
+
+namespace ks::upgrade {
+
+namespace {
+
+template <class Address>
+Result<Address> as(std::string_view bytes) {
+  if (bytes.size() < sizeof(Address)) return fail("an address is cut short");
+  Address address;
+  std::memcpy(&address, bytes.data(), sizeof address);
+  return address;
+}
+
+std::string text_of(int family, const void* address, in_port_t port) {
+  char text[INET6_ADDRSTRLEN] = "";
+  ::inet_ntop(family, address, text, sizeof text);
+  return fmt::format(" {} {}", text, ntohs(port));
+}
+
+Result<std::string> end_text(std::string_view bytes) {
+  sa_family_t family = TRY(as<sa_family_t>(bytes));
+  if (family == AF_INET) {
+    auto in = TRY(as<sockaddr_in>(bytes));
+    return text_of(AF_INET, &in.sin_addr, in.sin_port);
+  }
+  if (family != AF_INET6) return fail(fmt::format("an address of family {}", family));
+  auto in = TRY(as<sockaddr_in6>(bytes));
+  if (!IN6_IS_ADDR_V4MAPPED(&in.sin6_addr)) return text_of(AF_INET6, &in.sin6_addr, in.sin6_port);
+  return text_of(AF_INET, &in.sin6_addr.s6_addr[12], in.sin6_port);
+}
+
+struct End {
+  int family = AF_UNSPEC;
+  bool any = false;
+  std::string key;
+};
+
+Result<End> parse_end(std::string_view address, std::string_view port) {
+  End end{.family = address.find(':') == std::string_view::npos ? AF_INET : AF_INET6};
+  in6_addr bytes{};
+  if (::inet_pton(end.family, std::string(address).c_str(), &bytes) != 1)
+    return fail(fmt::format("no address: {}", address));
+  auto number = parse_number<uint16_t>(port);
+  if (!number) return fail(fmt::format("no port: {}", port));
+  end.any = IN6_IS_ADDR_UNSPECIFIED(&bytes);
+  end.key = fmt::format("{} . {}", address, *number);
+  return end;
+}
+
+}  // namespace
+
+Result<std::string> to_text(const engine::NetworkSocket& socket) {
+  std::string text = socket.protocol == IPPROTO_TCP ? "tcp" : "udp";
+  text += TRY(end_text(socket.local));
+  if (!socket.peer.empty()) text += TRY(end_text(socket.peer));
+  return text;
+}
+
+Result<SetMember> parse_held_socket(std::string_view line) {
+  auto words = split_words(line);
+  bool has_peer = words.size() == 5;
+  if ((words.size() != 3 && !has_peer) || (words[0] != "tcp" && words[0] != "udp"))
+    return fail(fmt::format("no socket: {}", line));
+  End local = TRY(parse_end(words[1], words[2]));
+  char version = local.family == AF_INET ? '4' : '6';
+  if (has_peer) {
+    End peer = TRY(parse_end(words[3], words[4]));
+    if (peer.family != local.family) return fail(fmt::format("ends of two families: {}", line));
+    // One that has a peer and is bound to no address does not exist.
+    return SetMember{fmt::format("flows{}", version), fmt::format("{} . {} . {}", words[0], local.key, peer.key)};
+  }
+  if (local.any) return SetMember{fmt::format("ports{}", version), fmt::format("{} . {}", words[0], words[2])};
+  return SetMember{fmt::format("bound{}", version), fmt::format("{} . {}", words[0], local.key)};
+}
+
+}  // namespace ks::upgrade

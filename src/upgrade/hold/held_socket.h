@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// A socket whose packets are held back, as a line of text and as a member of a set of nftables.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "engine/engine.h"
+
+namespace ks::upgrade {
+
+// "tcp 10.0.2.15 6379 10.0.2.2 40000", "udp :: 53": protocol, its own address and port, those of its peer if it has
+// one. Addresses of IPv4 in IPv6 are those of IPv4: so they are in the packets.
+Result<std::string> to_text(const engine::NetworkSocket& socket);
+
+struct SetMember {
+  std::string set;  // of our table
+  std::string key;  // in nft(8)'s notation
+};
+// Of such a line.
+Result<SetMember> parse_held_socket(std::string_view line);
+
+}  // namespace ks::upgrade

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Between the keeper and its clients: texts, each behind its length.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace ks::upgrade {
+
+Result<> send_text(int fd, std::string_view text);
+Result<std::string> receive_text(int fd);
+
+}  // namespace ks::upgrade
