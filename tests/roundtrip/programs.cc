@@ -133,6 +133,7 @@ const std::vector<Program> kPrograms = {
     {"system_v_semaphores", {"own"}},
     {"thread_churn", {}, false},
     {"tcp_connections"},
+    {"tcp_endings"},
     {"terminal_output"},
     {"terminals"},
     {"thread_directories"},

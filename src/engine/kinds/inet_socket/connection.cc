@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/kinds/inet_socket/connection.h"
 
+#include <fmt/core.h>
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -22,6 +24,8 @@ constexpr int kReceived = 1, kSent = 2;    // TCP_REPAIR_QUEUE
 constexpr int kMicroseconds = 64;          // TCPI_OPT_USEC_TS, newer than the headers
 constexpr size_t kLargestSegment = 65536;  // acknowledged in part, one may still be there as a whole
 constexpr size_t kPiece = 32768;
+// States of RFC 9293 by the kernel's numbers (net/tcp_states.h).
+enum : uint8_t { kEstablished = 1, kFinWait1 = 4, kFinWait2 = 5, kCloseWait = 8, kLastAck = 9, kClosing = 11 };
 constexpr uint32_t kMss = 2, kScale = 3, kSack = 4, kTimestamp = 8;  // kinds of TCP options (RFC 9293, 7323, 2018)
 
 Result<int> count(int fd, unsigned long what, const char* label) {
@@ -50,10 +54,12 @@ Result<> read_received(int fd, const Progress& progress, Connection::Queue& out)
   return {};
 }
 
-Result<> read_sent(int fd, const Progress& progress, Connection::Queue& out) {
-  auto bytes = static_cast<size_t>(progress.unacknowledged);
-  out.set_unsent(static_cast<uint32_t>(progress.unsent));
-  out.set_end(static_cast<uint32_t>(progress.written));
+// The end that it has sent takes a place in the sequence, like a byte.
+Result<> read_sent(int fd, const Progress& progress, bool ended, Connection::Queue& out) {
+  auto without_end = [&](int bytes) { return static_cast<size_t>(ended && bytes > 0 ? bytes - 1 : bytes); };
+  size_t bytes = without_end(progress.unacknowledged);
+  out.set_unsent(static_cast<uint32_t>(without_end(progress.unsent)));
+  out.set_end(static_cast<uint32_t>(progress.written) - (ended ? 1 : 0));
   if (bytes == 0) return {};
   TRY(choose_queue(fd, kSent));
   std::string data = TRY(peek(fd, bytes + kLargestSegment));
@@ -76,7 +82,18 @@ std::string_view bytes_of(const Value& value) {
   return {reinterpret_cast<const char*>(&value), sizeof value};
 }
 
+Result<bool> has_ended_receiving(int fd) {
+  pollfd poll{.fd = fd, .events = POLLRDHUP, .revents = 0};
+  if (::poll(&poll, 1, 0) < 0) return fail_errno("poll");
+  return (poll.revents & POLLRDHUP) != 0;
+}
+
 }  // namespace
+
+bool is_connection(uint8_t state) {
+  return state == kEstablished || state == kFinWait1 || state == kFinWait2 || state == kCloseWait || state == kLastAck ||
+         state == kClosing;
+}
 
 Result<Progress> progress_of(int fd) {
   Progress progress;
@@ -94,9 +111,12 @@ Result<Connection> read_connection(int fd, const Progress& progress) {
   tcp_info info{};
   socklen_t length = sizeof info;
   if (::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length)) return fail_errno("TCP_INFO");
+  if (!is_connection(info.tcpi_state)) return refuse("has been ended by its peer in this moment; try again");
   Connection out;
+  out.set_ends_receiving(TRY(has_ended_receiving(fd)));
+  out.set_ends_sending(info.tcpi_state != kEstablished && info.tcpi_state != kCloseWait);
   TRY(read_received(fd, progress, *out.mutable_received()));
-  TRY(read_sent(fd, progress, *out.mutable_sent()));
+  TRY(read_sent(fd, progress, out.ends_sending(), *out.mutable_sent()));
   tcp_repair_window window{};
   length = sizeof window;
   if (::getsockopt(fd, IPPROTO_TCP, TCP_REPAIR_WINDOW, &window, &length)) return fail_errno("TCP_REPAIR_WINDOW");
@@ -152,13 +172,17 @@ Result<> fill_connection(int fd, const Connection& connection) {
                            .rcv_wnd = told.receive(),
                            .rcv_wup = told.receive_update()};
   TRY(set_option(fd, IPPROTO_TCP, TCP_REPAIR_WINDOW, bytes_of(window)));
+  if (connection.ends_receiving() && ::shutdown(fd, SHUT_RD)) return fail_errno("shutdown");
   return {};
 }
 
 Result<> resume_connection(int fd, const Connection& connection) {
   TRY(set_number(fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF));
   std::string_view sent = connection.sent().data();
-  return in("unsent", send_pieces(fd, sent.substr(sent.size() - connection.sent().unsent())));
+  TRY(in("unsent", send_pieces(fd, sent.substr(sent.size() - connection.sent().unsent()))));
+  // Its end comes again, at its old place; a peer that knows it says so.
+  if (connection.ends_sending() && ::shutdown(fd, SHUT_WR)) return fail_errno("shutdown");
+  return {};
 }
 
 }  // namespace ks::engine::inet_socket

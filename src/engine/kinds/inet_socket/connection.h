@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Established TCP connections.
+// TCP connections.
 #pragma once
+
+#include <cstdint>
 
 #include "base/result.h"
 #include "engine/connection.pb.h"
 
 namespace ks::engine::inet_socket {
+
+// Whether a socket in this state (TCP_INFO) has a peer: established, half closed, or closed by both, which has not been
+// acknowledged yet.
+bool is_connection(uint8_t state);
 
 // What moves when anything is sent, received or acknowledged. Timers send on, also under repair.
 struct Progress {

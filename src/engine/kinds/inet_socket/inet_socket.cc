@@ -80,7 +80,17 @@ Result<tcp_info> info_of(int fd) {
   return info;
 }
 
-Result<> dump_tcp(int mine, Socket& out) {
+// getpeername(2) says it only later.
+Result<std::string> peer_while_connecting(const OpenFile& file) {
+  for (const char* path : {"/proc/net/tcp", "/proc/net/tcp6"}) {
+    auto text = read_file(path);
+    if (!text) continue;  // a machine without IPv6
+    if (auto peer = parse_tcp_peer(*text, file.stat.st_ino)) return *peer;
+  }
+  return refuse("is being connected to a peer that the kernel does not tell of; try again");
+}
+
+Result<> dump_tcp(int mine, const OpenFile& file, Socket& out) {
   auto info = TRY(info_of(mine));
   if (info.tcpi_state == TCP_LISTEN) {
     // Of a socket that listens: connections that wait, and how many may.
@@ -89,8 +99,12 @@ Result<> dump_tcp(int mine, Socket& out) {
     out.set_backlog(static_cast<int32_t>(info.tcpi_sacked));
     return {};
   }
-  if (info.tcpi_state != TCP_CLOSE)
-    return refuse("is a TCP connection that is not established, or not any more, which is not supported yet");
+  if (info.tcpi_state == TCP_SYN_SENT) {
+    out.set_peer(TRY(peer_while_connecting(file)));
+    out.set_connecting(true);
+    return {};
+  }
+  if (info.tcpi_state != TCP_CLOSE) return refuse("is a TCP connection that is being made by TCP Fast Open; try again");
   pollfd poll{.fd = mine, .events = POLLRDHUP, .revents = 0};
   if (::poll(&poll, 1, 0) < 0) return fail_errno("poll");
   if (poll.revents & POLLRDHUP) return refuse("is what a TCP connection has left, which is not supported yet");
@@ -172,7 +186,8 @@ struct Dumped {
   Fd mine;
   image::SocketState state;
   Socket out;
-  bool connection = false;  // an established one of TCP
+  bool connection = false;  // of TCP, with a peer
+  std::optional<tcp_info> info;  // of TCP
   bool reuse = false;
   bool readable = true;
   std::string obstacle;  // why it cannot be carried
@@ -188,18 +203,20 @@ Result<Dumped> describe(Dumping& dumping, const OpenFile& file) {
     return refuse(fmt::format("shared with pid {}, which is not part of it", *other));
   socket.state = TRY(read_socket_state(file, mine));
   bool tcp = socket.state.protocol() == IPPROTO_TCP;
-  socket.connection = tcp && TRY(info_of(mine)).tcpi_state == TCP_ESTABLISHED;
+  if (tcp) socket.info = TRY(info_of(mine));
+  socket.connection = tcp && inet_socket::is_connection(socket.info->tcpi_state);
   if (socket.connection) {
     socket.reuse = find_option(socket.state, SOL_SOCKET, SO_REUSEADDR);
     auto* options = socket.state.mutable_options();
     options->erase(std::remove_if(options->begin(), options->end(), passes), options->end());
   } else if (tcp) {
-    TRY(dump_tcp(mine, out));
+    TRY(dump_tcp(mine, file, out));
   } else {
     TRY(dump_udp(mine, address));
   }
   if (is_bound(address)) out.set_address(address);
-  if (auto peer = address_by(::getpeername, mine); peer && !out.listens()) out.set_peer(*std::move(peer));
+  if (auto peer = address_by(::getpeername, mine); peer && !out.listens() && !out.connecting())
+    out.set_peer(*std::move(peer));
   out.set_scope(TRY(scope_of(out.peer().empty() ? address : out.peer())));
   out.set_state(socket.state.SerializeAsString());
   return socket;
@@ -222,7 +239,7 @@ std::string end_of(std::string_view address) {
 Result<> add_waiting(const Dumped& socket, std::vector<NetworkSocket>& out) {
   bool tcp = socket.state.protocol() == IPPROTO_TCP;
   const std::string& address = socket.out.address();
-  if (address.empty() || (tcp && !socket.out.listens())) return {};
+  if (address.empty() || (tcp && !socket.out.listens() && !socket.out.connecting())) return {};
   NetworkSocket waiting{tcp ? IPPROTO_TCP : IPPROTO_UDP, address, socket.out.peer()};
   out.push_back(waiting);
   if (as<sockaddr>(address).sa_family != AF_INET6) return {};
@@ -253,6 +270,26 @@ Result<> hold_sockets(Dumping& dumping, std::vector<Dumped>& sockets) {
   }
   if (outside.empty() || !dumping.options.hold || !dumping.image) return {};
   return in("hold", dumping.options.hold(outside));
+}
+
+// What has come in before all was held back may have changed what a socket is.
+Result<> look_again(Dumping& dumping, std::vector<Dumped>& sockets) {
+  for (Dumped& socket : sockets) {
+    if (!socket.info) continue;
+    auto now = TRY(info_of(socket.mine.get()));
+    bool same = now.tcpi_state == socket.info->tcpi_state && (!socket.out.listens() || now.tcpi_unacked == 0);
+    if (same || (socket.connection && inet_socket::is_connection(now.tcpi_state))) continue;
+    bool readable = socket.readable;
+    auto described = describe(dumping, *socket.file);
+    if (!described && !described.error().refusal) return std::unexpected(described.error());
+    if (!described) {
+      socket.obstacle = described.error().what;
+      continue;
+    }
+    socket = *std::move(described);
+    socket.readable = readable;
+  }
+  return {};
 }
 
 // Of all at one moment: what one end has sent has arrived at the other end or has not.
@@ -315,6 +352,7 @@ Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
       sockets.push_back(*std::move(described));
   }
   TRY(hold_sockets(dumping, sockets));
+  TRY(look_again(dumping, sockets));
   TRY(ConnectionReader(sockets).read());
   for (Dumped& socket : sockets) {
     if (!socket.obstacle.empty()) dumping.refuse(socket.file->pid, socket.file->object(), socket.obstacle);
@@ -379,13 +417,22 @@ Result<Fd> make_one(Restoring& restoring, const Socket& socket) {
     return fd;
   }
   if (!local.empty()) TRY(in(label, bind_to(fd.get(), state, local)));
-  if (!peer.empty()) TRY(in(label, connect_to(restoring, fd.get(), local, peer)));
+  if (!peer.empty() && !socket.connecting()) TRY(in(label, connect_to(restoring, fd.get(), local, peer)));
   if (socket.listens() && ::listen(fd.get(), socket.backlog())) return fail_errno(label + ": listen");
   return fd;
 }
 
 Result<Fds> make(Restoring& restoring, std::span<const Envelope> envelopes) {
   return make_each(restoring, envelopes, make_one);
+}
+
+// It asks its peer once more.
+Result<> connect_on(Restoring& restoring, int fd, const Socket& socket) {
+  int flags = ::fcntl(fd, F_GETFL);
+  if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK)) return fail_errno("fcntl");
+  auto connected = connect_to(restoring, fd, socket.address(), TRY(address_now(socket.peer(), socket.scope())));
+  if (::fcntl(fd, F_SETFL, flags)) return fail_errno("fcntl");
+  return connected;
 }
 
 Result<> release_one(int fd, const Socket& socket) {
@@ -402,8 +449,10 @@ Result<> release(Restoring& restoring, std::span<const Envelope> envelopes) {
   for (const Envelope& envelope : envelopes) {
     Socket socket;
     TRY(parse_body(envelope, socket));
-    if (socket.connection().empty()) continue;
-    TRY(in(address_text(socket.address()), release_one(TRY(restoring.open_file(socket.id())), socket)));
+    if (socket.connection().empty() && !socket.connecting()) continue;
+    int fd = TRY(restoring.open_file(socket.id()));
+    TRY(in(address_text(socket.address()),
+           socket.connecting() ? connect_on(restoring, fd, socket) : release_one(fd, socket)));
   }
   return {};
 }

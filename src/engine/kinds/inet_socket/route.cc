@@ -72,8 +72,8 @@ std::string by_loopback() {
 }
 
 int try_connect(int fd, const std::string& peer) {
-  return ::connect(fd, reinterpret_cast<const sockaddr*>(peer.data()), static_cast<socklen_t>(peer.size())) ? errno
-                                                                                                            : 0;
+  bool done = !::connect(fd, reinterpret_cast<const sockaddr*>(peer.data()), static_cast<socklen_t>(peer.size()));
+  return done || errno == EINPROGRESS ? 0 : errno;
 }
 
 bool is_no_way(int error) {

@@ -10,7 +10,7 @@ namespace ks::engine::inet_socket {
 
 // To an address of this machine's, or to one that it may get later.
 Result<> bind_anyhow(int fd, const std::string& local);
-// Of a socket that sends nothing by it: UDP, or TCP under repair. Where no way leads to the peer, it finds none when
+// UDP, TCP under repair, or without waiting (O_NONBLOCK). Where no way leads to the peer, it finds none when
 // it sends, as whenever a network is lost, and goes on when there is one. False: so it is now.
 Result<bool> connect_anyhow(int fd, const std::string& peer);
 
