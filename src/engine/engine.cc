@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "engine/context/pages.h"
+#include "engine/context/waiting.h"
 #include "engine/descriptors.pb.h"
 #include "engine/dump.h"
 #include "engine/image/store.h"
@@ -14,6 +15,7 @@
 #include "engine/mapped_files.pb.h"
 #include "engine/memory.pb.h"
 #include "engine/restore.h"
+#include "engine/target/members.h"
 #include "engine/target/tree.h"
 #include "engine/threads.pb.h"
 #include "engine/tree.pb.h"
@@ -74,6 +76,11 @@ Result<Engine> Engine::open() {
   Kernel kernel = TRY(probe_kernel());
   if (!kernel.checkpoint_restore) return refuse("this kernel is built without CONFIG_CHECKPOINT_RESTORE");
   return Engine(std::make_unique<State>(State{std::move(kernel)}));
+}
+
+Result<WaitingSockets> Engine::waiting(const Target& target) const {
+  auto pids = TRY(target.cgroup.empty() ? list_tree(target.root) : list_cgroup(target.cgroup));
+  return find_waiting(pids);
 }
 
 Result<Frozen> Engine::freeze(const Target& target) const {

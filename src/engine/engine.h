@@ -122,6 +122,9 @@ class Engine {
   Engine& operator=(Engine&&) noexcept;
   ~Engine();
 
+  // Where the target, which runs on, waits for connections.
+  Result<WaitingSockets> waiting(const Target& target) const;
+
   // Every thread of the target stopped. An empty target is an error.
   Result<Frozen> freeze(const Target& target) const;
 

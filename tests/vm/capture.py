@@ -9,7 +9,7 @@ FIN, RST = 0x01, 0x04
 
 
 class Capture:
-    """`with Capture(network, port) as capture:`; `capture.ends` are the (flag, from) of connections of that port."""
+    """`with Capture(network, port) as capture:`; `capture.ends` are the (flag, from) of connections of that port, or of all if it is None."""
 
     def __init__(self, network, port):
         self.network, self.port = network, port
@@ -49,7 +49,7 @@ class Capture:
         else:
             return
         ports = struct.unpack_from("!HH", frame, start)
-        if self.port not in ports:
+        if self.port is not None and self.port not in ports:
             return
         self.segments += 1
         flags = frame[start + 13]

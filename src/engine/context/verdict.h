@@ -43,6 +43,12 @@ struct NetworkSocket {
   std::string local, peer;
 };
 
+// Sockets of TCP that wait for connections.
+struct WaitingSockets {
+  std::vector<NetworkSocket> sockets;
+  uint64_t unaccepted = 0;  // connections that nobody has accepted yet, or that are being made
+};
+
 struct DumpOptions {
   bool leave_running = false;
   // Namespaces of the first process that are not the caller's are a sandbox that whoever restores (systemd, for a

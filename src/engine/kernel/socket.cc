@@ -17,7 +17,6 @@
 #include <cstddef>
 #include <cstring>
 
-#include "base/text.h"
 #include "engine/kernel/namespace.h"
 
 namespace ks::engine {
@@ -252,30 +251,6 @@ Result<std::string> network_of_socket(int fd) {
   Fd space(::ioctl(fd, SIOCGSKNS));
   if (!space) return fail_errno("SIOCGSKNS");
   return namespace_name(space.get(), "net");
-}
-
-std::optional<std::string> parse_tcp_peer(std::string_view text, uint64_t inode) {
-  for (std::string_view line : split(text, '\n')) {
-    // "sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode ..."
-    auto words = split_words(line);
-    if (words.size() < 10 || parse_number<uint64_t>(words[9]) != inode) continue;
-    std::string_view digits = words[2];
-    std::string_view address = take_until(digits, ':');
-    auto port = parse_number<uint16_t>(digits, 16);
-    uint32_t parts[4];  // each a number in this machine's order
-    if (!port || address.size() % 8 != 0 || address.size() > 32) return std::nullopt;
-    for (size_t i = 0; i < address.size() / 8; ++i)
-      if (!ks::read_number(address.substr(8 * i, 8), parts[i], 16)) return std::nullopt;
-    if (address.size() == 8) {
-      sockaddr_in in{.sin_family = AF_INET, .sin_port = htons(*port), .sin_addr = {parts[0]}};
-      return std::string(reinterpret_cast<const char*>(&in), sizeof in);
-    }
-    if (address.size() != 32) return std::nullopt;
-    sockaddr_in6 in{.sin6_family = AF_INET6, .sin6_port = htons(*port)};
-    std::memcpy(&in.sin6_addr, parts, sizeof in.sin6_addr);
-    return std::string(reinterpret_cast<const char*>(&in), sizeof in);
-  }
-  return std::nullopt;
 }
 
 Result<> silence_connection(int fd) { return set_number(fd, SOL_TCP, TCP_REPAIR, 1); }

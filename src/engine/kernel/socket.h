@@ -46,9 +46,6 @@ Result<> attach_filter(int fd, std::string_view filter);
 // The name of its network namespace, as of namespace_of().
 Result<std::string> network_of_socket(int fd);
 
-// The peer of a socket by its inode, as sockaddr, from /proc/net/tcp or tcp6 (proc(5)).
-std::optional<std::string> parse_tcp_peer(std::string_view text, uint64_t inode);
-
 // Under TCP_REPAIR nothing of a connection is sent, also not its end.
 Result<> silence_connection(int fd);
 

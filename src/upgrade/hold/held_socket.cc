@@ -67,6 +67,13 @@ Result<std::string> to_text(const engine::NetworkSocket& socket) {
   return text;
 }
 
+Result<std::vector<std::string>> to_lines(std::span<const engine::NetworkSocket> sockets) {
+  std::vector<std::string> lines;
+  lines.reserve(sockets.size());
+  for (const engine::NetworkSocket& socket : sockets) lines.push_back(TRY(to_text(socket)));
+  return lines;
+}
+
 Result<SetMember> parse_held_socket(std::string_view line) {
   auto words = split_words(line);
   bool has_peer = words.size() == 5;

@@ -2,8 +2,10 @@
 // A socket whose packets are held back, as a line of text and as a member of a set of nftables.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "engine/engine.h"
@@ -13,6 +15,8 @@ namespace ks::upgrade {
 // "tcp 10.0.2.15 6379 10.0.2.2 40000", "udp :: 53": protocol, its own address and port, those of its peer if it has
 // one. Addresses of IPv4 in IPv6 are those of IPv4: so they are in the packets.
 Result<std::string> to_text(const engine::NetworkSocket& socket);
+
+Result<std::vector<std::string>> to_lines(std::span<const engine::NetworkSocket> sockets);
 
 struct SetMember {
   std::string set;  // of our table

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// LIBEXEC/hold [LIMIT], ExecStart= of kernel-swap-hold.service: keeps the hold. In the boot after a swap it starts with
-// what that has left behind, before the network comes up; in the old kernel the dump asks for it.
+// LIBEXEC/hold [LIMIT], ExecStart= of kernel-swap-hold.service: keeps the hold. In the boot after a swap it starts
+// with what that has left behind, before the network comes up; in the old kernel the dump asks for it.
 #include <fmt/core.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>

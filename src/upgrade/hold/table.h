@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The table of nftables that holds packets back.
 //
-// The kernel binds it to the socket that made it (`flags owner`: nft(8)): nobody else can change it, `nft flush ruleset`
-// passes it by, and it vanishes when its maker ends, however that happens. So nothing of it can be left behind.
+// The kernel binds it to the socket that made it (`flags owner`: nft(8)): nobody else can change it, `nft flush
+// ruleset` passes it by, and it vanishes when its maker ends, however that happens. So nothing of it can be left
+// behind.
 #pragma once
 
 #include <span>

@@ -52,7 +52,7 @@ std::expected<CarriedUnit, Reasons> Passenger::dump(const std::string& image, co
   std::vector<std::string> held;
   if (options_.hold)
     options_.hold = [&](std::span<const engine::NetworkSocket> sockets) -> Result<> {
-      for (const engine::NetworkSocket& socket : sockets) held.push_back(TRY(to_text(socket)));
+      held = TRY(to_lines(sockets));
       return hold(unit_.name, held);
     };
   auto report = frozen_.dump(image, options_);

@@ -2,6 +2,7 @@
 #include "upgrade/shutdown/swap_out.h"
 
 #include <fmt/core.h>
+#include <time.h>
 
 #include <algorithm>
 #include <optional>
@@ -9,6 +10,7 @@
 #include "base/file.h"
 #include "upgrade/checksum.h"
 #include "upgrade/hold/client.h"
+#include "upgrade/hold/held_socket.h"
 #include "upgrade/machine.h"
 #include "upgrade/readiness.h"
 #include "upgrade/shutdown/passenger.h"
@@ -42,22 +44,6 @@ Result<engine::Engine> usable_engine(const SwapStore& store) {
   return engine::Engine::open();
 }
 
-// All are frozen before the first is dumped, so that what they say to each other is not torn apart.
-std::vector<Passenger> freeze_all(const engine::Engine& engine, const std::vector<Candidate>& units, const Swap& swap,
-                                  Manifest& manifest) {
-  std::vector<Passenger> passengers;
-  for (const Candidate& one : units) {
-    auto passenger = Passenger::freeze(engine, one);
-    if (passenger) {
-      swap.note("frozen", one.unit.name, "");
-      passengers.push_back(std::move(*passenger));
-    } else {
-      leave_out(manifest, swap, one.unit.name, std::move(passenger.error()));
-    }
-  }
-  return passengers;
-}
-
 // The hold of a swap. What is held is lifted at our end, unless it is to be kept.
 class Hold {
  public:
@@ -79,6 +65,47 @@ class Hold {
   const Bus& bus_;
   std::optional<HoldClient> keeper_;
 };
+
+// Who connects from now on is not answered, and tries again later; who has connected is accepted by the services,
+// which still run: no program can put a connection that it has not accepted into an image. What they do not accept in
+// time, their dump refuses.
+void drain_backlogs(const engine::Engine& engine, const std::vector<Candidate>& units, const Swap& swap, Hold& hold) {
+  constexpr timespec kPoll{.tv_sec = 0, .tv_nsec = 5'000'000};
+  constexpr int kPolls = 400;
+  std::vector<const UnitState*> waiting;
+  for (const Candidate& one : units) {
+    auto found = unit_reasons(one.unit).empty() ? engine.waiting(target_of(one.unit)) : fail("cannot be carried");
+    if (!found || found->sockets.empty()) continue;
+    auto lines = to_lines(found->sockets);
+    auto held = lines ? hold.hold(one.unit.name, *lines) : std::unexpected(lines.error());
+    if (!held) swap.note("hold", one.unit.name, held.error().what);
+    if (held) waiting.push_back(&one.unit);
+  }
+  for (int i = 0; i < kPolls && !waiting.empty(); ++i) {
+    std::erase_if(waiting, [&](const UnitState* unit) {
+      auto found = engine.waiting(target_of(*unit));
+      return !found || found->unaccepted == 0;
+    });
+    if (!waiting.empty()) ::nanosleep(&kPoll, nullptr);
+  }
+}
+
+// All are frozen before the first is dumped, so that what they say to each other is not torn apart.
+std::vector<Passenger> freeze_all(const engine::Engine& engine, const std::vector<Candidate>& units, const Swap& swap,
+                                  Manifest& manifest, Hold& hold) {
+  std::vector<Passenger> passengers;
+  for (const Candidate& one : units) {
+    auto passenger = Passenger::freeze(engine, one);
+    if (passenger) {
+      swap.note("frozen", one.unit.name, "");
+      passengers.push_back(std::move(*passenger));
+    } else {
+      hold.lift(one.unit.name);
+      leave_out(manifest, swap, one.unit.name, std::move(passenger.error()));
+    }
+  }
+  return passengers;
+}
 
 void dump_all(std::vector<Passenger>& passengers, const Swap& swap, Manifest& manifest, Hold& hold) {
   HoldUnit hold_unit = [&](const std::string& unit, std::span<const std::string> lines) {
@@ -140,7 +167,8 @@ Result<> swap_out(const Bus& bus, const SwapStore& store) {
   Hold hold(bus);
   if (engine) {
     if (auto quiet = keep_systemd_quiet(bus, marked.units); !quiet) swap.note("quiet", "", quiet.error().what);
-    passengers = freeze_all(*engine, marked.units, swap, manifest);
+    drain_backlogs(*engine, marked.units, swap, hold);
+    passengers = freeze_all(*engine, marked.units, swap, manifest, hold);
     dump_all(passengers, swap, manifest, hold);
     std::vector<std::string> staying;
     staying.reserve(manifest.left_out.size());

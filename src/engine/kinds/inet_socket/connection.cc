@@ -91,8 +91,8 @@ Result<bool> has_ended_receiving(int fd) {
 }  // namespace
 
 bool is_connection(uint8_t state) {
-  return state == kEstablished || state == kFinWait1 || state == kFinWait2 || state == kCloseWait || state == kLastAck ||
-         state == kClosing;
+  return state == kEstablished || state == kFinWait1 || state == kFinWait2 || state == kCloseWait ||
+         state == kLastAck || state == kClosing;
 }
 
 Result<Progress> progress_of(int fd) {

@@ -9,8 +9,8 @@
 
 namespace ks::engine::inet_socket {
 
-// Whether a socket in this state (TCP_INFO) has a peer: established, half closed, or closed by both, which has not been
-// acknowledged yet.
+// Whether a socket in this state (TCP_INFO) has a peer: established, half closed, or closed by both, which has not
+// been acknowledged yet.
 bool is_connection(uint8_t state);
 
 // What moves when anything is sent, received or acknowledged. Timers send on, also under repair.

@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "engine/context/socket_state.h"
 #include "engine/inet_socket.pb.h"
+#include "engine/kernel/tcp_table.h"
 #include "engine/kinds/inet_socket/connection.h"
 #include "engine/kinds/inet_socket/repair.h"
 #include "engine/kinds/inet_socket/route.h"
@@ -82,11 +83,9 @@ Result<tcp_info> info_of(int fd) {
 
 // getpeername(2) says it only later.
 Result<std::string> peer_while_connecting(const OpenFile& file) {
-  for (const char* path : {"/proc/net/tcp", "/proc/net/tcp6"}) {
-    auto text = read_file(path);
-    if (!text) continue;  // a machine without IPv6
-    if (auto peer = parse_tcp_peer(*text, file.stat.st_ino)) return *peer;
-  }
+  auto entries = TRY(read_tcp_table());
+  auto found = std::ranges::find(entries, file.stat.st_ino, &TcpEntry::inode);
+  if (found != entries.end() && found->state == TCP_SYN_SENT) return found->peer;
   return refuse("is being connected to a peer that the kernel does not tell of; try again");
 }
 
@@ -104,7 +103,8 @@ Result<> dump_tcp(int mine, const OpenFile& file, Socket& out) {
     out.set_connecting(true);
     return {};
   }
-  if (info.tcpi_state != TCP_CLOSE) return refuse("is a TCP connection that is being made by TCP Fast Open; try again");
+  if (info.tcpi_state != TCP_CLOSE)
+    return refuse("is a TCP connection that is being made by TCP Fast Open; try again");
   pollfd poll{.fd = mine, .events = POLLRDHUP, .revents = 0};
   if (::poll(&poll, 1, 0) < 0) return fail_errno("poll");
   if (poll.revents & POLLRDHUP) return refuse("is what a TCP connection has left, which is not supported yet");
@@ -186,7 +186,7 @@ struct Dumped {
   Fd mine;
   image::SocketState state;
   Socket out;
-  bool connection = false;  // of TCP, with a peer
+  bool connection = false;       // of TCP, with a peer
   std::optional<tcp_info> info;  // of TCP
   bool reuse = false;
   bool readable = true;

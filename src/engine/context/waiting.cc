@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/context/waiting.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "engine/kernel/tcp_table.h"
+#include "engine/target/process.h"
+
+namespace ks::engine {
+
+namespace {
+
+std::set<uint64_t> sockets_of(std::span<const pid_t> pids) {
+  constexpr std::string_view kPrefix = "socket:[";
+  std::set<uint64_t> inodes;
+  for (pid_t pid : pids) {
+    std::string directory = proc_path(pid, "fd");
+    auto names = list_directory(directory);
+    if (!names) continue;
+    for (const std::string& name : *names) {
+      auto link = read_link(directory + "/" + name);
+      if (!link || !link->starts_with(kPrefix)) continue;
+      std::string_view rest = std::string_view(*link).substr(kPrefix.size());
+      if (auto inode = parse_number<uint64_t>(take_until(rest, ']'))) inodes.insert(*inode);
+    }
+  }
+  return inodes;
+}
+
+in_port_t port_of(const std::string& address) {
+  return reinterpret_cast<const sockaddr_in*>(address.data())->sin_port;  // in both families at the same place
+}
+
+}  // namespace
+
+Result<WaitingSockets> find_waiting(std::span<const pid_t> pids) {
+  std::set<uint64_t> inodes = sockets_of(pids);
+  auto entries = TRY(read_tcp_table());
+  WaitingSockets waiting;
+  std::set<in_port_t> ports;
+  for (TcpEntry& entry : entries) {
+    if (entry.state != TCP_LISTEN || !inodes.contains(entry.inode)) continue;
+    ports.insert(port_of(entry.local));
+    waiting.unaccepted += entry.unread;
+    waiting.sockets.push_back({IPPROTO_TCP, std::move(entry.local), ""});
+  }
+  // Who is about to connect: the last segment of three has not come.
+  for (const TcpEntry& entry : entries)
+    if (entry.state == TCP_SYN_RECV && ports.contains(port_of(entry.local))) ++waiting.unaccepted;
+  return waiting;
+}
+
+}  // namespace ks::engine

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Where a target that runs waits for connections.
+#pragma once
+
+#include <sys/types.h>
+
+#include <span>
+
+#include "base/result.h"
+#include "engine/context/verdict.h"
+
+namespace ks::engine {
+
+// Sockets of TCP in our network namespace alone. Processes that end meanwhile are passed over.
+Result<WaitingSockets> find_waiting(std::span<const pid_t> pids);
+
+}  // namespace ks::engine

@@ -1,0 +1,171 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Servers as Debian ships them go on over a swap, and their clients, outside and unmodified, carry on."""
+import http.client
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from capture import Capture
+from guest import Guest
+from network import GUEST, Network
+from peer import Program
+from scenario import Phases, guest_disk, main
+from tree import Tree
+from workload import Workload
+
+UNITS = ("redis-server.service", "nginx.service", "memcached.service", "postgresql@15-main.service", "ssh.service")
+BLOCK, BLOCKS = 65536, 16384  # of the file to download: 1 GiB
+
+# Each block begins with its number; the rest is a hole.
+MAKE_FILE = f"""
+with open("/var/www/html/large", "wb") as file:
+    file.truncate({BLOCK} * {BLOCKS})
+    for number in range({BLOCKS}):
+        file.seek(number * {BLOCK})
+        file.write(number.to_bytes(8, "big"))
+"""
+SET_UP = f"""
+set -e
+sed -i 's/^bind .*/bind 0.0.0.0/; s/^protected-mode .*/protected-mode no/' /etc/redis/redis.conf
+sed -i 's/^-l 127.0.0.1/-l 0.0.0.0/; /^-l ::1/d' /etc/memcached.conf
+echo "listen_addresses = '*'" >> /etc/postgresql/15/main/postgresql.conf
+echo "host all all 10.0.2.0/24 trust" >> /etc/postgresql/15/main/pg_hba.conf
+printf 'UsePAM no\\nPermitRootLogin yes\\n' > /etc/ssh/sshd_config.d/test.conf
+mkdir -p /root/.ssh
+cat > /root/.ssh/authorized_keys
+chmod 700 /root /root/.ssh
+python3 - << 'EOF'
+{MAKE_FILE}
+EOF
+systemctl start {' '.join(UNITS)}
+"""
+
+
+class Download:
+    """curl, and what it has got so far compared with what the file holds."""
+
+    def __init__(self, network):
+        self.process = network.popen(["curl", "-sS", "--limit-rate", "12M", f"http://{GUEST}/large"],
+                                     stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.blocks, self.wrong = 0, None
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        while block := self.process.stdout.read(BLOCK):
+            if block != self.blocks.to_bytes(8, "big") + bytes(BLOCK - 8) and self.wrong is None:
+                self.wrong = self.blocks
+            self.blocks += 1
+
+    def wait(self, blocks, timeout=120):
+        deadline = time.monotonic() + timeout
+        while self.blocks < blocks:
+            assert self.wrong is None, f"block {self.wrong} is not what was served"
+            assert time.monotonic() < deadline, f"{self.blocks} of {BLOCKS}: {self.process.poll()}"
+            time.sleep(0.1)
+
+
+class Clients:
+    def __init__(self, network, key):
+        self.redis = Program(network, ["redis-cli", "-h", GUEST])
+        self.redis_id = self.redis.ask("client id")
+        self.psql = Program(network, ["psql", "-h", GUEST, "-U", "postgres", "-At", "-v", "ON_ERROR_STOP=1"])
+        self.psql.say("create table ledger (line int); begin; insert into ledger values (1);")
+        self.backend = self.psql.ask("select 'backend ' || pg_backend_pid();", lambda line: line.startswith("backend "))
+        self.memcached = Program(network, [sys.executable, "-u", "-c", f"""
+import pymemcache
+client = pymemcache.Client(("{GUEST}", 11211), timeout=300)
+client.set("n", "0")
+while True:
+    input()
+    print("memcached", client.incr("n", 1))
+"""])
+        self.shell = Program(network, ["ssh", "-i", key, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
+                                       "-o", "LogLevel=ERROR", "-o", "ServerAliveInterval=0", f"root@{GUEST}",
+                                       "i=0; while read line; do i=$((i + 1)); echo $line $i $$; done"])
+        self.terminal = Program(network, ["ssh", "-tt", "-i", key, "-o", "StrictHostKeyChecking=no",
+                                          "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", f"root@{GUEST}",
+                                          "stty -echo; i=0; while sleep 0.3; do i=$((i + 1)); echo tick $i; done"])
+        self.http = network.inside(self._connect_http)
+        self.download = Download(network)
+        self.shell_first = self.shell.ask("one")
+
+    @staticmethod
+    def _connect_http():
+        connection = http.client.HTTPConnection(GUEST, 80, timeout=300)
+        connection.connect()
+        return connection
+
+    def get(self):
+        self.http.request("GET", "/")
+        answer = self.http.getresponse()
+        assert answer.status == 200 and b"nginx" in answer.read()
+        return self.http.sock.getsockname()
+
+    def start(self):
+        self.address = self.get()
+        assert self.redis.ask("incr n") == "1"
+        assert self.memcached.ask("") == "memcached 1"
+        self.terminal.hear(lambda line: "tick" in line)
+        self.download.wait(200)
+
+    def check(self):
+        assert self.redis.ask("incr n", timeout=180) == "2"
+        assert self.redis.ask("client id") == self.redis_id, "another connection"
+        assert self.memcached.ask("", timeout=180) == "memcached 2"
+        assert self.get() == self.address, "another connection"
+        self.psql.say("insert into ledger values (2); commit;")
+        lines = self.psql.ask("select 'lines ' || sum(line) || ' ' || pg_backend_pid() from ledger;",
+                              lambda line: line.startswith("lines "), timeout=180)
+        assert lines.split()[1:] == ["3", self.backend.split()[1]], lines
+        word, count, pid = self.shell.ask("two", timeout=180).split()
+        assert (word, count, pid) == ("two", "2", self.shell_first.split()[2]), (word, count, pid, self.shell_first)
+        self.terminal.hear(lambda line: "tick" in line, timeout=180)
+        ticks = [int(line.split()[1]) for line in self.terminal.lines if line.startswith("tick")]
+        assert ticks == list(range(1, len(ticks) + 1)), ticks
+        self.download.wait(self.download.blocks + 100)
+
+    def finish(self):
+        self.download.wait(BLOCKS)
+        assert self.download.process.wait(60) == 0, self.download.process.stderr.read()
+        for program in (self.redis, self.psql, self.memcached, self.shell, self.terminal):
+            program.stop()
+
+
+def scenario():
+    phases = Phases()
+    with phases("disk"), Tree() as tree:
+        tree.enable("systemd-networkd.service")
+        image, kernels = guest_disk(tree.path)
+    with tempfile.TemporaryDirectory(prefix="kernel-swap-key-") as place, Network() as network, \
+            Guest(image, kernels, "6.1", network=network) as guest:
+        key = Path(place) / "key"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        services = Workload(guest, kernels)
+        with phases("boot 6.1"):
+            guest.wait_for_boot()
+        with phases("start of servers"):
+            guest.run(f"{SET_UP}", timeout=180, input=(Path(f"{key}.pub")).read_bytes())
+            guest.run("kernel-swap enable " + " ".join(UNITS))
+        with phases("clients"):
+            clients = Clients(network, str(key))
+            clients.start()
+        told = guest.run("kernel-swap check", check=False).stdout
+        print(told)
+        with Capture(network, None) as capture:
+            with phases("swap to 6.12"):
+                services.swap("6.12")
+            status, told = services.status()
+            assert status == 0 and told["well"], services.story()
+            with phases("all carry on"):
+                clients.check()
+            assert not capture.ends, capture.ends[:10]
+        with phases("download"):
+            clients.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main(scenario))
