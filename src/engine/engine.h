@@ -122,7 +122,7 @@ class Engine {
   Engine& operator=(Engine&&) noexcept;
   ~Engine();
 
-  // Where the target, which runs on, waits for connections.
+  // Where the target, which runs on, waits for connections and datagrams.
   Result<WaitingSockets> waiting(const Target& target) const;
 
   // Every thread of the target stopped. An empty target is an error.

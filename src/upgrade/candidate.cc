@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "upgrade/candidate.h"
 
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -79,10 +80,18 @@ std::vector<engine::Reason> group_reasons(const UnitState& unit) {
   return reasons;
 }
 
+bool has_read_all(const engine::Engine& engine, const UnitState& unit) {
+  auto waiting = engine.waiting(target_of(unit));
+  return !waiting || waiting->unread == 0;
+}
+
 std::vector<engine::Reason> examine(const engine::Engine& engine, const Candidate& candidate) {
   const UnitState& unit = candidate.unit;
   auto reasons = unit_reasons(unit);
   if (!reasons.empty()) return reasons;
+  // A moment that is better than others, on a busy server.
+  constexpr timespec kPoll{.tv_sec = 0, .tv_nsec = 2'000'000};
+  for (int i = 0; i < 100 && !has_read_all(engine, unit); ++i) ::nanosleep(&kPoll, nullptr);
   auto frozen = engine.freeze(target_of(unit));
   if (!frozen) return {{0, "freeze", frozen.error().what}};
   reasons = group_reasons(unit);

@@ -33,6 +33,10 @@ engine::Target target_of(const UnitState& unit);
 // With a hold that is none, where this machine can hold anything: whoever dumps puts the real one there.
 engine::DumpOptions dump_options(const Candidate& candidate);
 
+// Whether the unit, which runs on, has accepted and read all that came to it from the network. What it has not, its
+// dump refuses.
+bool has_read_all(const engine::Engine& engine, const UnitState& unit);
+
 // Freezes the unit for as long as it takes to go through the dump without its memory.
 std::vector<engine::Reason> examine(const engine::Engine& engine, const Candidate& candidate);
 

@@ -43,10 +43,10 @@ struct NetworkSocket {
   std::string local, peer;
 };
 
-// Sockets of TCP that wait for connections.
+// Sockets that wait for connections or datagrams.
 struct WaitingSockets {
   std::vector<NetworkSocket> sockets;
-  uint64_t unaccepted = 0;  // connections that nobody has accepted yet, or that are being made
+  uint64_t unread = 0;  // connections that nobody has accepted yet or that are being made, sockets with datagrams
 };
 
 struct DumpOptions {

@@ -9,7 +9,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
-#include "engine/kernel/tcp_table.h"
+#include "engine/kernel/socket_table.h"
 #include "engine/target/process.h"
 
 namespace ks::engine {
@@ -41,18 +41,25 @@ in_port_t port_of(const std::string& address) {
 
 Result<WaitingSockets> find_waiting(std::span<const pid_t> pids) {
   std::set<uint64_t> inodes = sockets_of(pids);
-  auto entries = TRY(read_tcp_table());
   WaitingSockets waiting;
+  auto datagrams = TRY(read_socket_table(IPPROTO_UDP));
+  for (SocketEntry& entry : datagrams) {
+    if (!inodes.contains(entry.inode)) continue;
+    waiting.unread += entry.unread > 0;
+    waiting.sockets.push_back(
+        {IPPROTO_UDP, std::move(entry.local), port_of(entry.peer) ? std::move(entry.peer) : std::string()});
+  }
+  auto entries = TRY(read_socket_table(IPPROTO_TCP));
   std::set<in_port_t> ports;
-  for (TcpEntry& entry : entries) {
+  for (SocketEntry& entry : entries) {
     if (entry.state != TCP_LISTEN || !inodes.contains(entry.inode)) continue;
     ports.insert(port_of(entry.local));
-    waiting.unaccepted += entry.unread;
+    waiting.unread += entry.unread;
     waiting.sockets.push_back({IPPROTO_TCP, std::move(entry.local), ""});
   }
   // Who is about to connect: the last segment of three has not come.
-  for (const TcpEntry& entry : entries)
-    if (entry.state == TCP_SYN_RECV && ports.contains(port_of(entry.local))) ++waiting.unaccepted;
+  for (const SocketEntry& entry : entries)
+    if (entry.state == TCP_SYN_RECV && ports.contains(port_of(entry.local))) ++waiting.unread;
   return waiting;
 }
 

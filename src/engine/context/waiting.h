@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Where a target that runs waits for connections.
+// Where a target that runs waits for others.
 #pragma once
 
 #include <sys/types.h>
@@ -11,7 +11,7 @@
 
 namespace ks::engine {
 
-// Sockets of TCP in our network namespace alone. Processes that end meanwhile are passed over.
+// In our network namespace alone. Processes that end meanwhile are passed over.
 Result<WaitingSockets> find_waiting(std::span<const pid_t> pids);
 
 }  // namespace ks::engine

@@ -67,9 +67,9 @@ class Hold {
 };
 
 // Who connects from now on is not answered, and tries again later; who has connected is accepted by the services,
-// which still run: no program can put a connection that it has not accepted into an image. What they do not accept in
-// time, their dump refuses.
-void drain_backlogs(const engine::Engine& engine, const std::vector<Candidate>& units, const Swap& swap, Hold& hold) {
+// which still run: nobody can make a connection anew that has not been accepted. What they do not accept in time,
+// their dump refuses. The same for datagrams.
+void drain_queues(const engine::Engine& engine, const std::vector<Candidate>& units, const Swap& swap, Hold& hold) {
   constexpr timespec kPoll{.tv_sec = 0, .tv_nsec = 5'000'000};
   constexpr int kPolls = 400;
   std::vector<const UnitState*> waiting;
@@ -82,10 +82,7 @@ void drain_backlogs(const engine::Engine& engine, const std::vector<Candidate>& 
     if (held) waiting.push_back(&one.unit);
   }
   for (int i = 0; i < kPolls && !waiting.empty(); ++i) {
-    std::erase_if(waiting, [&](const UnitState* unit) {
-      auto found = engine.waiting(target_of(*unit));
-      return !found || found->unaccepted == 0;
-    });
+    std::erase_if(waiting, [&](const UnitState* unit) { return has_read_all(engine, *unit); });
     if (!waiting.empty()) ::nanosleep(&kPoll, nullptr);
   }
 }
@@ -167,7 +164,7 @@ Result<> swap_out(const Bus& bus, const SwapStore& store) {
   Hold hold(bus);
   if (engine) {
     if (auto quiet = keep_systemd_quiet(bus, marked.units); !quiet) swap.note("quiet", "", quiet.error().what);
-    drain_backlogs(*engine, marked.units, swap, hold);
+    drain_queues(*engine, marked.units, swap, hold);
     passengers = freeze_all(*engine, marked.units, swap, manifest, hold);
     dump_all(passengers, swap, manifest, hold);
     std::vector<std::string> staying;

@@ -17,7 +17,7 @@
 #include "base/text.h"
 #include "engine/context/socket_state.h"
 #include "engine/inet_socket.pb.h"
-#include "engine/kernel/tcp_table.h"
+#include "engine/kernel/socket_table.h"
 #include "engine/kinds/inet_socket/connection.h"
 #include "engine/kinds/inet_socket/repair.h"
 #include "engine/kinds/inet_socket/route.h"
@@ -83,8 +83,8 @@ Result<tcp_info> info_of(int fd) {
 
 // getpeername(2) says it only later.
 Result<std::string> peer_while_connecting(const OpenFile& file) {
-  auto entries = TRY(read_tcp_table());
-  auto found = std::ranges::find(entries, file.stat.st_ino, &TcpEntry::inode);
+  auto entries = TRY(read_socket_table(IPPROTO_TCP));
+  auto found = std::ranges::find(entries, file.stat.st_ino, &SocketEntry::inode);
   if (found != entries.end() && found->state == TCP_SYN_SENT) return found->peer;
   return refuse("is being connected to a peer that the kernel does not tell of; try again");
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "engine/kernel/tcp_table.h"
+#include "engine/kernel/socket_table.h"
 
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 
 #include "engine/kernel/socket.h"
@@ -22,8 +23,8 @@ constexpr char kTcp6[] =
     "   0: 73B600FD000000000000000015000000:1B58 73B600FD000000000000000002000000:A3E4 02 00000001:00000000 "
     "01:00000010 00000000     0        0 77 2 0 200 4 0 10 1\n";
 
-TEST(TcpTable, TellsOfSockets) {
-  auto entries = parse_tcp_table(kTcp);
+TEST(SocketTable, TellsOfSockets) {
+  auto entries = parse_socket_table(kTcp);
   ASSERT_EQ(entries.size(), 3u);
   EXPECT_EQ(entries[0].state, TCP_LISTEN);
   EXPECT_EQ(entries[0].unread, 11u);
@@ -34,14 +35,14 @@ TEST(TcpTable, TellsOfSockets) {
   EXPECT_EQ(entries[2].inode, 0u);
 }
 
-TEST(TcpTable, KnowsIPv6) {
-  auto entries = parse_tcp_table(kTcp6);
+TEST(SocketTable, KnowsIPv6) {
+  auto entries = parse_socket_table(kTcp6);
   ASSERT_EQ(entries.size(), 1u);
   EXPECT_EQ(address_text(entries[0].local), "[fd00:b673::15]:7000");
   EXPECT_EQ(address_text(entries[0].peer), "[fd00:b673::2]:41956");
 }
 
-TEST(TcpTable, IsRead) { EXPECT_TRUE(read_tcp_table()); }
+TEST(SocketTable, IsRead) { EXPECT_TRUE(read_socket_table(IPPROTO_TCP) && read_socket_table(IPPROTO_UDP)); }
 
 }  // namespace
 }  // namespace ks::engine

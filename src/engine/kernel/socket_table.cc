@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "engine/kernel/tcp_table.h"
+#include "engine/kernel/socket_table.h"
 
 #include <netinet/in.h>
 
@@ -35,8 +35,8 @@ std::optional<std::string> parse_end(std::string_view text) {
 
 }  // namespace
 
-std::vector<TcpEntry> parse_tcp_table(std::string_view text) {
-  std::vector<TcpEntry> entries;
+std::vector<SocketEntry> parse_socket_table(std::string_view text) {
+  std::vector<SocketEntry> entries;
   for (std::string_view line : split(text, '\n')) {
     // "sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode ..."
     auto words = split_words(line);
@@ -44,7 +44,7 @@ std::vector<TcpEntry> parse_tcp_table(std::string_view text) {
     std::string_view unread = words[4];
     take_until(unread, ':');
     auto local = parse_end(words[1]), peer = parse_end(words[2]);
-    TcpEntry entry;
+    SocketEntry entry;
     if (!local || !peer || !read_number(words[3], entry.state, 16) || !read_number(unread, entry.unread, 16) ||
         !read_number(words[9], entry.inode))
       continue;
@@ -55,11 +55,12 @@ std::vector<TcpEntry> parse_tcp_table(std::string_view text) {
   return entries;
 }
 
-Result<std::vector<TcpEntry>> read_tcp_table() {
-  std::vector<TcpEntry> all = parse_tcp_table(TRY(read_file("/proc/net/tcp")));
-  auto text = read_file("/proc/net/tcp6");
+Result<std::vector<SocketEntry>> read_socket_table(int protocol) {
+  std::string path = protocol == IPPROTO_TCP ? "/proc/net/tcp" : "/proc/net/udp";
+  std::vector<SocketEntry> all = parse_socket_table(TRY(read_file(path)));
+  auto text = read_file(path + "6");
   if (!text) return all;  // a machine without IPv6
-  for (TcpEntry& entry : parse_tcp_table(*text)) all.push_back(std::move(entry));
+  for (SocketEntry& entry : parse_socket_table(*text)) all.push_back(std::move(entry));
   return all;
 }
 
