@@ -12,8 +12,9 @@ UNITS = [f"victim-{letter}.service" for letter in "abcdef"]
 # A life is a random name in memory, and counts its lines: what comes back twice writes a line twice. Some have a control
 # group of their own, which must not be there yet when a life begins.
 VICTIM = r"""
-import os, sys, time, uuid
+import os, socket, sys, time, uuid
 name, life, line = sys.argv[1], uuid.uuid4().hex, 0
+listener = socket.create_server(("127.0.0.1", 7000 + ord(name[-1])))  # something to hold
 if sys.argv[2] == "yes":
     with open("/proc/self/cgroup") as file:
         group = "/sys/fs/cgroup" + file.read().split("0::")[1].strip() + "/inner"
@@ -40,6 +41,8 @@ find /var/lib/kernel-swap -path '*/pending/*' -o -name open -o -name '*.partial'
 find /var/lib/kernel-swap -maxdepth 1 -name '0*' | sort | head -n -1
 find /run/kernel-swap -mindepth 1 ! -name pid-floor
 pgrep -a placeholder
+nft list tables | grep kernel_swap
+systemctl -q is-active kernel-swap-hold.service && echo the hold is active
 """
 
 

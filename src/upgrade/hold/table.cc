@@ -14,7 +14,7 @@ namespace {
 
 // Before any rule of others can answer. Whoever connects to a port that waits, is not answered and tries again; what
 // belongs to another connection of that port passes. Packets that are forwarded are none of ours.
-constexpr char kTable[] = R"(table inet kernel_swap {
+constexpr char kTable[] = R"(table inet {name} {
   flags owner
   set flows4 { type inet_proto . ipv4_addr . inet_service . ipv4_addr . inet_service; }
   set flows6 { type inet_proto . ipv6_addr . inet_service . ipv6_addr . inet_service; }
@@ -40,6 +40,15 @@ constexpr char kTable[] = R"(table inet kernel_swap {
 }
 )";
 
+// Under a name of its own, for the one that holds something lets nobody near.
+constexpr char kName[] = "kernel_swap", kProbeName[] = "kernel_swap_probe";
+
+std::string table_of(std::string_view name) {
+  constexpr std::string_view kPlace = "{name}";
+  std::string text = kTable;
+  return text.replace(text.find(kPlace), kPlace.size(), name);
+}
+
 Result<> run(nft_ctx* context, const std::string& commands) {
   if (::nft_run_cmd_from_buffer(context, commands.c_str()) == 0) return {};
   // It repeats the command below its first line.
@@ -52,7 +61,7 @@ Result<> run(nft_ctx* context, const std::string& commands) {
 Result<HoldTable> HoldTable::create() {
   HoldTable table(::nft_ctx_new(NFT_CTX_DEFAULT));
   if (!table.context_ || ::nft_ctx_buffer_error(table.context_)) return fail("nftables: cannot be used");
-  TRY(run(table.context_, kTable));
+  TRY(run(table.context_, table_of(kName)));
   return table;
 }
 
@@ -60,7 +69,7 @@ Result<> HoldTable::probe() {
   HoldTable table(::nft_ctx_new(NFT_CTX_DEFAULT));
   if (!table.context_ || ::nft_ctx_buffer_error(table.context_)) return fail("nftables: cannot be used");
   ::nft_ctx_set_dry_run(table.context_, true);
-  return run(table.context_, kTable);
+  return run(table.context_, table_of(kProbeName));
 }
 
 HoldTable::HoldTable(HoldTable&& other) noexcept : context_(std::exchange(other.context_, nullptr)) {}
@@ -81,7 +90,7 @@ Result<> HoldTable::change(const char* verb, std::span<const SetMember> members)
   }
   std::string commands;
   for (const auto& [set, list] : keys)
-    commands += std::string(verb) + " element inet kernel_swap " + std::string(set) + " { " + list + " }\n";
+    commands += std::string(verb) + " element inet " + kName + " " + std::string(set) + " { " + list + " }\n";
   return commands.empty() ? Result<>() : run(context_, commands);
 }
 
