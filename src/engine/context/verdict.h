@@ -36,8 +36,8 @@ struct JournalIdentity {
   bool level_prefix = true;
 };
 
-// A socket of the network by its ends, each a sockaddr_in or sockaddr_in6. One without a peer waits for anybody, at its
-// address or, where that is none, at all of that family.
+// A socket of the network by its ends, each a sockaddr_in or sockaddr_in6. One without a peer waits for anybody, at
+// its address or, where that is none, at all of that family.
 struct NetworkSocket {
   int protocol = 0;  // IPPROTO_TCP or IPPROTO_UDP
   std::string local, peer;

@@ -22,7 +22,9 @@ static Pair connect_pair(int listener) {
   return pair;
 }
 
-static void say(int fd, const char* text) { CHECK(write(fd, text, strlen(text)) == static_cast<ssize_t>(strlen(text))); }
+static void say(int fd, const char* text) {
+  CHECK(write(fd, text, strlen(text)) == static_cast<ssize_t>(strlen(text)));
+}
 static void hear(int fd, const std::string& text) {
   std::string got(text.size(), '\0');
   CHECK(recv(fd, got.data(), got.size(), MSG_WAITALL) == static_cast<ssize_t>(got.size()) && got == text);
