@@ -68,6 +68,10 @@ class Download:
             time.sleep(0.1)
 
 
+def expect(what, got, wanted):
+    assert got == wanted, f"{what}: {got} instead of {wanted}"
+
+
 class Clients:
     def __init__(self, network, key):
         self.redis = Program(network, ["redis-cli", "-h", GUEST])
@@ -107,16 +111,16 @@ while True:
 
     def start(self):
         self.address = self.get()
-        assert self.redis.ask("incr n") == "1"
-        assert self.memcached.ask("") == "memcached 1"
+        expect("redis", self.redis.ask("incr n"), "1")
+        expect("memcached", self.memcached.ask(""), "memcached 1")
         self.terminal.hear(lambda line: "tick" in line)
         self.download.wait(200)
 
     def check(self):
-        assert self.redis.ask("incr n", timeout=180) == "2"
-        assert self.redis.ask("client id") == self.redis_id, "another connection"
-        assert self.memcached.ask("", timeout=180) == "memcached 2"
-        assert self.get() == self.address, "another connection"
+        expect("redis", self.redis.ask("incr n", timeout=180), "2")
+        expect("connection of redis", self.redis.ask("client id"), self.redis_id)
+        expect("memcached", self.memcached.ask("", timeout=180), "memcached 2")
+        expect("connection of nginx", self.get(), self.address)
         self.psql.say("insert into ledger values (2); commit;")
         lines = self.psql.ask("select 'lines ' || sum(line) || ' ' || pg_backend_pid() from ledger;",
                               lambda line: line.startswith("lines "), timeout=180)
@@ -160,8 +164,14 @@ def scenario():
                 services.swap("6.12")
             status, told = services.status()
             assert status == 0 and told["well"], services.story()
-            with phases("all carry on"):
-                clients.check()
+            print("  ended:", capture.ends[:10])
+            try:
+                with phases("all carry on"):
+                    clients.check()
+            except AssertionError:
+                print(services.story(), "ends:", capture.ends[:10])
+                print(guest.run("ss -tnpoi; ip addr; nft list ruleset; journalctl -q -b -u ssh -u 'postgresql*' -u nginx | tail -20", check=False).stdout)
+                raise
             assert not capture.ends, capture.ends[:10]
         with phases("download"):
             clients.finish()

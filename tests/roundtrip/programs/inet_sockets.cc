@@ -8,8 +8,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-#include <thread>
-
+#include "begun_thread.h"
 #include "program.h"
 
 struct Option {
@@ -104,7 +103,7 @@ int main() {
   int ports[6];
   for (int i = 0; i < 6; ++i) ports[i] = port_of(fds[i]);
 
-  std::thread waiting([&] {
+  std::thread waiting = begin_thread([&] {
     int connection = accept(listener, nullptr, nullptr);
     CHECK(connection >= 0 && write(connection, "?", 1) == 1);
     close(connection);

@@ -7,8 +7,8 @@
 #include <sys/socket.h>
 
 #include <atomic>
-#include <thread>
 
+#include "begun_thread.h"
 #include "program.h"
 
 static int number(int fd, int level, int name) {
@@ -100,12 +100,14 @@ int main() {
   int sndbuf = number(small.client, SOL_SOCKET, SO_SNDBUF);
   size_t full_bytes = stuff(full.client), back_bytes = stuff(full.server), small_bytes = stuff(small.client);
 
-  int report[2];
-  CHECK(pipe(report) == 0);
+  int report[2], settled[2];
+  CHECK(pipe(report) == 0 && pipe(settled) == 0);
   pid_t child = fork_to([&] {
     close(report[0]);
+    close(settled[0]);
+    std::latch flowing(1);
     for (int fd : {idle.client, full.client, small.client, stream.client}) close(fd);
-    std::thread up([&] {
+    std::thread up = begin_thread([&] {
       for (size_t at = 0, back = 0; at < SIZE_MAX;) {
         char first;
         ssize_t got = recv(stream.server, &first, 1, 0);
@@ -114,8 +116,11 @@ int main() {
         CHECK(first == byte_at(at++));
         receive(stream.server, at, 4095);
         send_from(stream.server, back, 1024);
+        if (at == 4096) flowing.count_down();
       }
     });
+    flowing.wait();
+    CHECK(write(settled[1], "s", 1) == 1);
     wait_until_told();
     size_t at = 0;
     char byte;
@@ -136,23 +141,27 @@ int main() {
     up.join();
     CHECK(write(report[1], "w", 1) == 1);
   });
-  for (int fd : {idle.server, full.server, small.server, stream.server, report[1]}) close(fd);
+  for (int fd : {idle.server, full.server, small.server, stream.server, report[1], settled[1]}) close(fd);
   if (six) close(over6.server), close(mapped.server);
   std::atomic<bool> over = false;
-  std::thread down([&] {
+  std::latch flowing(1);
+  std::thread down = begin_thread([&] {
     size_t at = 0, back = 0;
     while (!over) {
       send_from(stream.client, at, 4096);
       receive(stream.client, back, 1024);
+      if (back == 1024) flowing.count_down();
     }
     CHECK(shutdown(stream.client, SHUT_WR) == 0);
     char byte;
     CHECK(read(stream.client, &byte, 1) == 0);
   });
 
+  char byte;
+  flowing.wait();
+  CHECK(read(settled[0], &byte, 1) == 1);
   ready();
 
-  char byte;
   CHECK(write(idle.client, "i", 1) == 1 && read(idle.client, &byte, 1) == 1 && byte == 'o');
   CHECK(number(idle.client, SOL_TCP, TCP_NODELAY) && number(idle.client, SOL_TCP, TCP_KEEPIDLE) == 99);
   CHECK(number(idle.client, SOL_SOCKET, SO_KEEPALIVE));

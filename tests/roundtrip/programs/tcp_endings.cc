@@ -77,8 +77,11 @@ int main() {
   end(writing.server);
   for (int fd : {quiet.server, unread.server, back.server, writing.client}) wait_for_end(fd);
 
+  int settled[2];
+  CHECK(pipe(settled) == 0);
   pid_t child = fork_to([&] {
     for (int fd : {quiet.client, unread.client, stuffed.client, back.client, deaf.client, writing.client}) close(fd);
+    CHECK(write(settled[1], "s", 1) == 1);
     wait_until_told();
     for (int fd : {quiet.server, unread.server, back.server}) CHECK(is_at_end(fd));
     CHECK(!is_at_end(writing.server) && !is_at_end(deaf.server));
@@ -102,6 +105,8 @@ int main() {
   });
   for (int fd : {quiet.server, unread.server, stuffed.server, back.server, deaf.server, writing.server}) close(fd);
 
+  char byte;
+  CHECK(read(settled[0], &byte, 1) == 1);
   ready();
 
   CHECK(write(quiet.client, "x", 1) == -1 && errno == EPIPE);

@@ -6,8 +6,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include <thread>
-
+#include "begun_thread.h"
 #include "program.h"
 
 struct Pair {
@@ -103,7 +102,7 @@ int main() {
   CHECK(read(inherited.one, &byte, 1) == 1 && byte == 'i');
   int left = connected(SOCK_STREAM, path), alone = accept(listener, nullptr, nullptr);
   CHECK(write(left, "bye", 3) == 3 && close(left) == 0);
-  std::thread waiting([&] {
+  std::thread waiting = begin_thread([&] {
     int connection = accept(listener, nullptr, nullptr);
     CHECK(connection >= 0 && write(connection, "?", 1) == 1);
     close(connection);
@@ -112,7 +111,7 @@ int main() {
   Pair slow = make_pair(SOCK_STREAM);
   timeval limit{1000, 0};
   CHECK(setsockopt(slow.one, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0);
-  std::thread receiving([&] {
+  std::thread receiving = begin_thread([&] {
     char got;
     CHECK(recv(slow.one, &got, 1, 0) == 1 && got == 's');
   });
