@@ -38,6 +38,18 @@ bool was_interrupted(const std::string& output) {
   return output.find("(errno: Interrupted system call)") != std::string::npos;
 }
 
+// Threads and children that the program has just made may still be on their way through the C library.
+Portrait portrait_at_rest(pid_t pid) {
+  Portrait portrait = portray(pid);
+  for (int i = 0; i < 200; ++i) {
+    std::this_thread::sleep_for(5ms);
+    Portrait later = portray(pid);
+    if (differences(portrait, later).empty()) return portrait;
+    portrait = std::move(later);
+  }
+  return portrait;
+}
+
 class RoundTrip : public testing::TestWithParam<Program> {
  protected:
   static void SetUpTestSuite() { become_reaper(); }
@@ -47,7 +59,7 @@ class RoundTrip : public testing::TestWithParam<Program> {
     std::string trouble = subject_->await_ready();
     if (trouble.starts_with("skipped: ")) GTEST_SKIP() << trouble;
     ASSERT_EQ(trouble, "");
-    if (GetParam().still) before_ = portray(subject_->pid());
+    if (GetParam().still) before_ = portrait_at_rest(subject_->pid());
   }
 
   void dump(const DumpPlan& plan) {
