@@ -6,8 +6,6 @@
 #include <algorithm>
 #include <set>
 
-#include "base/file.h"
-#include "base/text.h"
 #include "engine/context/clocks.h"
 #include "engine/context/dumping.h"
 #include "engine/context/mounts.h"
@@ -47,17 +45,11 @@ bool all_settled(Dumping& dumping, const StoppedProcess& process) {
   return settled;
 }
 
-Result<> collect_descriptors(Dumping& dumping, OpenFileTable& table, StoppedProcess& process) {
+Result<> collect_descriptors(Dumping& dumping, OpenFileTable& table, const StoppedProcess& process) {
   auto& descriptors = dumping.descriptors[process.pid];
-  for (const auto& name : TRY(list_directory(process.proc("fd"))))
-    if (auto number = parse_number<int>(name)) descriptors.push_back({.number = *number});
-  std::ranges::sort(descriptors, {}, &DumpedDescriptor::number);
-  for (auto& descriptor : descriptors) {
-    FdInfo info;
-    descriptor.file = TRY(table.add(process, descriptor.number, info));
-    descriptor.close_on_exec = info.flags & O_CLOEXEC;
-    for (const auto& line : info.rest)
-      if (line.starts_with("lock:")) dumping.locks.push_back({process.pid, descriptor.number, descriptor.file, line});
+  for (const auto& [number, file, close_on_exec, locks] : TRY(table.add(process))) {
+    descriptors.push_back({.number = number, .file = file, .close_on_exec = close_on_exec});
+    for (const auto& line : locks) dumping.locks.push_back({process.pid, number, file, line});
   }
   return {};
 }

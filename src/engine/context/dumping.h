@@ -14,6 +14,7 @@
 
 #include "engine/context/carried_files.h"
 #include "engine/context/clocks.h"
+#include "engine/context/fresh_sockets.h"
 #include "engine/context/interview.h"
 #include "engine/context/mapped_files.h"
 #include "engine/context/mounts.h"
@@ -118,6 +119,7 @@ struct Dumping {
   std::set<std::pair<uint32_t, std::string>> open_queues;  // of POSIX messages, by namespace of IPC
   std::span<const OpenFile> open_files;                    // by id
   std::string file_envelopes;                              // of the open files, all rooms
+  FreshSockets fresh_sockets;
   std::map<AreaFile, uint32_t> area_files;
   uint64_t memory_bytes = 0;
   std::vector<Fd> connections;  // whose peers are not to hear that the processes are killed

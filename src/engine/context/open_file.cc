@@ -23,6 +23,19 @@ Result<Fd> fetch_descriptor(pid_t pid, int fd) {
   return fetch_from(process.get(), fd);
 }
 
+Result<SignalOwner> read_signal_owner(int fd) {
+  constexpr int kGetOwnerUids = 17;  // F_GETOWNER_UIDS, with CONFIG_CHECKPOINT_RESTORE
+  SignalOwner owner;
+  uid_t users[2] = {};
+  owner.signal = ::fcntl(fd, F_GETSIG);
+  if (owner.signal < 0) return fail_errno("F_GETSIG");
+  if (::fcntl(fd, F_GETOWN_EX, &owner.whom)) return fail_errno("F_GETOWN_EX");
+  if (::fcntl(fd, kGetOwnerUids, users)) return fail_errno("F_GETOWNER_UIDS");
+  owner.user = users[0];
+  owner.effective_user = users[1];
+  return owner;
+}
+
 Result<Fd> OpenFile::fetch() const { return fetch_from(process, fd); }
 
 std::string OpenFile::magic_link() const { return fmt::format("/proc/{}/fd/{}", pid, fd); }

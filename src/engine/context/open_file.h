@@ -1,21 +1,32 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "base/fd.h"
 #include "base/result.h"
 #include "engine/kernel/proc.h"
+#include "engine/kernel/socket_type.h"
 
 namespace ks::engine {
 
 // A duplicate of our own of a process's descriptor.
 Result<Fd> fetch_descriptor(pid_t pid, int fd);
+
+// Whom an open file signals: F_GETOWN_EX, F_GETSIG, F_GETOWNER_UIDS (fcntl(2)).
+struct SignalOwner {
+  f_owner_ex whom{};
+  uid_t user = 0, effective_user = 0;
+  int signal = 0;
+};
+Result<SignalOwner> read_signal_owner(int fd);
 
 // One open file description; any number of descriptors may lead to it.
 struct OpenFile {
@@ -27,6 +38,8 @@ struct OpenFile {
   struct stat stat{};
   uint64_t file_system = 0;  // statfs(2), f_type
   FdInfo info;
+  std::optional<SocketType> socket;  // where it is one
+  SignalOwner owner;
 
   // A duplicate of our own. It shares position and flags with the service's: change neither.
   Result<Fd> fetch() const;

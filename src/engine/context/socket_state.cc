@@ -4,9 +4,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <unistd.h>
-
-#include "engine/kernel/namespace.h"
 
 namespace ks::engine {
 
@@ -14,12 +11,13 @@ namespace {
 
 using State = image::SocketState;
 
-Result<> read_buffers(int mine, int fresh, State& out) {
+Result<> read_buffers(int mine, const FreshSockets::Facts& fresh, State& out) {
   int locks = TRY(read_number(mine, SOL_SOCKET, kBufferLock));
-  for (auto [name, lock, buffer] : {std::tuple(SO_SNDBUF, kSendLocked, &State::mutable_send_buffer),
-                                    std::tuple(SO_RCVBUF, kReceiveLocked, &State::mutable_receive_buffer)}) {
+  for (auto [name, lock, usual, buffer] :
+       {std::tuple(SO_SNDBUF, kSendLocked, fresh.send_buffer, &State::mutable_send_buffer),
+        std::tuple(SO_RCVBUF, kReceiveLocked, fresh.receive_buffer, &State::mutable_receive_buffer)}) {
     int bytes = TRY(read_number(mine, SOL_SOCKET, name));
-    if (!(locks & lock) && bytes == TRY(read_number(fresh, SOL_SOCKET, name))) continue;
+    if (!(locks & lock) && bytes == usual) continue;
     (out.*buffer)()->set_bytes(static_cast<uint32_t>(bytes));
     (out.*buffer)()->set_locked(locks & lock);
   }
@@ -51,32 +49,43 @@ Result<> apply_buffers(int fd, const State& state) {
 
 }  // namespace
 
+Result<const FreshSockets::Facts*> FreshSockets::of(const SocketType& type) {
+  if (auto known = known_.find(type); known != known_.end()) return &known->second;
+  Fd fresh = TRY(make_socket(type));
+  Facts facts{.network = TRY(network_of_socket(fresh.get())),
+              .send_buffer = TRY(read_number(fresh.get(), SOL_SOCKET, SO_SNDBUF)),
+              .receive_buffer = TRY(read_number(fresh.get(), SOL_SOCKET, SO_RCVBUF))};
+  for (const SocketOption& option : options_of(type)) facts.options.push_back(TRY(read_option(fresh.get(), option)));
+  return &known_.emplace(type, std::move(facts)).first->second;
+}
+
 SocketType type_of(const State& state) { return {state.family(), state.type(), state.protocol()}; }
 
-Result<State> read_socket_state(const OpenFile& file, int mine) {
+Result<State> read_socket_state(FreshSockets& fresh_sockets, const OpenFile& file, int mine) {
   State out;
-  SocketType type = TRY(socket_type(mine));
+  const SocketType& type = *file.socket;
   out.set_family(type.family);
   out.set_type(type.type);
   out.set_protocol(type.protocol);
   out.set_flags(static_cast<uint32_t>(file.flags()));
   out.set_user(file.stat.st_uid);
   out.set_group(file.stat.st_gid);
-  if (TRY(network_of_socket(mine)) != TRY(namespace_of(::getpid(), "net")))
+  const FreshSockets::Facts& fresh = *TRY(fresh_sockets.of(type));
+  if (TRY(network_of_socket(mine)) != fresh.network)
     return refuse("is of another network namespace than the system's, which is not supported yet");
   TRY(check_for_errors(mine));
 
-  Fd fresh = TRY(make_socket(type));
+  auto usual = fresh.options.begin();
   for (const SocketOption& option : options_of(type)) {
     auto value = TRY(read_option(mine, option));
-    if (!value || value == TRY(read_option(fresh.get(), option))) continue;
+    if (bool same = value == *usual++; !value || same) continue;
     if (!option.can_be_set) return refuse(fmt::format("has {}, which is not supported yet", option.label));
     auto* entry = out.add_options();
     entry->set_level(option.level);
     entry->set_name(option.name);
     entry->set_value(*std::move(value));
   }
-  TRY(read_buffers(mine, fresh.get(), out));
+  TRY(read_buffers(mine, fresh, out));
   out.set_filter(TRY(read_filter(mine)));
   out.set_filter_locked(TRY(read_number(mine, SOL_SOCKET, SO_LOCK_FILTER)));
   return out;

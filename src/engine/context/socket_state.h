@@ -6,6 +6,7 @@
 
 #include "base/fd.h"
 #include "base/result.h"
+#include "engine/context/fresh_sockets.h"
 #include "engine/context/open_file.h"
 #include "engine/kernel/socket.h"
 #include "engine/socket_state.pb.h"
@@ -13,7 +14,7 @@
 namespace ks::engine {
 
 // Options are those in which it differs from a new socket of its type; one that cannot be set is refused.
-Result<image::SocketState> read_socket_state(const OpenFile& file, int mine);
+Result<image::SocketState> read_socket_state(FreshSockets& fresh_sockets, const OpenFile& file, int mine);
 
 SocketType type_of(const image::SocketState& state);
 // All of it, to a new socket that is not bound yet. A locked filter is for lock_filter().

@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <fcntl.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +12,7 @@
 #include <system_error>
 #include <thread>
 
+#include "base/helper.h"
 #include "engine/image/store.h"
 
 namespace ks::engine {
@@ -117,13 +115,7 @@ Result<> BlobWriter::State::write(const Piece& piece) {
 }
 
 void BlobWriter::State::write_waiting() {
-  // The thread that made us may be bound to the CPU of the task that it drives, and signals are its own.
-  cpu_set_t every;
-  std::memset(&every, 0xff, sizeof every);
-  ::sched_setaffinity(0, sizeof every, &every);
-  sigset_t all;
-  sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, nullptr);
+  become_helper();
 
   std::unique_lock lock(mutex_);
   for (;;) {

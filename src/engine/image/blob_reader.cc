@@ -2,19 +2,16 @@
 #include "engine/image/blob_reader.h"
 
 #include <fcntl.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 
 #include <algorithm>
 #include <condition_variable>
-#include <cstring>
 #include <deque>
 #include <mutex>
 #include <optional>
 #include <system_error>
 #include <thread>
 
+#include "base/helper.h"
 #include "engine/image/file_part.h"
 
 namespace ks::engine {
@@ -86,13 +83,7 @@ struct BlobReader::State {
   }
 
   void read_ahead() {
-    // The thread that made us may be bound to the CPU of the task that it drives, and signals are its own.
-    cpu_set_t every;
-    std::memset(&every, 0xff, sizeof every);
-    ::sched_setaffinity(0, sizeof every, &every);
-    sigset_t all;
-    sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, nullptr);
+    become_helper();
 
     std::unique_lock lock(mutex_);
     while (!ending_ && read_ < file_.bytes && !error_) {

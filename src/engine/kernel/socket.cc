@@ -5,19 +5,15 @@
 #include <fmt/format.h>
 #include <linux/filter.h>
 #include <linux/in6.h>
-#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include <array>
 #include <cstddef>
 #include <cstring>
-
-#include "engine/kernel/namespace.h"
 
 namespace ks::engine {
 
@@ -247,10 +243,11 @@ Result<> attach_filter(int fd, std::string_view filter) {
   return set_option(fd, SOL_SOCKET, SO_ATTACH_FILTER, {reinterpret_cast<const char*>(&program), sizeof program});
 }
 
-Result<std::string> network_of_socket(int fd) {
-  Fd space(::ioctl(fd, SIOCGSKNS));
-  if (!space) return fail_errno("SIOCGSKNS");
-  return namespace_name(space.get(), "net");
+Result<uint64_t> network_of_socket(int fd) {
+  uint64_t cookie = 0;
+  socklen_t length = sizeof cookie;
+  if (::getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length)) return fail_errno("SO_NETNS_COOKIE");
+  return cookie;
 }
 
 Result<> silence_connection(int fd) { return set_number(fd, SOL_TCP, TCP_REPAIR, 1); }

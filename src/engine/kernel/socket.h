@@ -11,14 +11,10 @@
 
 #include "base/fd.h"
 #include "base/result.h"
+#include "engine/kernel/socket_type.h"
 
 namespace ks::engine {
 
-struct SocketType {
-  int family = 0, type = 0, protocol = 0;
-  bool operator==(const SocketType&) const = default;
-};
-Result<SocketType> socket_type(int fd);
 Result<Fd> make_socket(const SocketType& type);
 
 struct SocketOption {
@@ -43,8 +39,8 @@ inline constexpr int kBufferLock = 72, kSendLocked = 1, kReceiveLocked = 2;
 Result<std::string> read_filter(int fd);
 Result<> attach_filter(int fd, std::string_view filter);
 
-// The name of its network namespace, as of namespace_of().
-Result<std::string> network_of_socket(int fd);
+// The number of its network namespace, which no other has had since boot (SO_NETNS_COOKIE).
+Result<uint64_t> network_of_socket(int fd);
 
 // Under TCP_REPAIR nothing of a connection is sent, also not its end.
 Result<> silence_connection(int fd);

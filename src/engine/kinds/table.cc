@@ -13,14 +13,15 @@
 #include <set>
 
 #include "base/file.h"
+#include "base/helper.h"
 
 namespace ks::engine {
 
 namespace {
 
 // 0: the same open file; 1 and 2: an order that the kernel makes up, good for sorting.
-Result<int> compare(const OpenFile& file, pid_t pid, int fd) {
-  long order = ::syscall(SYS_kcmp, file.pid, pid, KCMP_FILE, file.fd, fd);
+Result<int> compare(pid_t known_pid, int known_fd, pid_t pid, int fd) {
+  long order = ::syscall(SYS_kcmp, known_pid, pid, KCMP_FILE, known_fd, fd);
   if (order < 0) return fail_errno("kcmp");
   return static_cast<int>(order);
 }
@@ -29,18 +30,45 @@ std::string eventfd_number(const FdInfo& info) { return std::string(info.value("
 
 }  // namespace
 
-Result<uint32_t> OpenFileTable::add(StoppedProcess& process, int fd, FdInfo& info) {
+Result<std::vector<OpenFileTable::Entry>> OpenFileTable::add(const StoppedProcess& process) {
+  constexpr size_t kAtOnce = 1024;
   TRY(turn_to(process.pid));
-  OpenFile file = TRY(in(fmt::format("fd {}", fd), look_at(fd)));
-  info = file.info;
+  std::vector<Entry> entries;
+  entries.reserve(process.descriptors.size());
+  std::vector<Result<OpenFile>> found(std::min(process.descriptors.size(), kAtOnce), OpenFile{});
+  for (std::span<const DescriptorLink> rest = process.descriptors; !rest.empty();) {
+    auto some = rest.first(std::min(rest.size(), kAtOnce));
+    rest = rest.subspan(some.size());
+    work_from_both_ends(some.size(), [&](size_t at) { found[at] = look_at(some[at]); });
+    for (size_t i = 0; i < some.size(); ++i) {
+      auto entry = found[i] ? add(*std::move(found[i])) : std::unexpected(found[i].error());
+      if (!entry) return std::unexpected(in(fmt::format("fd {}", some[i].number), std::move(entry)).error());
+      entries.push_back(*std::move(entry));
+    }
+  }
+  return entries;
+}
 
-  auto& known = by_inode_[{file.stat.st_dev, file.stat.st_ino, eventfd_number(info), file.flags()}];
-  Place place = TRY(locate(known, file.pid, fd));
-  if (place.found) return known[place.at];
-  file.id = static_cast<uint32_t>(files_.size());
-  known.insert(known.begin() + static_cast<ptrdiff_t>(place.at), file.id);
+Result<OpenFileTable::Entry> OpenFileTable::add(OpenFile file) {
+  Entry entry{.number = file.fd, .close_on_exec = (file.info.flags & O_CLOEXEC) != 0};
+  for (const auto& line : file.info.rest)
+    if (line.starts_with("lock:")) entry.locks.push_back(line);
+  if (auto [system, is_new] = file_systems_.try_emplace(file.stat.st_dev); is_new) {
+    struct statfs told{};
+    if (::statfs(file.magic_link().c_str(), &told)) return fail_errno("statfs");
+    system->second = static_cast<uint64_t>(told.f_type);
+  }
+  file.file_system = file_systems_[file.stat.st_dev];
+  auto& known = by_inode_[{file.stat.st_dev, file.stat.st_ino, eventfd_number(file.info), file.flags()}];
+  Place place = TRY(locate(known, file.pid, file.fd));
+  if (place.found) {
+    entry.file = known[place.at].id;
+    return entry;
+  }
+  entry.file = file.id = static_cast<uint32_t>(files_.size());
+  known.insert(known.begin() + static_cast<ptrdiff_t>(place.at), {file.id, file.pid, file.fd});
   files_.push_back(std::move(file));
-  return files_.back().id;
+  return entry;
 }
 
 Result<> OpenFileTable::turn_to(pid_t pid) {
@@ -48,34 +76,32 @@ Result<> OpenFileTable::turn_to(pid_t pid) {
   Fd& process = processes_[pid];
   if (!process) process = Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (!process) return fail_errno("pidfd_open");
-  current_ = {.pid = pid,
-              .pidfd = process.get(),
-              .links = TRY(open_file(proc_path(pid, "fd"), O_PATH | O_DIRECTORY)),
-              .infos = TRY(open_file(proc_path(pid, "fdinfo"), O_PATH | O_DIRECTORY))};
+  if (!own_links_) own_links_ = TRY(open_file("/proc/self/fd", O_PATH | O_DIRECTORY));
+  current_ = {
+      .pid = pid, .pidfd = process.get(), .infos = TRY(open_file(proc_path(pid, "fdinfo"), O_PATH | O_DIRECTORY))};
   return {};
 }
 
-Result<OpenFile> OpenFileTable::look_at(int fd) {
-  OpenFile file{.pid = current_.pid, .process = current_.pidfd, .fd = fd};
-  std::string number = std::to_string(fd);
-  file.link = TRY(read_link_at(current_.links.get(), number));
-  if (::fstatat(current_.links.get(), number.c_str(), &file.stat, 0)) return fail_errno("stat");
-  file.info = TRY(parse_fdinfo(TRY(read_record_at(current_.infos.get(), number))));
-  auto [system, is_new] = file_systems_.try_emplace(file.stat.st_dev);
-  if (is_new) {
-    struct statfs told{};
-    if (::statfs(file.magic_link().c_str(), &told)) return fail_errno("statfs");
-    system->second = static_cast<uint64_t>(told.f_type);
-  }
-  file.file_system = system->second;
+// By a duplicate of our own, where the kernel has less to look for.
+Result<OpenFile> OpenFileTable::look_at(const DescriptorLink& descriptor) const {
+  OpenFile file{.pid = current_.pid, .process = current_.pidfd, .fd = descriptor.number, .link = descriptor.link};
+  Fd mine = TRY(file.fetch());
+  // A path may have changed since.
+  if (file.link.empty() || file.link.starts_with('/'))
+    file.link = TRY(read_link_at(own_links_.get(), std::to_string(mine.get())));
+  if (::fstat(mine.get(), &file.stat)) return fail_errno("stat");
+  file.info = TRY(parse_fdinfo(TRY(read_record_at(current_.infos.get(), std::to_string(file.fd)))));
+  if (file.info.flags & O_PATH) return file;
+  if (S_ISSOCK(file.stat.st_mode)) file.socket = TRY(socket_type(mine.get()));
+  file.owner = TRY(read_signal_owner(mine.get()));
   return file;
 }
 
-Result<OpenFileTable::Place> OpenFileTable::locate(std::span<const uint32_t> known, pid_t pid, int fd) const {
+Result<OpenFileTable::Place> OpenFileTable::locate(std::span<const Candidate> known, pid_t pid, int fd) {
   size_t low = 0, high = known.size();
   while (low < high) {
     size_t middle = (low + high) / 2;
-    int order = TRY(compare(files_[known[middle]], pid, fd));
+    int order = TRY(compare(known[middle].pid, known[middle].fd, pid, fd));
     if (order == 0) return Place{.at = middle, .found = true};
     if (order == 1)
       low = middle + 1;
@@ -100,7 +126,7 @@ Result<const OpenFile*> OpenFileTable::find(pid_t pid, int fd) const {
     auto place = locate(known, pid, fd);
     if (!place && (place.error().code == ESRCH || place.error().code == EBADF)) return nullptr;
     if (!place) return std::unexpected(place.error());
-    if (place->found) return &files_[known[place->at]];
+    if (place->found) return &files_[known[place->at].id];
   }
   return nullptr;
 }
@@ -125,7 +151,6 @@ Result<> dump_open_files(Dumping& dumping, const OpenFileTable& table) {
   TRY(refuse_shared(dumping, table));
   dumping.open_files = table.files();
   std::map<const Kind*, std::vector<OpenFile>> owned;
-  std::vector<OpenFile> all;
   for (const OpenFile& file : table.files()) {
     auto owner = std::ranges::find_if(all_kinds(), [&](const Kind* kind) { return kind->owns && kind->owns(file); });
     if (owner == all_kinds().end()) {
@@ -133,13 +158,12 @@ Result<> dump_open_files(Dumping& dumping, const OpenFileTable& table) {
       continue;
     }
     owned[*owner].push_back(file);
-    all.push_back(file);
   }
   std::vector<const Kind*> order(all_kinds().begin(), all_kinds().end());
   std::ranges::stable_partition(order, [](const Kind* kind) { return !kind->disturbs; });
   for (const Kind* kind : order)
     if (!kind->owns)
-      TRY(in(kind->name, kind->dump(dumping, all)));
+      TRY(in(kind->name, kind->dump(dumping, table.files())));
     else if (auto files = owned.find(kind); files != owned.end())
       TRY(in(kind->name, kind->dump(dumping, files->second)));
   return {};

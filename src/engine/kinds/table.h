@@ -16,8 +16,14 @@ namespace ks::engine {
 
 class OpenFileTable {
  public:
-  // The id of the open file behind a descriptor, and what its own process is told of it.
-  Result<uint32_t> add(StoppedProcess& process, int fd, FdInfo& info);
+  struct Entry {
+    int number = -1;
+    uint32_t file = 0;  // its id
+    bool close_on_exec = false;
+    std::vector<std::string> locks;  // lines of fdinfo, those of its own process
+  };
+  // All descriptors of a process, by number.
+  Result<std::vector<Entry>> add(const StoppedProcess& process);
   std::span<const OpenFile> files() const { return files_; }
   // The file behind a descriptor of a process outside, where it is one of these.
   Result<const OpenFile*> find(pid_t pid, int fd) const;
@@ -26,24 +32,32 @@ class OpenFileTable {
   // Candidates for being one and the same: kcmp(2) decides. By device, inode, the number that the kernel gives an
   // eventfd, and flags.
   using Key = std::tuple<dev_t, ino_t, std::string, int>;
+  struct Candidate {
+    uint32_t id = 0;
+    pid_t pid = 0;
+    int fd = -1;
+  };
   struct Place {
     size_t at = 0;
     bool found = false;
   };
   // By halving, since the kernel gives them an order: thousands of timers have one inode.
-  Result<Place> locate(std::span<const uint32_t> known, pid_t pid, int fd) const;
+  static Result<Place> locate(std::span<const Candidate> known, pid_t pid, int fd);
   // The process of which descriptors are being added.
   struct Current {
     pid_t pid = 0;
     int pidfd = -1;
-    Fd links, infos;  // /proc/PID/fd and fdinfo
+    Fd infos;  // /proc/PID/fdinfo
   };
   Result<> turn_to(pid_t pid);
-  Result<OpenFile> look_at(int fd);
+  // From any thread: each looks at some of them.
+  Result<OpenFile> look_at(const DescriptorLink& descriptor) const;
+  Result<Entry> add(OpenFile file);
   Current current_;
+  Fd own_links_;  // /proc/self/fd
   std::map<dev_t, uint64_t> file_systems_;
   std::vector<OpenFile> files_;
-  std::map<Key, std::vector<uint32_t>> by_inode_;
+  std::map<Key, std::vector<Candidate>> by_inode_;
   std::unordered_map<pid_t, Fd> processes_;
 };
 

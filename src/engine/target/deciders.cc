@@ -27,12 +27,11 @@ Result<bool> decides(const std::string& fdinfo) {
 Result<> check_deciders(std::span<const StoppedProcess> processes) {
   for (const auto& process : processes) {
     if (process.zombie) continue;
-    for (const auto& name : TRY(list_directory(process.proc("fd")))) {
-      auto link = read_link(process.proc("fd/" + name));
-      if (!link || *link != "anon_inode:[fanotify]" || !TRY(decides(process.proc("fdinfo/" + name)))) continue;
+    for (const auto& [number, link] : process.descriptors) {
+      if (link != "anon_inode:[fanotify]" || !TRY(decides(process.proc(fmt::format("fdinfo/{}", number))))) continue;
       return refuse(fmt::format(
           "pid {}: fd {} ({}): decides what other processes may open, who would wait as long as it is stopped",
-          process.pid, name, *link));
+          process.pid, number, link));
     }
   }
   return {};

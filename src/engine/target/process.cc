@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "base/file.h"
+#include "base/helper.h"
 #include "base/text.h"
 
 namespace ks::engine {
@@ -27,6 +28,20 @@ bool StoppedProcess::has_another_stop() const {
 const Vma* StoppedProcess::area_named(std::string_view path) const {
   auto found = std::ranges::find(areas, path, &Vma::path);
   return found == areas.end() ? nullptr : &*found;
+}
+
+Result<std::vector<DescriptorLink>> list_descriptors(pid_t pid) {
+  std::string directory = proc_path(pid, "fd");
+  Fd links = TRY(open_file(directory, O_PATH | O_DIRECTORY));
+  std::vector<DescriptorLink> descriptors;
+  for (const auto& name : TRY(list_directory(directory)))
+    if (auto number = parse_number<int>(name)) descriptors.push_back({*number, ""});
+  std::ranges::sort(descriptors, {}, &DescriptorLink::number);
+  work_from_both_ends(descriptors.size(), [&](size_t at) {
+    auto& [number, link] = descriptors[at];
+    link = read_link_at(links.get(), std::to_string(number)).value_or("");
+  });
+  return descriptors;
 }
 
 Result<int64_t> boot_time() {

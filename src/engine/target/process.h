@@ -41,6 +41,12 @@ struct StoppedThread {
   pid_t tid() const { return hold.tid(); }
 };
 
+// Of a descriptor, when it was stopped.
+struct DescriptorLink {
+  int number = -1;
+  std::string link;  // where /proc/PID/fd/N leads; empty: it could not be read
+};
+
 struct StoppedProcess {
   pid_t pid = 0;
   bool zombie = false;                 // the leader has ended; with threads left, it alone
@@ -48,6 +54,7 @@ struct StoppedProcess {
   StatLine stat;
   Status status;
   std::vector<Vma> areas;
+  std::vector<DescriptorLink> descriptors;  // by number
   std::optional<RemoteMemory> memory;
 
   // Stopped, SIGSTOP has come to it once more.
@@ -57,6 +64,8 @@ struct StoppedProcess {
   std::string map_file(const Vma& area) const;    // a magic link to what it maps
   const Vma* area_named(std::string_view path) const;
 };
+
+Result<std::vector<DescriptorLink>> list_descriptors(pid_t pid);
 
 std::string proc_path(pid_t pid, std::string_view name);
 

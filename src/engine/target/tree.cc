@@ -69,6 +69,7 @@ Result<> read_outside(StoppedProcess& process) {
   process.status = TRY(parse_status(TRY(read_record(process.proc("status")))));
   if (process.zombie) return {};
   process.areas = TRY(parse_smaps(TRY(read_file(process.proc("smaps")))));
+  process.descriptors = TRY(list_descriptors(process.pid));
   return {};
 }
 

@@ -33,9 +33,7 @@ constexpr std::string_view kName = "inet-socket";
 constexpr uint32_t kVersion = 1;
 
 bool owns(const OpenFile& file) {
-  if (!S_ISSOCK(file.stat.st_mode)) return false;
-  auto fd = file.fetch();
-  auto type = fd ? socket_type(fd->get()) : std::unexpected(fd.error());
+  const auto& type = file.socket;
   if (!type || (type->family != AF_INET && type->family != AF_INET6)) return false;
   return (type->type == SOCK_STREAM && type->protocol == IPPROTO_TCP) ||
          (type->type == SOCK_DGRAM && type->protocol == IPPROTO_UDP);
@@ -201,7 +199,7 @@ Result<Dumped> describe(Dumping& dumping, const OpenFile& file) {
   std::string address = TRY(address_by(::getsockname, mine));
   if (auto other = TRY(dumping.outside.holder(file.link)))
     return refuse(fmt::format("shared with pid {}, which is not part of it", *other));
-  socket.state = TRY(read_socket_state(file, mine));
+  socket.state = TRY(read_socket_state(dumping.fresh_sockets, file, mine));
   bool tcp = socket.state.protocol() == IPPROTO_TCP;
   if (tcp) socket.info = TRY(info_of(mine));
   socket.connection = tcp && inet_socket::is_connection(socket.info->tcpi_state);

@@ -22,7 +22,7 @@ constexpr uint32_t kVersion = 1;
 constexpr char kSocket[] = "/run/systemd/journal/stdout";
 
 bool owns(const OpenFile& file) {
-  if (!S_ISSOCK(file.stat.st_mode)) return false;
+  if (!file.socket || file.socket->family != AF_UNIX || file.socket->type != SOCK_STREAM) return false;
   auto fd = file.fetch();
   if (!fd) return false;
   // The far end's name is that of the socket it was accepted from.
@@ -30,11 +30,7 @@ bool owns(const OpenFile& file) {
   socklen_t length = sizeof peer;
   if (::getpeername(fd->get(), reinterpret_cast<sockaddr*>(&peer), &length) || peer.sun_family != AF_UNIX)
     return false;
-  int type = 0;
-  socklen_t type_length = sizeof type;
-  if (::getsockopt(fd->get(), SOL_SOCKET, SO_TYPE, &type, &type_length)) return false;
-  return type == SOCK_STREAM &&
-         std::string_view(peer.sun_path, strnlen(peer.sun_path, sizeof peer.sun_path)) == kSocket;
+  return std::string_view(peer.sun_path, strnlen(peer.sun_path, sizeof peer.sun_path)) == kSocket;
 }
 
 Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {

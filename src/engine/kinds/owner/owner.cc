@@ -17,7 +17,6 @@ namespace {
 
 constexpr std::string_view kName = "owner";
 constexpr uint32_t kVersion = 1;
-constexpr int kGetOwnerUids = 17;  // F_GETOWNER_UIDS, with CONFIG_CHECKPOINT_RESTORE
 
 bool is_ours(const Dumping& dumping, const f_owner_ex& owner) {
   return std::ranges::any_of(dumping.processes, [&](const StoppedProcess& process) {
@@ -30,15 +29,9 @@ bool is_ours(const Dumping& dumping, const f_owner_ex& owner) {
 
 Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
   for (const OpenFile& file : files) {
-    if (file.info.flags & O_PATH) continue;
-    Fd mine = TRY(in(file.object(), file.fetch()));
-    f_owner_ex owner{};
-    uid_t uids[2] = {};
-    int signal = ::fcntl(mine.get(), F_GETSIG);
-    if (signal < 0 || ::fcntl(mine.get(), F_GETOWN_EX, &owner)) return fail_errno(file.object());
-    if (::fcntl(mine.get(), kGetOwnerUids, uids)) return fail_errno(file.object());
+    const auto& [owner, user, effective_user, signal] = file.owner;
     bool asynchronous = file.info.flags & O_ASYNC;
-    if (!owner.pid && !signal && !asynchronous && !uids[0] && !uids[1]) continue;
+    if (!owner.pid && !signal && !asynchronous && !user && !effective_user) continue;
     if (owner.pid && !is_ours(dumping, owner)) {
       dumping.refuse(file.pid, file.object(),
                      fmt::format("signals {} {} (F_SETOWN), which is not part of it",
@@ -49,8 +42,8 @@ Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
     out.set_file(file.id);
     out.set_type(owner.type);
     out.set_pid(owner.pid);
-    out.set_uid(uids[0]);
-    out.set_euid(uids[1]);
+    out.set_uid(user);
+    out.set_euid(effective_user);
     out.set_signal(signal);
     out.set_asynchronous(asynchronous);
     out.set_holder(file.pid);

@@ -105,9 +105,19 @@ Result<uint64_t> write_hint(const OpenFile& file) {
   return hint;
 }
 
-Result<> dump_one(Dumping& dumping, const OpenFile& file) {
+// Of neighbours that are one file, opened more than once.
+struct LastPlace {
+  const OpenFile* file = nullptr;
   Place place;
-  if (file.stat.st_nlink) place = TRY(find_place(dumping, file));
+  bool is_of(const OpenFile& other) const {
+    return file && file->stat.st_dev == other.stat.st_dev && file->stat.st_ino == other.stat.st_ino &&
+           file->info.mount == other.info.mount && file->flags() == other.flags() && file->link == other.link;
+  }
+};
+
+Result<> dump_one(Dumping& dumping, const OpenFile& file, LastPlace& last) {
+  if (file.stat.st_nlink && !last.is_of(file)) last = {&file, TRY(find_place(dumping, file))};
+  const Place place = file.stat.st_nlink ? last.place : Place{};
   if (auto why = obstacle(file, place); !why.empty()) return refuse(why);
   image::RegularFile out;
   out.set_id(file.id);
@@ -130,7 +140,11 @@ Result<> dump_one(Dumping& dumping, const OpenFile& file) {
   return {};
 }
 
-Result<> dump(Dumping& dumping, std::span<const OpenFile> files) { return dump_each(dumping, files, dump_one); }
+Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
+  LastPlace last;
+  for (const OpenFile& file : files) TRY(is_done(dumping, file, dump_one(dumping, file, last)));
+  return {};
+}
 
 bool is_same(const image::RegularFile& file, const struct stat& found) {
   if (file.device()) return found.st_rdev == file.device() && (found.st_mode & S_IFMT) == (file.mode() & S_IFMT);

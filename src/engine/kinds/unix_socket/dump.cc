@@ -40,7 +40,7 @@ class Description {
     mine_ = TRY(file_.fetch());
     if (auto other = TRY(dumping_.outside.holder(file_.link)))
       return refuse(fmt::format("shared with pid {}, which is not part of it", *other));
-    state_ = TRY(read_socket_state(file_, mine_.get()));
+    state_ = TRY(read_socket_state(dumping_.fresh_sockets, file_, mine_.get()));
     facts_ = TRY(unix_socket_facts(static_cast<uint32_t>(file_.stat.st_ino)));
     out_.set_id(file_.id);
     out_.set_state(state_.SerializeAsString());
@@ -209,12 +209,7 @@ class Description {
 
 }  // namespace
 
-bool owns(const OpenFile& file) {
-  if (!S_ISSOCK(file.stat.st_mode)) return false;
-  auto fd = file.fetch();
-  auto type = fd ? socket_type(fd->get()) : std::unexpected(fd.error());
-  return type && type->family == AF_UNIX;
-}
+bool owns(const OpenFile& file) { return file.socket && file.socket->family == AF_UNIX; }
 
 Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
   Ids ids;
