@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // What the engine needs, as ratios to what this machine can do, measured in the same run:
-//   bench [--memory MIB] [--rounds N] [--scale N] [memory | scale]
+//   bench [--memory MIB] [--rounds N] [--scale N] [memory | scale | ROW]
+// ROW is "plain" or "huge", of the pages of memory, or one of the second table, like "descriptors".
 // Nothing is compared with a limit: times on a shared machine prove nothing.
 #include <unistd.h>
 
@@ -26,8 +27,15 @@ int main(int count, char** arguments) {
       if (word == "--scale") plan.scale = number;
     } else if (word == "memory" || word == "scale") {
       only = word;
+    } else if (word == "plain" || word == "huge") {
+      only = "memory";
+      plan.row = word;
+    } else if (ks::bench::is_scale_row(word)) {
+      only = "scale";
+      plan.row = word;
     } else {
-      std::fprintf(stderr, "usage: %s [--memory MIB] [--rounds N] [--scale N] [memory | scale]\n", arguments[0]);
+      std::fprintf(stderr, "usage: %s [--memory MIB] [--rounds N] [--scale N] [memory | scale | ROW]\n",
+                   arguments[0]);
       return 2;
     }
   }

@@ -91,6 +91,7 @@ Result<Feat> run_criu(const std::string& image, const std::vector<std::string>& 
   command.insert(command.end(), arguments.begin(), arguments.end());
   for (const char* more : {"-D", image.c_str(), "-v1", "-o", "log"}) command.emplace_back(more);
   std::vector<char*> words;
+  words.reserve(command.size() + 1);
   for (auto& word : command) words.push_back(word.data());
   words.push_back(nullptr);
   auto start = Clock::now();
@@ -150,11 +151,15 @@ bool has_criu() {
 }
 
 Result<Feat> criu_dump(pid_t root, const std::string& image, bool leave_running) {
-  std::vector<std::string> arguments = {"dump", "-t", std::to_string(root)};
+  // The connections of a workload lead to itself.
+  std::vector<std::string> arguments = {"dump",           "-t",  std::to_string(root), "--tcp-established",
+                                        "--network-lock", "skip"};
   if (leave_running) arguments.emplace_back("--leave-running");
   return run_criu(image, arguments);
 }
 
-Result<Feat> criu_restore(const std::string& image) { return run_criu(image, {"restore", "-d"}); }
+Result<Feat> criu_restore(const std::string& image) {
+  return run_criu(image, {"restore", "-d", "--tcp-established", "--network-lock", "skip"});
+}
 
 }  // namespace ks::bench

@@ -2,9 +2,11 @@
 #include "machine.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -79,8 +81,8 @@ double cost(int times, Act act) {
 
 }  // namespace
 
-void warm_up(uint64_t bytes) {
-  Area memory(bytes, false);
+void warm_up(uint64_t bytes, bool huge) {
+  Area memory(bytes, huge);
   for (uint64_t i = 0; i < bytes; i += kPage) memory.at[i] = 1;
 }
 
@@ -98,12 +100,19 @@ Rate populate_rate(uint64_t bytes, bool huge) {
   });
 }
 
-Rate fill_rate(uint64_t bytes, bool huge) {
-  Area memory(bytes, huge), piece(kPiece, true);
-  std::memset(piece.at, 1, kPiece);
-  return rate(bytes, [&] {
-    for (uint64_t i = 0; i < bytes; i += kPiece) std::memcpy(memory.at + i, piece.at, kPiece);
-  });
+Result<Rate> fill_rate(const std::string& file, uint64_t bytes, bool huge) {
+  constexpr uint64_t kMapped = 4 * kMebibyte;
+  Fd fd = TRY(open_file(file, O_RDONLY));
+  Area memory(bytes, huge);
+  Stopwatch watch;
+  for (uint64_t i = 0; i < bytes; i += kMapped) {
+    size_t size = std::min(kMapped, bytes - i);
+    void* from = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd.get(), static_cast<off_t>(i));
+    if (from == MAP_FAILED || ::madvise(from, size, MADV_POPULATE_READ)) return fail_errno(file);
+    std::memcpy(memory.at + i, from, size);
+    ::munmap(from, size);
+  }
+  return watch.rate(bytes);
 }
 
 Result<Rate> read_and_write_rate(pid_t pid, const std::string& file) {
@@ -161,6 +170,25 @@ double thread_cost() {
 
 double descriptor_cost() {
   return cost(5000, [] { ::close(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC)); });
+}
+
+double socket_cost() {
+  Fd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{.sin_family = AF_INET};
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof address;
+  auto* name = reinterpret_cast<sockaddr*>(&address);
+  if (::bind(listener.get(), name, length) || ::listen(listener.get(), 1) ||
+      ::getsockname(listener.get(), name, &length))
+    std::abort();
+  linger no_wait{1, 0};
+  auto connection = [&] {
+    Fd one(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ::setsockopt(one.get(), SOL_SOCKET, SO_LINGER, &no_wait, sizeof no_wait);
+    if (::connect(one.get(), name, length)) std::abort();
+    Fd other(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  };
+  return cost(1000, connection) / 2;
 }
 
 double area_cost() {

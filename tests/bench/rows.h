@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -16,7 +17,8 @@ namespace ks::bench {
 struct Plan {
   uint64_t mebibytes = 1024;
   int rounds = 5;
-  size_t scale = 1000;  // processes and threads; ten times as many descriptors and areas
+  size_t scale = 1000;  // processes and threads; ten times as many of the rest
+  std::string row;      // the only one of the tables; empty: all
   std::string memory_directory = "/dev/shm", disk_directory = "/var/tmp";
 };
 
@@ -31,16 +33,28 @@ class Samples {
   std::map<std::string, std::vector<double>> values_;
 };
 
-// One passage of a workload: started, dumped while it runs on, dumped and killed, restored, killed.
+// An image that is gone with this, also when we leave early: one of a gibibyte in memory would spoil what follows.
+class Image {
+ public:
+  explicit Image(const std::string& directory);
+  Image(const Image&) = delete;
+  ~Image();
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+// One passage of a workload: started, dumped and killed, restored, killed.
 struct Passage {
-  Feat look;  // the dump that leaves it running
   Feat dump, restore;
-  double huge_before = 0, huge_after = 0;  // parts of its memory that are in huge pages
 };
 enum class Contestant { engine, criu };
-Result<Passage> pass(Contestant contestant, const std::string& what, uint64_t count, const std::string& directory,
-                     uint64_t warm_bytes);
+Result<Feat> dump(Contestant contestant, pid_t root, const std::string& image, bool leave_running);
+Result<Feat> restore(Contestant contestant, const std::string& image);
+Result<Passage> pass(Contestant contestant, const std::string& what, uint64_t count, const std::string& directory);
 
+bool is_scale_row(std::string_view what);
 Result<> measure_memory(const Plan& plan);
 Result<> measure_scale(const Plan& plan);
 

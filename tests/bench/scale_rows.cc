@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "machine.h"
@@ -13,16 +14,17 @@ namespace {
 constexpr size_t kGrowth = 4;  // the large size is so many times the small one
 
 struct Row {
-  const char* what;
+  std::string_view what;
   size_t factor;     // of Plan::scale
   double (*cost)();  // of one, to the kernel
 };
 constexpr Row kRows[] = {{"processes", 1, process_cost},
                          {"threads", 1, thread_cost},
                          {"descriptors", 10, descriptor_cost},
-                         {"areas", 10, area_cost}};
+                         {"areas", 10, area_cost},
+                         {"sockets", 10, socket_cost}};
 
-std::string key(const char* what, const char* size, const char* act) {
+std::string key(std::string_view what, const char* size, const char* act) {
   return fmt::format("{} {} {}", what, size, act);
 }
 
@@ -30,9 +32,9 @@ Result<> measure(const Row& row, size_t count, const char* size, const Plan& pla
   for (Contestant contestant : {Contestant::engine, Contestant::criu}) {
     bool criu = contestant == Contestant::criu;
     if (criu && !has_criu()) continue;
-    auto passed = pass(contestant, row.what, count, plan.memory_directory, 64 * kMebibyte);
+    auto passed = pass(contestant, std::string(row.what), count, plan.memory_directory);
     if (!passed && criu) {
-      std::fprintf(stderr, "criu: %zu %s: %s\n", count, row.what, passed.error().what.c_str());
+      std::fputs(fmt::format("criu: {} {}: {}\n", count, row.what, passed.error().what).c_str(), stderr);
       continue;
     }
     Passage passage = TRY(in(fmt::format("{} {}", count, row.what), std::move(passed)));
@@ -61,8 +63,8 @@ void print(const Row& row, size_t count, const Samples& samples) {
   }
   double peak = std::max(large("dump peak"), large("restore peak"));
   double less = std::max(small("dump peak"), small("restore peak"));
-  text +=
-      fmt::format("{:>8.1f} MiB{:>7.2f} KiB", peak / kMebibyte, (peak - less) / (number - number / kGrowth) / 1024);
+  text += fmt::format("{:>8.1f} MiB{:>7.2f} KiB{:>6.2f}", peak / kMebibyte,
+                      (peak - less) / (number - number / kGrowth) / 1024, peak / (64 * kMebibyte + number * 1024));
   for (const char* act : {"dump", "restore"}) {
     double criu = large(fmt::format("criu {}", act).c_str());
     if (criu > 0) text += fmt::format("{:>8.2f}", large(act) / criu);
@@ -72,10 +74,14 @@ void print(const Row& row, size_t count, const Samples& samples) {
 
 }  // namespace
 
+bool is_scale_row(std::string_view what) { return std::ranges::find(kRows, what, &Row::what) != std::end(kRows); }
+
 Result<> measure_scale(const Plan& plan) {
   Samples samples;
+  auto is_asked = [&](const Row& row) { return plan.row.empty() || plan.row == row.what; };
   for (int round = 0; round < plan.rounds; ++round)
     for (const Row& row : kRows) {
+      if (!is_asked(row)) continue;
       size_t count = plan.scale * row.factor;
       samples.add(key(row.what, "", "cost"), row.cost());
       TRY(measure(row, count / kGrowth, "small", plan, samples));
@@ -87,11 +93,12 @@ Result<> measure_scale(const Plan& plan) {
   std::puts(
       fmt::format("\nmany of one thing, medians of {} rounds. cpu: of the engine alone; x: the time in which the "
                   "kernel makes and\nends one; growth: time for {} times as many, divided by {} (1: linear, below: "
-                  "a part is constant)\n{:21}{}{:>12}{:>11}{}",
-                  plan.rounds, kGrowth, kGrowth, "", heads, "peak memory", "of each",
+                  "a part is constant);\npart: of 64 MiB + 1 KiB for each\n{:21}{}{:>12}{:>11}{:>6}{}",
+                  plan.rounds, kGrowth, kGrowth, "", heads, "peak memory", "of each", "part",
                   has_criu() ? "   engine / criu" : "")
           .c_str());
-  for (const Row& row : kRows) print(row, plan.scale * row.factor, samples);
+  for (const Row& row : kRows)
+    if (is_asked(row)) print(row, plan.scale * row.factor, samples);
   return {};
 }
 

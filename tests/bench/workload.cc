@@ -2,12 +2,15 @@
 // What is dumped and restored: workload WHAT COUNT, where WHAT is
 //   memory, huge            COUNT MiB of random memory, in plain and in transparent huge pages
 //   processes, threads, descriptors, areas   COUNT of them
+//   sockets         COUNT of them, ends of TCP connections between two processes
 // Says "ready" and waits to be killed.
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -93,6 +96,35 @@ void open_descriptors(size_t count) {
     if (read(done[0], &byte, 1) != 1) give_up("read");
 }
 
+// One that leaves nothing behind when it is closed: rounds follow each other more quickly than such remains go.
+void reset_at_close(int socket) {
+  linger no_wait{1, 0};
+  if (setsockopt(socket, SOL_SOCKET, SO_LINGER, &no_wait, sizeof no_wait)) give_up("SO_LINGER");
+}
+
+void connect_sockets(size_t count) {
+  size_t connections = count / 2;
+  rlimit limit{connections + 100, connections + 100};
+  if (setrlimit(RLIMIT_NOFILE, &limit)) give_up("limits");
+  int listener = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{.sin_family = AF_INET};
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof address;
+  auto* name = reinterpret_cast<sockaddr*>(&address);
+  if (bind(listener, name, length) || listen(listener, 128) || getsockname(listener, name, &length))
+    give_up("listen");
+  pid_t pid = fork();
+  if (pid < 0) give_up("fork");
+  for (size_t i = 0; i < connections; ++i) {
+    int one = pid ? accept(listener, nullptr, nullptr) : socket(AF_INET, SOCK_STREAM, 0);
+    if (one < 0 || (pid == 0 && connect(one, name, length))) give_up("connection");
+    reset_at_close(one);
+  }
+  close(listener);
+  if (pid) return;
+  for (;;) pause();
+}
+
 // Neighbours differ, or they would be one.
 void map_areas(size_t count) {
   char* at = map(count * kPage);
@@ -117,6 +149,8 @@ int main(int count, char** arguments) {
     start_threads(number);
   else if (is("descriptors"))
     open_descriptors(number);
+  else if (is("sockets"))
+    connect_sockets(number);
   else if (is("areas"))
     map_areas(number);
   else
