@@ -44,6 +44,11 @@ class GuestError(Exception):
     """The guest did not do what was asked; the message ends with the tail of its console."""
 
 
+class EmulatorFault(GuestError):
+    """The guest's kernel met a breakpoint of its own that it had taken away: QEMU's TCG, with threads, may run a piece of
+    code on one CPU that another has just changed (text_poke of a static key). No real CPU does."""
+
+
 class Rebooted(GuestError):
     """The guest went down before it answered."""
 
@@ -81,6 +86,8 @@ class Guest:
         if kind is not None:
             print(f"--- console of the guest ({self.console}):\n{self.console_tail()}\n---", flush=True)
         self.stop()
+        if kind is not None and "Oops: int3:" in self.console.read_text(errors="replace"):
+            raise EmulatorFault("the emulator ran stale code") from value
         if self.temporary and kind is None:
             shutil.rmtree(self.directory)
         else:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from disk import Base, make_disk
+from guest import EmulatorFault
 
 PASS, FAIL, SKIP = 0, 1, 77
 
@@ -43,7 +44,11 @@ def guest_disk(*trees):
 
 def main(scenario):
     try:
-        scenario()
+        try:
+            scenario()
+        except EmulatorFault as fault:
+            print(f"{fault}; once more", flush=True)
+            scenario()
     except Skip as reason:
         print(f"skipped: {reason}")
         return SKIP
