@@ -1,7 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Connections to peers outside the machine go on after a swap, and the peers notice nothing but a pause."""
+"""Connections to peers outside the machine go on after a swap, and the peers notice nothing but a pause: on a link that loses
+packets too, and whoever connects meanwhile. A peer that gives up is lost to the service as after any outage."""
 import json
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -16,6 +19,12 @@ from workload import PROGRAMS, SOURCE, Workload
 
 PORT = 7000
 COUNT = 200
+# On the way of all that is IPv6, both ways.
+LOSS = """table ip6 loss {
+  chain in { type filter hook prerouting priority raw; meta l4proto tcp numgen random mod 100 < 3 drop; }
+  chain out { type filter hook output priority raw; meta l4proto tcp numgen random mod 100 < 3 drop; }
+}
+"""
 UNIT = f"""[Unit]
 After=network.target
 [Service]
@@ -27,8 +36,8 @@ User=daemon
 class Peer:
     """traffic.py on this machine; keeps its latest line."""
 
-    def __init__(self, network):
-        self.process = network.popen([sys.executable, str(SOURCE / "traffic.py"), "call", str(PORT), str(COUNT), GUEST, GUEST6],
+    def __init__(self, network, count=COUNT, addresses=(GUEST, GUEST6)):
+        self.process = network.popen([sys.executable, str(SOURCE / "traffic.py"), "call", str(PORT), str(count), *addresses],
                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.lines = []
         threading.Thread(target=self._listen, daemon=True).start()
@@ -55,6 +64,52 @@ class Peer:
         assert self.process.wait(20) == 0
 
 
+class Meanwhile:
+    """What happens on the peer's side while the service is away: somebody connects, and somebody gives up."""
+
+    def __init__(self, network, peer):
+        self.network, self.peer = network, peer
+        self.quitter = network.connect(PORT)
+        self.quitter.sendall(b"b")
+        self.newcomer = None
+        self.thread = threading.Thread(target=self._act, daemon=True)
+        self.thread.start()
+
+    def _act(self):
+        while self.peer.lines[-1]["silent"] < COUNT // 2:
+            time.sleep(0.2)
+        self.newcomer = Peer(self.network, 1, (GUEST,))
+        # Its last word is an RST, which is lost like all else.
+        self.quitter.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.quitter.close()
+
+
+def plain_pause(network, services):
+    """Seconds for which the port of the service answers nobody over `systemctl kexec` without us."""
+    guest = services.guest
+    guest.run("kernel-swap disable traffic.service; systemctl daemon-reload")
+    release = services.release("6.12")
+    guest.run(f"kexec -s -l /boot/vmlinuz-{release} --initrd=/boot/initrd.img-{release} --reuse-cmdline")
+    away = []
+
+    def watch():
+        left = None
+        while not away:
+            try:
+                network.inside(socket.create_connection, (GUEST, PORT), 0.5).close()
+                if left:
+                    away.append(time.monotonic() - left)
+            except OSError:
+                left = left or time.monotonic()
+            time.sleep(0.1)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    services.leave("systemctl kexec")
+    thread.join(60)
+    return away[0]
+
+
 def assert_nothing_left(guest):
     left = guest.run("nft list tables; systemctl show -P ActiveState kernel-swap-hold.service; ls /run/kernel-swap").stdout
     assert left.split() == ["inactive", "pid-floor"], left
@@ -78,6 +133,8 @@ def scenario():
             peer = Peer(network)
             peer.wait(lambda line: line["received"] > 100 * COUNT and not line["silent"], "traffic")
             before = services.look("traffic.service")
+            network.popen(["nft", "-f", "-"], stdin=subprocess.PIPE, text=True).communicate(LOSS, 20)
+            meanwhile = Meanwhile(network, peer)
         with Capture(network, PORT) as capture:
             with phases("swap to 6.12"):
                 services.swap("6.12")
@@ -88,12 +145,20 @@ def scenario():
             start = peer.lines[-1]
             with phases("all go on"):
                 line = peer.wait(lambda line: line["received"] > start["received"] + 10 * COUNT and not line["silent"], "traffic")
-            print(f"  paused {told['units'][0].get('pause', 0)}; longest silence of a connection {line['longest_silence']:.1f} s")
-            assert capture.segments > COUNT and not capture.ends, capture.ends[:10]
-        journal = guest.run("journalctl -q -u traffic.service -o cat | grep BROKEN", check=False).stdout
-        assert journal == "", journal
+            ends = [end for end in capture.ends if end[1].startswith((f"{GUEST}:", f"{GUEST6}:"))]
+            assert capture.segments > COUNT and not ends, ends[:10]
+            meanwhile.newcomer.wait(lambda line: line["received"] > 2000, "the newcomer's traffic")
+            meanwhile.newcomer.stop()
+        time.sleep(5)
+        broken = guest.run("journalctl -q -u traffic.service -o cat | grep BROKEN", check=False).stdout.splitlines()
+        reasons = sorted(line.split(" ", 4)[4] for line in broken)
+        assert reasons == ["[Errno 104] Connection reset by peer", "the other end has ended"], broken
         assert_nothing_left(guest)
         peer.stop()
+        with phases("plain kexec"):
+            plain = plain_pause(network, services)
+        print(f"  the unit was away for {told['units'][0]['pause_seconds']:.1f} s; longest silence of a connection"
+              f" {line['longest_silence']:.1f} s; a plain kexec left the port unanswered for {plain:.1f} s")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@
 #include <netinet/in.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "base/text.h"
 
@@ -17,8 +16,8 @@ namespace {
 template <class Address>
 Result<Address> as(std::string_view bytes) {
   if (bytes.size() < sizeof(Address)) return fail("an address is cut short");
-  Address address;
-  std::memcpy(&address, bytes.data(), sizeof address);
+  Address address{};
+  std::ranges::copy(bytes.substr(0, sizeof address), reinterpret_cast<char*>(&address));
   return address;
 }
 
