@@ -22,6 +22,7 @@
 #include "base/fd.h"
 #include "upgrade/hold/client.h"
 #include "upgrade/hold/keeper.h"
+#include "upgrade/hold/tracking.h"
 
 namespace ks::upgrade {
 namespace {
@@ -215,6 +216,36 @@ TEST(Hold, NobodyElseChangesItAndItEndsWithItsMaker) {
     EXPECT_EQ(now, ECONNREFUSED);
     close(ready[0]);
     close(ready[1]);
+  });
+}
+
+// As many firewalls are: a connection begins with its first segment, or not at all.
+constexpr char kStrict[] = R"(table inet strict {
+  chain in {
+    type filter hook input priority filter; policy drop;
+    ct state established accept
+    ct state new tcp flags & (syn | ack) == syn accept
+  }
+})";
+
+TEST(Tracking, AFirewallKnowsTheConnection) {
+  in_own_network([] {
+    TcpPair known, unknown;
+    nft_ctx* firewall = nft_ctx_new(NFT_CTX_DEFAULT);
+    ASSERT_EQ(nft_run_cmd_from_buffer(firewall, kStrict), 0);
+    nft_ctx_free(firewall);
+    auto tracking = Tracking::open();
+    ASSERT_TRUE(tracking) << tracking.error().what;
+    for (int i = 0; i < 2; ++i) {
+      auto added = tracking->add(std::vector<std::string>{"tcp 0.0.0.0 " + std::to_string(known.port), known.flow()});
+      ASSERT_TRUE(added) << added.error().what;
+    }
+    EXPECT_EQ(write(known.client.get(), "x", 1), 1);
+    EXPECT_EQ(write(unknown.client.get(), "x", 1), 1);
+    EXPECT_TRUE(readable(known.server.get(), 2000));
+    EXPECT_EQ(write(known.server.get(), "x", 1), 1);
+    EXPECT_TRUE(readable(known.client.get(), 2000));
+    EXPECT_FALSE(readable(unknown.server.get(), 100)) << "the firewall is none";
   });
 }
 

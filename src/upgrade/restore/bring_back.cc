@@ -11,6 +11,7 @@
 #include "upgrade/checksum.h"
 #include "upgrade/drop_in.h"
 #include "upgrade/hold/client.h"
+#include "upgrade/hold/tracking.h"
 #include "upgrade/machine.h"
 #include "upgrade/restore/cold_start.h"
 #include "upgrade/restore/placeholder_control.h"
@@ -75,7 +76,10 @@ Result<> bring_back(const Swap& swap, const CarriedUnit& unit, pid_t placeholder
     TRY(swap.begin_attempt(unit.name));
     int64_t thawed_at = 0;
     auto keeper = HoldClient::open();  // its path may not be there for who has joined the unit's namespaces
+    auto tracking = Tracking::open();
     auto lift = [&] {
+      auto tracked = tracking ? tracking->add(unit.held) : std::unexpected(tracking.error());
+      if (!tracked) swap.note("tracking", unit.name, tracked.error().what);
       if (keeper) (void)keeper->lift(unit.name);
     };
     auto work = [&](const auto& commit) -> Result<std::string> {

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "upgrade/hold/tracking.h"
+
+#include <arpa/inet.h>
+#include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netlink.h>
+#include <netinet/in.h>
+#include <netlink/addr.h>
+#include <netlink/errno.h>
+#include <netlink/netfilter/ct.h>
+#include <netlink/netlink.h>
+#include <netlink/socket.h>
+#include <unistd.h>
+
+#include <memory>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "base/text.h"
+
+namespace ks::upgrade {
+
+namespace {
+
+// There as soon as the kernel can track anything.
+constexpr char kSwitch[] = "/proc/sys/net/netfilter/nf_conntrack_count";
+constexpr uint32_t kTimeoutSeconds = 5 * 24 * 3600;  // the kernel's own for one that is established
+
+struct Release {
+  void operator()(nfnl_ct* entry) const { ::nfnl_ct_put(entry); }
+  void operator()(nl_addr* address) const { ::nl_addr_put(address); }
+};
+using Entry = std::unique_ptr<nfnl_ct, Release>;
+using Address = std::unique_ptr<nl_addr, Release>;
+
+struct End {
+  Address address;
+  uint16_t port = 0;
+};
+
+Result<End> parse_end(int family, std::string_view address, std::string_view port) {
+  in6_addr bytes{};
+  auto number = parse_number<uint16_t>(port);
+  if (::inet_pton(family, std::string(address).c_str(), &bytes) != 1 || !number)
+    return fail("no address: " + std::string(address));
+  size_t size = family == AF_INET ? sizeof(in_addr) : sizeof(in6_addr);
+  return End{Address(::nl_addr_build(family, &bytes, size)), *number};
+}
+
+Result<> track(nl_sock* socket, int family, const End& from, const End& to) {
+  Entry entry(::nfnl_ct_alloc());
+  if (!entry) return fail("no memory", ENOMEM);
+  ::nfnl_ct_set_family(entry.get(), static_cast<uint8_t>(family));
+  ::nfnl_ct_set_proto(entry.get(), IPPROTO_TCP);
+  for (int reply : {0, 1}) {
+    const End &source = reply ? to : from, &target = reply ? from : to;
+    ::nfnl_ct_set_src(entry.get(), reply, source.address.get());
+    ::nfnl_ct_set_src_port(entry.get(), reply, source.port);
+    ::nfnl_ct_set_dst(entry.get(), reply, target.address.get());
+    ::nfnl_ct_set_dst_port(entry.get(), reply, target.port);
+  }
+  ::nfnl_ct_set_timeout(entry.get(), kTimeoutSeconds);
+  ::nfnl_ct_set_status(entry.get(), IPS_CONFIRMED | IPS_SEEN_REPLY | IPS_ASSURED);
+  int error = ::nfnl_ct_add(socket, entry.get(), NLM_F_CREATE | NLM_F_EXCL);
+  if (error < 0 && error != -NLE_EXIST) return fail(std::string("connection tracking: ") + ::nl_geterror(error));
+  return {};
+}
+
+}  // namespace
+
+Result<Tracking> Tracking::open() {
+  if (::access(kSwitch, F_OK)) return Tracking(nullptr);
+  Tracking tracking(::nl_socket_alloc());
+  if (!tracking.socket_) return fail("no memory", ENOMEM);
+  if (int error = ::nl_connect(tracking.socket_, NETLINK_NETFILTER); error < 0)
+    return fail(std::string("connection tracking: ") + ::nl_geterror(error));
+  return tracking;
+}
+
+Tracking::Tracking(Tracking&& other) noexcept : socket_(std::exchange(other.socket_, nullptr)) {}
+
+Tracking::~Tracking() {
+  if (socket_) ::nl_socket_free(socket_);
+}
+
+Result<> Tracking::add(std::span<const std::string> lines) const {
+  if (!socket_) return {};
+  std::set<std::string_view> waiting;  // ports at which the service was asked
+  for (const std::string& line : lines)
+    if (auto words = split_words(line); words.size() == 3) waiting.insert(words[2]);
+  for (const std::string& line : lines) {
+    auto words = split_words(line);
+    if (words.size() != 5 || words[0] != "tcp") continue;
+    int family = words[1].find(':') == std::string_view::npos ? AF_INET : AF_INET6;
+    End local = TRY(parse_end(family, words[1], words[2])), peer = TRY(parse_end(family, words[3], words[4]));
+    bool was_asked = waiting.contains(words[2]);
+    TRY(track(socket_, family, was_asked ? peer : local, was_asked ? local : peer));
+  }
+  return {};
+}
+
+}  // namespace ks::upgrade
