@@ -62,12 +62,18 @@ engine::DumpOptions dump_options(const Candidate& candidate) {
                               .journal = {.unit = unit.name,
                                           .identifier = syslog_identifier(unit),
                                           .priority = unit.syslog_priority,
-                                          .level_prefix = unit.syslog_level_prefix}};
+                                          .level_prefix = unit.syslog_level_prefix},
+                              .no_hold = "only a swap does"};
+  if (candidate.mark.largest_deleted_file) options.largest_deleted_file = *candidate.mark.largest_deleted_file;
+  return options;
+}
+
+engine::DumpOptions swap_options(const Candidate& candidate) {
+  engine::DumpOptions options = dump_options(candidate);
   if (auto can_hold = HoldTable::probe())
     options.hold = [](auto) { return Result<>(); };
   else
     options.no_hold = can_hold.error().what;
-  if (candidate.mark.largest_deleted_file) options.largest_deleted_file = *candidate.mark.largest_deleted_file;
   return options;
 }
 
@@ -95,7 +101,7 @@ std::vector<engine::Reason> examine(const engine::Engine& engine, const Candidat
   auto frozen = engine.freeze(target_of(unit));
   if (!frozen) return {{0, "freeze", frozen.error().what}};
   reasons = group_reasons(unit);
-  auto report = frozen->examine(dump_options(candidate));
+  auto report = frozen->examine(swap_options(candidate));
   if (report) return reasons;
   if (frozen->verdict().ready()) reasons.push_back({0, "dump", report.error().what});
   for (const engine::Reason& reason : frozen->verdict().reasons) reasons.push_back(reason);

@@ -30,8 +30,10 @@ Result<MarkedUnits> marked_units(const Bus& bus);
 std::string syslog_identifier(const UnitState& unit);
 
 engine::Target target_of(const UnitState& unit);
-// With a hold that is none, where this machine can hold anything: whoever dumps puts the real one there.
+// For an image made by hand: connections that lead outside are refused.
 engine::DumpOptions dump_options(const Candidate& candidate);
+// For a swap: with a hold that is none, where this machine can hold anything. Whoever dumps puts the real one there.
+engine::DumpOptions swap_options(const Candidate& candidate);
 
 // Whether the unit, which runs on, has accepted and read all that came to it from the network. What it has not, its
 // dump refuses.

@@ -44,7 +44,7 @@ std::expected<Passenger, Reasons> Passenger::freeze(const engine::Engine& engine
   auto frozen = engine.freeze(target_of(unit));
   if (!frozen) return because("freeze: " + frozen.error().what);
   if (auto reasons = group_reasons(unit); !reasons.empty()) return std::unexpected(lines(reasons));
-  return Passenger(unit, dump_options(candidate), std::move(*frozen), now);
+  return Passenger(unit, swap_options(candidate), std::move(*frozen), now);
 }
 
 std::expected<CarriedUnit, Reasons> Passenger::dump(const std::string& image, const std::string& places,
