@@ -45,6 +45,9 @@ systemctl start {' '.join(UNITS)}
 """
 
 
+MORE = "ss -tnpoi; tail -n 20 /var/log/postgresql/*; journalctl -q -b -n 60 -u ssh -u 'postgresql*' -u nginx -u redis-server -u memcached"
+
+
 class Download:
     """curl, and what it has got so far compared with what the file holds."""
 
@@ -166,17 +169,15 @@ def scenario():
         told = guest.run("kernel-swap check", check=False).stdout
         print(told)
         with Capture(network, None) as capture:
-            with phases("swap to 6.12"):
-                services.swap("6.12")
-            status, told = services.status()
-            assert status == 0 and told["well"], services.story()
-            print("  ended:", capture.ends[:10])
             try:
+                with phases("swap to 6.12"):
+                    services.swap("6.12")
+                status, told = services.status()
+                assert status == 0 and told["well"], services.story()
                 with phases("all carry on"):
                     clients.check()
             except AssertionError:
-                print(services.story(), "ends:", capture.ends[:10])
-                print(guest.run("ss -tnpoi; ip addr; nft list ruleset; journalctl -q -b -u ssh -u 'postgresql*' -u nginx | tail -20", check=False).stdout)
+                print(capture.ends[:10], guest.run(MORE, check=False).stdout, sep="\n")
                 raise
             assert not capture.ends, capture.ends[:10]
         with phases("download"):
