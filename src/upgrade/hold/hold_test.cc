@@ -219,6 +219,24 @@ TEST(Hold, NobodyElseChangesItAndItEndsWithItsMaker) {
   });
 }
 
+void pass(const TcpPair& pair, size_t bytes) {
+  timeval patience{.tv_sec = 10, .tv_usec = 0};
+  setsockopt(pair.client.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+  setsockopt(pair.server.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  std::thread sending([&] {
+    std::string piece(1 << 20, 'x');
+    for (size_t sent = 0; sent < bytes; sent += piece.size())
+      if (send(pair.client.get(), piece.data(), piece.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(piece.size()))
+        break;
+  });
+  std::string piece(1 << 20, '\0');
+  size_t got = 0;
+  for (ssize_t read = 1; got < bytes && read > 0; got += static_cast<size_t>(std::max<ssize_t>(read, 0)))
+    read = recv(pair.server.get(), piece.data(), piece.size(), 0);
+  EXPECT_EQ(got, bytes);
+  sending.join();
+}
+
 // As many firewalls are: a connection begins with its first segment, or not at all.
 constexpr char kStrict[] = R"(table inet strict {
   chain in {
@@ -231,6 +249,7 @@ constexpr char kStrict[] = R"(table inet strict {
 TEST(Tracking, AFirewallKnowsTheConnection) {
   in_own_network([] {
     TcpPair known, unknown;
+    pass(known, 64 << 20);  // so that windows are large, and scaled
     nft_ctx* firewall = nft_ctx_new(NFT_CTX_DEFAULT);
     ASSERT_EQ(nft_run_cmd_from_buffer(firewall, kStrict), 0);
     nft_ctx_free(firewall);
@@ -246,6 +265,9 @@ TEST(Tracking, AFirewallKnowsTheConnection) {
     EXPECT_EQ(write(known.server.get(), "x", 1), 1);
     EXPECT_TRUE(readable(known.client.get(), 2000));
     EXPECT_FALSE(readable(unknown.server.get(), 100)) << "the firewall is none";
+    char byte;
+    EXPECT_EQ(read(known.server.get(), &byte, 1), 1);
+    pass(known, 64 << 20);
   });
 }
 

@@ -3,10 +3,14 @@
 
 #include <arpa/inet.h>
 #include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter/nf_conntrack_tcp.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
 #include <linux/netlink.h>
 #include <netinet/in.h>
 #include <netlink/addr.h>
+#include <netlink/attr.h>
 #include <netlink/errno.h>
+#include <netlink/msg.h>
 #include <netlink/netfilter/ct.h>
 #include <netlink/netlink.h>
 #include <netlink/socket.h>
@@ -48,6 +52,20 @@ Result<End> parse_end(int family, std::string_view address, std::string_view por
   return End{Address(::nl_addr_build(family, &bytes, size)), *number};
 }
 
+// It has not seen what the ends agreed on, so it must not judge their windows: as when the kernel takes up a
+// connection in its midst by itself.
+bool tolerate(nl_msg* message) {
+  nf_ct_tcp_flags flags{.flags = IP_CT_TCP_FLAG_SACK_PERM | IP_CT_TCP_FLAG_BE_LIBERAL,
+                        .mask = IP_CT_TCP_FLAG_SACK_PERM | IP_CT_TCP_FLAG_BE_LIBERAL};
+  nlattr* protocol = ::nla_nest_start(message, CTA_PROTOINFO);
+  nlattr* tcp = protocol ? ::nla_nest_start(message, CTA_PROTOINFO_TCP) : nullptr;
+  bool done = tcp && ::nla_put_u8(message, CTA_PROTOINFO_TCP_STATE, TCP_CONNTRACK_ESTABLISHED) == 0 &&
+              ::nla_put(message, CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, sizeof flags, &flags) == 0 &&
+              ::nla_put(message, CTA_PROTOINFO_TCP_FLAGS_REPLY, sizeof flags, &flags) == 0;
+  if (done) ::nla_nest_end(message, tcp), ::nla_nest_end(message, protocol);
+  return done;
+}
+
 Result<> track(nl_sock* socket, int family, const End& from, const End& to) {
   Entry entry(::nfnl_ct_alloc());
   if (!entry) return fail("no memory", ENOMEM);
@@ -62,7 +80,13 @@ Result<> track(nl_sock* socket, int family, const End& from, const End& to) {
   }
   ::nfnl_ct_set_timeout(entry.get(), kTimeoutSeconds);
   ::nfnl_ct_set_status(entry.get(), IPS_CONFIRMED | IPS_SEEN_REPLY | IPS_ASSURED);
-  int error = ::nfnl_ct_add(socket, entry.get(), NLM_F_CREATE | NLM_F_EXCL);
+  nl_msg* message = nullptr;
+  int error = ::nfnl_ct_build_add_request(entry.get(), NLM_F_CREATE | NLM_F_EXCL, &message);
+  if (error == 0 && !tolerate(message)) error = -NLE_NOMEM;
+  if (error == 0)
+    error = ::nl_send_sync(socket, message);  // and frees it
+  else if (message)
+    ::nlmsg_free(message);
   if (error < 0 && error != -NLE_EXIST) return fail(std::string("connection tracking: ") + ::nl_geterror(error));
   return {};
 }
