@@ -156,7 +156,12 @@ def scenario():
             assert now.kernel == services.release("6.12") and now.threads == before.threads, now
             start = peer.lines[-1]
             with phases("all go on"):
-                line = peer.wait(lambda line: line["received"] > start["received"] + 10 * COUNT and not line["silent"], "traffic")
+                try:
+                    line = peer.wait(lambda line: line["received"] > start["received"] + 10 * COUNT and not line["silent"], "traffic", 300)
+                except AssertionError:
+                    print(guest.run("ss -tnoi sport = :7000 | head -60; cat /proc/net/stat/nf_conntrack; nstat -az | grep -v ' 0 '").stdout)
+                    network.popen(["ss", "-tnoi", "dport", "=", ":7000"]).wait(10)
+                    raise
             ends = [end for end in capture.ends if end[1].startswith((f"{GUEST}:", f"{GUEST6}:"))]
             assert capture.segments > COUNT and not ends, ends[:10]
             meanwhile.newcomer.wait(lambda line: line["received"] > 2000, "the newcomer's traffic")

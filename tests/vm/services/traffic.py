@@ -145,6 +145,8 @@ def call(port, count, addresses):
             now = time.monotonic()
             print(json.dumps({"standing": len(standing), "broken": broken[:10], "all": len(streams),
                               "silent": sum(now - s.last_received > 8 for s in standing),
+                              "who": sorted({f"{s.kind.decode()}{4 if s.connection.family == socket.AF_INET else 6}"
+                                             for s in standing if now - s.last_received > 8}),
                               "longest_silence": max(max(s.longest_silence, now - s.last_received) for s in streams),
                               "sent": sum(s.sent for s in streams),
                               "received": sum(s.received for s in streams)}), flush=True)
