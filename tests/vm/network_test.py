@@ -94,6 +94,7 @@ class Meanwhile:
         # Its last word is an RST, which is lost like all else.
         self.quitter.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.quitter.close()
+        threading.Event().wait()  # what a thread has started ends with it (die_with_parent)
 
 
 def plain_pause(network, services):
