@@ -206,6 +206,8 @@ class Guest:
         while not condition():
             if self.process is None or self.process.poll() is not None:
                 raise GuestError(f"QEMU has ended while waiting for {what}; see {self.directory}/qemu.log")
+            if "---[ end Kernel panic" in self.console_tail(5):  # and no reboot follows
+                raise GuestError(f"the kernel panicked before {what}")
             if time.monotonic() > deadline:
                 raise GuestError(f"no sign of {what} in time")
             self.changed.wait(0.5)
