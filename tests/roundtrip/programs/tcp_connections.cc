@@ -9,6 +9,7 @@
 #include <atomic>
 
 #include "begun_thread.h"
+#include "numbered_bytes.h"
 #include "program.h"
 
 static int number(int fd, int level, int name) {
@@ -52,7 +53,6 @@ static int listen_on(int family) {
   return fd;
 }
 
-static char byte_at(size_t at) { return static_cast<char>(at * 31 + at / 251); }
 static void send_from(int fd, size_t& at, size_t bytes) {
   std::string text(bytes, '\0');
   for (size_t i = 0; i < bytes; ++i) text[i] = byte_at(at + i);
@@ -68,18 +68,6 @@ static void receive(int fd, size_t& at, size_t bytes) {
   CHECK(recv(fd, text.data(), bytes, MSG_WAITALL) == static_cast<ssize_t>(bytes));
   for (size_t i = 0; i < bytes; ++i) CHECK(text[i] == byte_at(at + i));
   at += bytes;
-}
-// As much as the other side's buffer and its own take.
-static size_t stuff(int fd) {
-  size_t at = 0;
-  for (;;) {
-    char piece[1000];
-    for (size_t i = 0; i < sizeof piece; ++i) piece[i] = byte_at(at + i);
-    ssize_t sent = send(fd, piece, sizeof piece, MSG_DONTWAIT);
-    if (sent < 0 && errno == EAGAIN) return at;
-    CHECK(sent > 0);
-    at += static_cast<size_t>(sent);
-  }
 }
 
 int main() {

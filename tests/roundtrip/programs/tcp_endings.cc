@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include "numbered_bytes.h"
 #include "program.h"
 
 struct Pair {
@@ -35,17 +36,6 @@ static void hear_end(int fd) {
 }
 static void end(int fd) { CHECK(shutdown(fd, SHUT_WR) == 0); }
 
-static char byte_at(size_t at) { return static_cast<char>(at * 31 + at / 251); }
-static size_t stuff(int fd) {
-  for (size_t at = 0;;) {
-    char piece[1000];
-    for (size_t i = 0; i < sizeof piece; ++i) piece[i] = byte_at(at + i);
-    ssize_t sent = send(fd, piece, sizeof piece, MSG_DONTWAIT);
-    if (sent < 0 && errno == EAGAIN) return at;
-    CHECK(sent > 0);
-    at += static_cast<size_t>(sent);
-  }
-}
 static void hear_stuff(int fd, size_t bytes) {
   std::string text(bytes, '\0');
   CHECK(recv(fd, text.data(), bytes, MSG_WAITALL) == static_cast<ssize_t>(bytes));
