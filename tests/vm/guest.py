@@ -46,7 +46,8 @@ class GuestError(Exception):
 
 class EmulatorFault(GuestError):
     """The guest's kernel met a breakpoint of its own that it had taken away: QEMU's TCG, with threads, may run a piece of
-    code on one CPU that another has just changed (text_poke of a static key). No real CPU does."""
+    code on one CPU that another has just changed (text_poke of a static key). No real CPU does. Or the first boot, in
+    which nothing has been done yet, stands still."""
 
 
 class Rebooted(GuestError):
@@ -178,6 +179,14 @@ class Guest:
 
     def wait_for_boot(self, timeout=300):
         """Until a boot that no earlier call returned is complete; returns (boot id, running or degraded)."""
+        if self.awaited is None:
+            try:
+                return self._wait_for_boot(min(timeout, 180))
+            except GuestError as error:
+                raise EmulatorFault(f"the first boot: {error}") from error
+        return self._wait_for_boot(timeout)
+
+    def _wait_for_boot(self, timeout):
         deadline = time.monotonic() + timeout
         with self.changed:
             self._wait(lambda: self.boot_id not in (None, self.awaited), deadline, "a new boot")
