@@ -95,13 +95,14 @@ std::vector<engine::Reason> examine(const engine::Engine& engine, const Candidat
   const UnitState& unit = candidate.unit;
   auto reasons = unit_reasons(unit);
   if (!reasons.empty()) return reasons;
+  auto options = swap_options(candidate);  // not while it is frozen
   // A moment that is better than others, on a busy server.
   constexpr timespec kPoll{.tv_sec = 0, .tv_nsec = 2'000'000};
   for (int i = 0; i < 100 && !has_read_all(engine, unit); ++i) ::nanosleep(&kPoll, nullptr);
   auto frozen = engine.freeze(target_of(unit));
   if (!frozen) return {{0, "freeze", frozen.error().what}};
   reasons = group_reasons(unit);
-  auto report = frozen->examine(swap_options(candidate));
+  auto report = frozen->examine(options);
   if (report) return reasons;
   if (frozen->verdict().ready()) reasons.push_back({0, "dump", report.error().what});
   for (const engine::Reason& reason : frozen->verdict().reasons) reasons.push_back(reason);

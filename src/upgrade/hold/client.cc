@@ -2,7 +2,6 @@
 #include "upgrade/hold/client.h"
 
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 
 #include "upgrade/hold/message.h"
@@ -10,9 +9,7 @@
 namespace ks::upgrade {
 
 Result<HoldClient> HoldClient::open(const std::string& path) {
-  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
-  if (path.size() >= sizeof address.sun_path) return fail(path + ": too long");
-  path.copy(address.sun_path, path.size());
+  sockaddr_un address = TRY(socket_address(path));
   Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd) return fail_errno("socket");
   if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address)) return fail_errno(path);

@@ -39,23 +39,16 @@ Result<std::string> end_text(std::string_view bytes) {
   return text_of(AF_INET, &in.sin6_addr.s6_addr[12], in.sin6_port);
 }
 
-struct End {
-  int family = AF_UNSPEC;
-  bool any = false;
-  std::string key;
-};
-
-Result<End> parse_end(std::string_view address, std::string_view port) {
-  End end{.family = address.find(':') == std::string_view::npos ? AF_INET : AF_INET6};
+Result<HeldSocket::End> parse_end(int family, std::string_view address, std::string_view port) {
   in6_addr bytes{};
-  if (::inet_pton(end.family, std::string(address).c_str(), &bytes) != 1)
+  if (::inet_pton(family, std::string(address).c_str(), &bytes) != 1)
     return fail(fmt::format("no address: {}", address));
   auto number = parse_number<uint16_t>(port);
   if (!number) return fail(fmt::format("no port: {}", port));
-  end.any = IN6_IS_ADDR_UNSPECIFIED(&bytes);
-  end.key = fmt::format("{} . {}", address, *number);
-  return end;
+  return HeldSocket::End{std::string(address), *number, IN6_IS_ADDR_UNSPECIFIED(&bytes) != 0};
 }
+
+int family_of(std::string_view address) { return address.find(':') == std::string_view::npos ? AF_INET : AF_INET6; }
 
 }  // namespace
 
@@ -73,21 +66,28 @@ Result<std::vector<std::string>> to_lines(std::span<const engine::NetworkSocket>
   return lines;
 }
 
-Result<SetMember> parse_held_socket(std::string_view line) {
+Result<HeldSocket> parse_held_socket(std::string_view line) {
   auto words = split_words(line);
   bool has_peer = words.size() == 5;
   if ((words.size() != 3 && !has_peer) || (words[0] != "tcp" && words[0] != "udp"))
     return fail(fmt::format("no socket: {}", line));
-  End local = TRY(parse_end(words[1], words[2]));
-  char version = local.family == AF_INET ? '4' : '6';
-  if (has_peer) {
-    End peer = TRY(parse_end(words[3], words[4]));
-    if (peer.family != local.family) return fail(fmt::format("ends of two families: {}", line));
-    // One that has a peer and is bound to no address does not exist.
-    return SetMember{fmt::format("flows{}", version), fmt::format("{} . {} . {}", words[0], local.key, peer.key)};
-  }
-  if (local.any) return SetMember{fmt::format("ports{}", version), fmt::format("{} . {}", words[0], words[2])};
-  return SetMember{fmt::format("bound{}", version), fmt::format("{} . {}", words[0], local.key)};
+  HeldSocket socket{.protocol = std::string(words[0]), .family = family_of(words[1])};
+  socket.local = TRY(parse_end(socket.family, words[1], words[2]));
+  if (!has_peer) return socket;
+  if (family_of(words[3]) != socket.family) return fail(fmt::format("ends of two families: {}", line));
+  socket.peer = TRY(parse_end(socket.family, words[3], words[4]));
+  return socket;
+}
+
+SetMember set_member(const HeldSocket& socket) {
+  char version = socket.family == AF_INET ? '4' : '6';
+  std::string local = fmt::format("{} . {}", socket.local.address, socket.local.port);
+  if (socket.peer)  // one that has a peer and is bound to no address does not exist
+    return {fmt::format("flows{}", version),
+            fmt::format("{} . {} . {} . {}", socket.protocol, local, socket.peer->address, socket.peer->port)};
+  if (socket.local.any)
+    return {fmt::format("ports{}", version), fmt::format("{} . {}", socket.protocol, socket.local.port)};
+  return {fmt::format("bound{}", version), fmt::format("{} . {}", socket.protocol, local)};
 }
 
 }  // namespace ks::upgrade

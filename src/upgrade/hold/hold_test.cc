@@ -53,11 +53,11 @@ TEST(HeldSocket, IsALine) {
 TEST(HeldSocket, BelongsToASet) {
   auto flow = parse_held_socket("tcp 10.0.2.15 6379 10.0.2.2 40000");
   ASSERT_TRUE(flow);
-  EXPECT_EQ(flow->set, "flows4");
-  EXPECT_EQ(flow->key, "tcp . 10.0.2.15 . 6379 . 10.0.2.2 . 40000");
-  EXPECT_EQ(parse_held_socket("udp fd00::1 53")->set, "bound6");
-  EXPECT_EQ(parse_held_socket("tcp 0.0.0.0 80")->set, "ports4");
-  EXPECT_EQ(parse_held_socket("tcp :: 80")->key, "tcp . 80");
+  EXPECT_EQ(set_member(*flow).set, "flows4");
+  EXPECT_EQ(set_member(*flow).key, "tcp . 10.0.2.15 . 6379 . 10.0.2.2 . 40000");
+  EXPECT_EQ(set_member(*parse_held_socket("udp fd00::1 53")).set, "bound6");
+  EXPECT_EQ(set_member(*parse_held_socket("tcp 0.0.0.0 80")).set, "ports4");
+  EXPECT_EQ(set_member(*parse_held_socket("tcp :: 80")).key, "tcp . 80");
   for (const char* bad : {"", "tcp", "tcp 10.0.2.15", "icmp 10.0.2.15 1", "tcp 10.0.2.15 70000", "tcp 10.0.2 80",
                           "tcp 10.0.2.15 80 fd00::1 80", "tcp 10.0.2.15 80 10.0.2.2", "tcp 10.0.2.15 80;drop"})
     EXPECT_FALSE(parse_held_socket(bad)) << bad;

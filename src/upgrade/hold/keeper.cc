@@ -6,7 +6,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -39,7 +38,7 @@ Result<> Holdings::hold(const std::string& unit, std::span<const std::string> li
   std::vector<SetMember> members;
   std::set<std::string_view> fresh;
   for (const std::string& line : lines) {
-    SetMember member = TRY(parse_held_socket(line));
+    SetMember member = set_member(TRY(parse_held_socket(line)));
     if (!uses_.contains(line) && fresh.insert(line).second) members.push_back(std::move(member));
   }
   if (lines.empty()) return {};
@@ -60,7 +59,7 @@ Result<> Holdings::lift(const std::string& unit) {
     auto uses = uses_.find(line);
     if (--uses->second > 0) continue;
     uses_.erase(uses);
-    members.push_back(TRY(parse_held_socket(line)));
+    members.push_back(set_member(TRY(parse_held_socket(line))));
   }
   units_.erase(held);
   if (units_.empty()) {
@@ -77,9 +76,7 @@ void Holdings::lift_all() {
 }
 
 Result<Keeper> Keeper::open(const std::string& path, Holdings holdings) {
-  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
-  if (path.size() >= sizeof address.sun_path) return fail(path + ": too long");
-  path.copy(address.sun_path, path.size());
+  sockaddr_un address = TRY(socket_address(path));
   Fd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!listener) return fail_errno("socket");
   if (::unlink(path.c_str()) && errno != ENOENT) return fail_errno(path);

@@ -16,6 +16,13 @@ constexpr uint32_t kLongest = 64 << 20;  // a million connections
 
 }  // namespace
 
+Result<sockaddr_un> socket_address(const std::string& path) {
+  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+  if (path.size() >= sizeof address.sun_path) return fail(path + ": too long");
+  path.copy(address.sun_path, path.size());
+  return address;
+}
+
 Result<> send_text(int fd, std::string_view text) {
   auto length = static_cast<uint32_t>(text.size());
   std::string message(reinterpret_cast<const char*>(&length), sizeof length);

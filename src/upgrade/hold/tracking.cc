@@ -21,7 +21,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/text.h"
+#include "upgrade/hold/held_socket.h"
 
 namespace ks::upgrade {
 
@@ -38,18 +38,10 @@ struct Release {
 using Entry = std::unique_ptr<nfnl_ct, Release>;
 using Address = std::unique_ptr<nl_addr, Release>;
 
-struct End {
-  Address address;
-  uint16_t port = 0;
-};
-
-Result<End> parse_end(int family, std::string_view address, std::string_view port) {
+Address address_of(int family, const std::string& text) {
   in6_addr bytes{};
-  auto number = parse_number<uint16_t>(port);
-  if (::inet_pton(family, std::string(address).c_str(), &bytes) != 1 || !number)
-    return fail("no address: " + std::string(address));
-  size_t size = family == AF_INET ? sizeof(in_addr) : sizeof(in6_addr);
-  return End{Address(::nl_addr_build(family, &bytes, size)), *number};
+  ::inet_pton(family, text.c_str(), &bytes);  // it was looked at when its line was read
+  return Address(::nl_addr_build(family, &bytes, family == AF_INET ? sizeof(in_addr) : sizeof(in6_addr)));
 }
 
 // It has not seen what the ends agreed on, so it must not judge their windows: as when the kernel takes up a
@@ -66,16 +58,16 @@ bool tolerate(nl_msg* message) {
   return done;
 }
 
-Result<> track(nl_sock* socket, int family, const End& from, const End& to) {
+Result<> track(nl_sock* socket, int family, const HeldSocket::End& from, const HeldSocket::End& to) {
   Entry entry(::nfnl_ct_alloc());
   if (!entry) return fail("no memory", ENOMEM);
   ::nfnl_ct_set_family(entry.get(), static_cast<uint8_t>(family));
   ::nfnl_ct_set_proto(entry.get(), IPPROTO_TCP);
   for (int reply : {0, 1}) {
-    const End &source = reply ? to : from, &target = reply ? from : to;
-    ::nfnl_ct_set_src(entry.get(), reply, source.address.get());
+    const auto &source = reply ? to : from, &target = reply ? from : to;
+    ::nfnl_ct_set_src(entry.get(), reply, address_of(family, source.address).get());
     ::nfnl_ct_set_src_port(entry.get(), reply, source.port);
-    ::nfnl_ct_set_dst(entry.get(), reply, target.address.get());
+    ::nfnl_ct_set_dst(entry.get(), reply, address_of(family, target.address).get());
     ::nfnl_ct_set_dst_port(entry.get(), reply, target.port);
   }
   ::nfnl_ct_set_timeout(entry.get(), kTimeoutSeconds);
@@ -110,16 +102,16 @@ Tracking::~Tracking() {
 
 Result<> Tracking::add(std::span<const std::string> lines) const {
   if (!socket_) return {};
-  std::set<std::string_view> waiting;  // ports at which the service was asked
-  for (const std::string& line : lines)
-    if (auto words = split_words(line); words.size() == 3) waiting.insert(words[2]);
-  for (const std::string& line : lines) {
-    auto words = split_words(line);
-    if (words.size() != 5 || words[0] != "tcp") continue;
-    int family = words[1].find(':') == std::string_view::npos ? AF_INET : AF_INET6;
-    End local = TRY(parse_end(family, words[1], words[2])), peer = TRY(parse_end(family, words[3], words[4]));
-    bool was_asked = waiting.contains(words[2]);
-    TRY(track(socket_, family, was_asked ? peer : local, was_asked ? local : peer));
+  std::vector<HeldSocket> sockets;
+  std::set<uint16_t> waiting;  // ports at which the service was asked
+  for (const std::string& line : lines) sockets.push_back(TRY(parse_held_socket(line)));
+  for (const HeldSocket& socket : sockets)
+    if (!socket.peer) waiting.insert(socket.local.port);
+  for (const HeldSocket& socket : sockets) {
+    if (!socket.peer || socket.protocol != "tcp") continue;
+    bool was_asked = waiting.contains(socket.local.port);
+    TRY(track(socket_, socket.family, was_asked ? *socket.peer : socket.local,
+              was_asked ? socket.local : *socket.peer));
   }
   return {};
 }

@@ -40,11 +40,12 @@ Result<bool> placeholder_is_executable(pid_t pid) {
 std::expected<Passenger, Reasons> Passenger::freeze(const engine::Engine& engine, const Candidate& candidate) {
   const UnitState& unit = candidate.unit;
   if (auto reasons = unit_reasons(unit); !reasons.empty()) return std::unexpected(lines(reasons));
+  auto options = swap_options(candidate);  // not while it is frozen
   int64_t now = realtime_microseconds();
   auto frozen = engine.freeze(target_of(unit));
   if (!frozen) return because("freeze: " + frozen.error().what);
   if (auto reasons = group_reasons(unit); !reasons.empty()) return std::unexpected(lines(reasons));
-  return Passenger(unit, swap_options(candidate), std::move(*frozen), now);
+  return Passenger(unit, std::move(options), std::move(*frozen), now);
 }
 
 std::expected<CarriedUnit, Reasons> Passenger::dump(const std::string& image, const std::string& places,

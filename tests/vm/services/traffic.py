@@ -19,7 +19,7 @@ PIECE = 2 * PERIOD
 BURST = 512
 PACE = 0.25  # seconds between bursts of one connection
 
-# What a connection is about, by its first byte: (peer sends, peer reads, service sends, service reads)
+# What a connection is about, by its first byte.
 KINDS = {
     b"b": "streams both ways",
     b"d": "the peer reads slowly: data lies unsent and unacknowledged with the service",

@@ -82,13 +82,13 @@ std::string_view bytes_of(const Value& value) {
   return {reinterpret_cast<const char*>(&value), sizeof value};
 }
 
+}  // namespace
+
 Result<bool> has_ended_receiving(int fd) {
   pollfd poll{.fd = fd, .events = POLLRDHUP, .revents = 0};
   if (::poll(&poll, 1, 0) < 0) return fail_errno("poll");
   return (poll.revents & POLLRDHUP) != 0;
 }
-
-}  // namespace
 
 bool is_connection(uint8_t state) {
   return state == kEstablished || state == kFinWait1 || state == kFinWait2 || state == kCloseWait ||

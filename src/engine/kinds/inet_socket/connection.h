@@ -13,6 +13,9 @@ namespace ks::engine::inet_socket {
 // been acknowledged yet.
 bool is_connection(uint8_t state);
 
+// Its peer's end has come, or it has been told to receive no more.
+Result<bool> has_ended_receiving(int fd);
+
 // What moves when anything is sent, received or acknowledged. Timers send on, also under repair.
 struct Progress {
   int received = 0, unread = 0, written = 0, unacknowledged = 0, unsent = 0;

@@ -87,8 +87,7 @@ Result<std::string> peer_while_connecting(const OpenFile& file) {
   return refuse("is being connected to a peer that the kernel does not tell of; try again");
 }
 
-Result<> dump_tcp(int mine, const OpenFile& file, Socket& out) {
-  auto info = TRY(info_of(mine));
+Result<> dump_tcp(int mine, const OpenFile& file, const tcp_info& info, Socket& out) {
   if (info.tcpi_state == TCP_LISTEN) {
     // Of a socket that listens: connections that wait, and how many may.
     if (info.tcpi_unacked) return refuse("has connections that nobody has accepted yet, which is not supported yet");
@@ -103,9 +102,8 @@ Result<> dump_tcp(int mine, const OpenFile& file, Socket& out) {
   }
   if (info.tcpi_state != TCP_CLOSE)
     return refuse("is a TCP connection that is being made by TCP Fast Open; try again");
-  pollfd poll{.fd = mine, .events = POLLRDHUP, .revents = 0};
-  if (::poll(&poll, 1, 0) < 0) return fail_errno("poll");
-  if (poll.revents & POLLRDHUP) return refuse("is what a TCP connection has left, which is not supported yet");
+  if (TRY(inet_socket::has_ended_receiving(mine)))
+    return refuse("is what a TCP connection has left, which is not supported yet");
   return {};
 }
 
@@ -208,7 +206,7 @@ Result<Dumped> describe(Dumping& dumping, const OpenFile& file) {
     auto* options = socket.state.mutable_options();
     options->erase(std::remove_if(options->begin(), options->end(), passes), options->end());
   } else if (tcp) {
-    TRY(dump_tcp(mine, file, out));
+    TRY(dump_tcp(mine, file, *socket.info, out));
   } else {
     TRY(dump_udp(mine, address));
   }
