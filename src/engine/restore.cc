@@ -245,6 +245,7 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   DescriptorLimit limit;
   uint32_t most = limit.raise((numbers.empty() ? 0 : *numbers.rbegin()) + count + 1);
   restoring.own_descriptors = TRY(choose_descriptors(numbers, count, most));
+  if (options.into) restoring.passed_sockets = TRY(PassedSockets::of(options.into, restoring.own_descriptors));
   TRY(files.make(restoring, false));
   TRY(open_channel(restoring, restoring.own_descriptors));
   restoring.parking = TRY(find_parking(loaded));

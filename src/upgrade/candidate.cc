@@ -63,7 +63,8 @@ engine::DumpOptions dump_options(const Candidate& candidate) {
                                           .identifier = syslog_identifier(unit),
                                           .priority = unit.syslog_priority,
                                           .level_prefix = unit.syslog_level_prefix},
-                              .no_hold = "only a swap does"};
+                              .no_hold = "only a swap does",
+                              .starter = unit.sockets.empty() ? 0 : 1};
   if (candidate.mark.largest_deleted_file) options.largest_deleted_file = *candidate.mark.largest_deleted_file;
   return options;
 }

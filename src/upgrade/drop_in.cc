@@ -18,6 +18,8 @@ Result<std::string> restore_drop_in(const CarriedUnit& unit, std::string_view li
   std::string text = "# Made by kernel-swap for the restore of this unit; gone once that is done.\n";
   // What it lifts has to be there before.
   if (!unit.held.empty()) text += "[Unit]\nAfter=kernel-swap-hold.service\n";
+  // Also where nothing starts them at boot.
+  for (const std::string& socket : unit.sockets) text += fmt::format("[Unit]\nWants={0}\nAfter={0}\n", socket);
   text += "[Service]\n";
   text += "Type=exec\n";
   // The restorer speaks for the unit as its control process; a unit whose children speak too keeps that.

@@ -35,11 +35,13 @@ TEST(DropIn, IsThatOfTheDesign) {
 TEST(DropIn, KeepsWhatTheUnitNeeds) {
   CarriedUnit unit = redis();
   unit.notify_access = "all";
+  unit.sockets = {"a.socket", "b.socket"};
   unit.placeholder_not_executable = true;
   unit.start_timeout_seconds = 0;
   std::string text = *restore_drop_in(unit, "/l");
   EXPECT_NE(text.find("NotifyAccess=all\n"), std::string::npos);
   EXPECT_NE(text.find("ExecPaths=/l/placeholder\n"), std::string::npos);
+  EXPECT_NE(text.find("[Unit]\nWants=b.socket\nAfter=b.socket\n"), std::string::npos);
   EXPECT_EQ(text.find("TimeoutStartSec"), std::string::npos);
 }
 

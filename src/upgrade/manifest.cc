@@ -46,6 +46,7 @@ Json to_json(const CarriedUnit& unit) {
       .set("has_start_commands", unit.has_start_commands)
       .set("placeholder_not_executable", unit.placeholder_not_executable)
       .set("places", std::move(places))
+      .set("sockets", Json::array(unit.sockets))
       .set("held", Json::array(unit.held))
       .set("image_digest", unit.image_digest)
       .set("memory_bytes", unit.memory_bytes)
@@ -85,6 +86,7 @@ Result<CarriedUnit> parse_unit(const Json& json) {
                            static_cast<uint64_t>(TRY(entry.integer("bytes")))});
     return {};
   }));
+  unit.sockets = TRY(json.strings("sockets"));
   unit.held = TRY(json.strings("held"));
   unit.image_digest = TRY(json.string("image_digest"));
   unit.memory_bytes = static_cast<uint64_t>(TRY(json.integer("memory_bytes")));

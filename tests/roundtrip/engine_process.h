@@ -26,6 +26,7 @@ std::ostream& operator<<(std::ostream& out, const Outcome& outcome);
 struct DumpPlan {
   bool leave_running = false;
   bool foreign_namespaces = false;
+  pid_t starter = 0;
   std::chrono::milliseconds linger{0};  // between freezing and dumping
 };
 

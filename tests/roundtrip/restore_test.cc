@@ -102,6 +102,33 @@ TEST_F(Restore, NotOfASandboxWithAPidNamespace) {
   EXPECT_EQ(subject_->await_success(), "");
 }
 
+// As of a .socket unit: systemd keeps them open, and hands them to the placeholder.
+TEST_F(Restore, WithSocketsThatItIsPassed) {
+  start("passed_sockets");
+  pid_t starter = subject_->pid();
+  auto children = descendants(starter);
+  ASSERT_EQ(children.size(), 1u);
+  auto dump = [&](const DumpPlan& plan) { return EngineProcess::dump(children[0], image_, plan).wait(); };
+  Outcome refused = dump({.leave_running = true});
+  EXPECT_EQ(refused.end, Outcome::End::refused) << refused;
+  EXPECT_NE(refused.text.find(fmt::format("shared with pid {}", starter)), std::string::npos) << refused;
+  for (int i = 0; i < 3; ++i) {
+    Outcome left = dump({.leave_running = true, .starter = starter});
+    ASSERT_TRUE(left.done()) << left;
+    ASSERT_TRUE(remove_tree(image_));
+    Outcome dumped = dump({.starter = starter});
+    ASSERT_TRUE(dumped.done()) << dumped;
+    if (i == 0) {
+      Outcome alone = EngineProcess::restore(image_).wait();
+      EXPECT_NE(alone.text.find("with which the service was started"), std::string::npos) << alone;
+    }
+    Outcome restored = EngineProcess::restore(image_, starter).wait();
+    ASSERT_TRUE(restored.done()) << restored;
+    ASSERT_TRUE(remove_tree(image_));
+  }
+  verify();
+}
+
 TEST_F(Restore, StopsThatHaveComeTwice) {
   start("stopped_twice");
   auto expect_two = [&] {

@@ -17,6 +17,7 @@
 #include "engine/context/carried_files.h"
 #include "engine/context/clocks.h"
 #include "engine/context/descriptor_range.h"
+#include "engine/context/passed_sockets.h"
 #include "engine/image/store.h"
 #include "engine/kernel/features.h"
 #include "engine/kernel/pagemap.h"
@@ -121,6 +122,7 @@ class Restoring {
   ParkedVdso vdso;
   DescriptorRange own_descriptors;  // in the engine, and inherited by the processes until they have theirs
   Fds open_files, mapped_files;
+  PassedSockets passed_sockets;
   RemadeFiles carried;
   std::map<dev_t, Fd> terminals;  // by the device of the slave, which they have open
   std::set<uint32_t> late_files;  // made when the processes were there: they have not inherited them

@@ -91,15 +91,31 @@ Result<State> read_socket_state(FreshSockets& fresh_sockets, const OpenFile& fil
   return out;
 }
 
-Result<> apply_socket_state(int fd, const State& state) {
+namespace {
+
+bool has_option(int fd, const State::Option& option) {
+  auto value = read_option(fd, {option.level(), option.name(), ""});
+  return value && *value == option.value();
+}
+
+// Some options can be set only before a socket is bound.
+Result<> apply(int fd, const State& state, bool in_use) {
   TRY(apply_buffers(fd, state));
-  for (const auto& option : state.options()) TRY(set_option(fd, option.level(), option.name(), option.value()));
+  for (const auto& option : state.options()) {
+    if (in_use && has_option(fd, option)) continue;
+    TRY(set_option(fd, option.level(), option.name(), option.value()));
+  }
   if (!state.filter().empty()) TRY(attach_filter(fd, state.filter()));
   if (state.filter_locked()) TRY(set_number(fd, SOL_SOCKET, SO_LOCK_FILTER, 1));
   if (::fchown(fd, state.user(), state.group())) return fail_errno("fchown");
   if (::fcntl(fd, F_SETFL, static_cast<int>(state.flags()))) return fail_errno("F_SETFL");
   return {};
 }
+
+}  // namespace
+
+Result<> apply_socket_state(int fd, const State& state) { return apply(fd, state, false); }
+Result<> change_socket_state(int fd, const State& state) { return apply(fd, state, true); }
 
 Result<> with_wide_buffers(int fd, size_t send, size_t receive, const std::function<Result<>()>& work) {
   constexpr size_t kPerByte = 4, kLeast = 65536;  // of bookkeeping, at the most

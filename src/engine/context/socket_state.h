@@ -19,6 +19,8 @@ Result<image::SocketState> read_socket_state(FreshSockets& fresh_sockets, const 
 SocketType type_of(const image::SocketState& state);
 // All of it, to a new socket that is not bound yet. A locked filter is for lock_filter().
 Result<> apply_socket_state(int fd, const image::SocketState& state);
+// The same to one that is in use: what it has already is not set.
+Result<> change_socket_state(int fd, const image::SocketState& state);
 // Whether the sizes of its buffers allow for it or not: what `work` sends into it, or has others send to it.
 Result<> with_wide_buffers(int fd, size_t send, size_t receive, const std::function<Result<>()>& work);
 // The value of an option that the socket was given, or null.

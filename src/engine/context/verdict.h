@@ -65,6 +65,9 @@ struct DumpOptions {
   // connections that lead outside are refused.
   std::function<Result<>(std::span<const NetworkSocket>)> hold;
   std::string no_hold;  // why there is none
+  // A process outside that hands them sockets when it starts them (sd_listen_fds(3)), and does so before they are
+  // restored: those are not made, but taken from RestoreOptions::into. 0: nobody.
+  pid_t starter = 0;
 };
 
 }  // namespace ks::engine

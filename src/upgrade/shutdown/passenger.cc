@@ -92,6 +92,7 @@ std::expected<CarriedUnit, Reasons> Passenger::describe(const engine::DumpReport
                       .start_timeout_seconds = unit_.start_timeout_seconds,
                       .has_start_commands = unit_.has_start_commands,
                       .placeholder_not_executable = !*executable,
+                      .sockets = unit_.sockets,
                       .image_digest = checksum(*image_manifest),
                       .memory_bytes = report.memory_bytes,
                       .frozen_seconds = report.frozen_seconds,

@@ -89,6 +89,8 @@ Result<UnitState> Bus::unit(std::string_view name) const {
     state.fragment = TRY(unit.string("FragmentPath"));
     state.drop_ins = TRY(unit.strings("DropInPaths"));
     state.on_failure = TRY(unit.strings("OnFailure"));
+    for (std::string& other : TRY(unit.strings("TriggeredBy")))
+      if (other.ends_with(".socket")) state.sockets.push_back(std::move(other));
     auto conflicts = TRY(unit.strings("Conflicts"));
     state.stops_at_shutdown = std::ranges::count(conflicts, "shutdown.target") > 0;
     if (state.load_state != "loaded") return state;

@@ -18,6 +18,7 @@ struct UnitState {
   std::string fragment;
   std::vector<std::string> drop_ins;
   std::vector<std::string> on_failure;
+  std::vector<std::string> sockets;  // .socket units that hand it theirs
 
   // Of a loaded service only.
   std::string type, notify_access, syslog_identifier, control_group;

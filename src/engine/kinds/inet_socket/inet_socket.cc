@@ -15,6 +15,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "engine/context/passed_sockets.h"
 #include "engine/context/socket_state.h"
 #include "engine/inet_socket.pb.h"
 #include "engine/kernel/socket_table.h"
@@ -195,8 +196,7 @@ Result<Dumped> describe(Dumping& dumping, const OpenFile& file) {
   Socket& out = socket.out;
   out.set_id(file.id);
   std::string address = TRY(address_by(::getsockname, mine));
-  if (auto other = TRY(dumping.outside.holder(file.link)))
-    return refuse(fmt::format("shared with pid {}, which is not part of it", *other));
+  out.set_passed(TRY(is_passed(dumping.outside, dumping.options, file)));
   socket.state = TRY(read_socket_state(dumping.fresh_sockets, file, mine));
   bool tcp = socket.state.protocol() == IPPROTO_TCP;
   if (tcp) socket.info = TRY(info_of(mine));
@@ -211,6 +211,9 @@ Result<Dumped> describe(Dumping& dumping, const OpenFile& file) {
     TRY(dump_udp(mine, address));
   }
   if (is_bound(address)) out.set_address(address);
+  if (out.passed() && out.address().empty()) return refuse("is held by the service manager too, and has no address");
+  if (out.passed() && (socket.connection || out.connecting()))
+    return refuse("is a connection that the service manager holds too");
   if (auto peer = address_by(::getpeername, mine); peer && !out.listens() && !out.connecting())
     out.set_peer(*std::move(peer));
   out.set_scope(TRY(scope_of(out.peer().empty() ? address : out.peer())));
@@ -400,11 +403,18 @@ Result<> connect_again(Restoring& restoring, int fd, const Socket& socket, const
                            [&] { return inet_socket::fill_connection(fd, connection); });
 }
 
+Result<Fd> take_passed(Restoring& restoring, const Socket& socket, const image::SocketState& state) {
+  Fd fd = TRY(restoring.passed_sockets.take(state, TRY(address_now(socket.address(), socket.scope()))));
+  if (socket.listens() && ::listen(fd.get(), socket.backlog())) return fail_errno("listen");
+  return fd;
+}
+
 Result<Fd> make_one(Restoring& restoring, const Socket& socket) {
   image::SocketState state;
   if (!state.ParseFromString(socket.state())) return fail("the image's record of a socket cannot be read");
-  Fd fd = TRY(make_socket(type_of(state)));
   std::string label = address_text(socket.address());
+  if (socket.passed()) return in(label, take_passed(restoring, socket, state));
+  Fd fd = TRY(make_socket(type_of(state)));
   TRY(in(label, apply_socket_state(fd.get(), state)));
   std::string local = TRY(in(label, address_now(socket.address(), socket.scope())));
   std::string peer = TRY(in(label, address_now(socket.peer(), socket.scope())));

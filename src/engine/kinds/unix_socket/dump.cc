@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "engine/context/named_file.h"
+#include "engine/context/passed_sockets.h"
 #include "engine/context/socket_state.h"
 #include "engine/kernel/unix_diag.h"
 #include "engine/kinds/unix_socket/unix_socket.h"
@@ -38,8 +39,7 @@ class Description {
 
   Result<> read() {
     mine_ = TRY(file_.fetch());
-    if (auto other = TRY(dumping_.outside.holder(file_.link)))
-      return refuse(fmt::format("shared with pid {}, which is not part of it", *other));
+    out_.set_passed(TRY(is_passed(dumping_.outside, dumping_.options, file_)));
     state_ = TRY(read_socket_state(dumping_.fresh_sockets, file_, mine_.get()));
     facts_ = TRY(unix_socket_facts(static_cast<uint32_t>(file_.stat.st_ino)));
     out_.set_id(file_.id);
@@ -50,6 +50,8 @@ class Description {
       if (facts_.file) TRY(find_file(name));
     }
     TRY(describe_use());
+    if (out_.passed() && (out_.name().empty() || out_.connected()))
+      return refuse("is held by the service manager too, and is connected or has no name");
     TRY(describe_credentials());
     return describe_queue();
   }
@@ -138,6 +140,7 @@ class Description {
     socklen_t length = sizeof peer;
     if (::getsockopt(mine_.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length)) return fail_errno("SO_PEERCRED");
     if (peer.pid == 0 && peer.uid == ~0u) return {};
+    if (out_.passed() && peer.pid == dumping_.options.starter) return {};  // who made it listen, and will again
     bool is_there = std::ranges::any_of(dumping_.processes, [&](const StoppedProcess& process) {
       return process.pid == peer.pid && !process.zombie;
     });

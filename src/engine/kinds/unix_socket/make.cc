@@ -202,6 +202,7 @@ class Sockets {
 
   Result<> make_alone(Work& work) {
     const Socket& socket = work.socket;
+    if (socket.passed()) return take_passed(work);
     if (!socket.has_credentials()) {
       if (!work.fd) work.fd = TRY(make_socket(type_of(work.state)));
       return bind(work);
@@ -213,6 +214,19 @@ class Sockets {
       TRY(bind(work));
       if (socket.listens()) TRY(in("listen", calls(SYS_listen, there, socket.backlog())));
       TRY(in("close", calls(SYS_close, there)));
+      return {};
+    });
+  }
+
+  // Who called listen(2) last is whose credentials it tells of. Where that was whoever hands it to us, it has been
+  // called.
+  Result<> take_passed(Work& work) {
+    const Socket& socket = work.socket;
+    work.fd = TRY(restoring_.passed_sockets.take(work.state, socket.name()));
+    if (!socket.has_credentials()) return connect_to(work);
+    Maker maker = TRY(maker_of(work));
+    return maker.act([&](RemoteCalls& calls) -> Result<> {
+      TRY(in("listen", calls(SYS_listen, work.fd.get(), socket.backlog())));  // inherited
       return {};
     });
   }
