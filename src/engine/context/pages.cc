@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "base/file.h"
 #include "engine/image/blob_reader.h"
@@ -30,16 +31,19 @@ Result<> write_pages(ImageWriter& image, const std::string& name, std::span<cons
 Result<uint64_t> read_pages(const ImageReader& image, const std::string& name, std::span<const PageRun> runs,
                             const RemoteMemory& to) {
   if (runs.empty()) return 0;
-  BlobReader blob = TRY(BlobReader::open(image, name));
+  std::vector<uint64_t> ends;  // of each run, in the file
   uint64_t total = 0;
-  for (const PageRun& run : runs)
-    for (uint64_t at = run.start; at < run.end;) {
-      auto piece = TRY(blob.next(run.end - at));
-      TRY(to.write({at}, piece));
-      at += piece.size();
-      total += piece.size();
+  for (const PageRun& run : runs) ends.push_back(total += run.end - run.start);
+  TRY(read_blob(image, name, total, [&](uint64_t offset, std::span<const std::byte> bytes) -> Result<> {
+    auto at = static_cast<size_t>(std::ranges::upper_bound(ends, offset) - ends.begin());
+    for (; !bytes.empty(); ++at) {
+      size_t size = std::min<uint64_t>(bytes.size(), ends[at] - offset);
+      TRY(to.write({runs[at].end - (ends[at] - offset)}, bytes.first(size)));
+      offset += size;
+      bytes = bytes.subspan(size);
     }
-  TRY(blob.finish());
+    return {};
+  }));
   return total;
 }
 

@@ -26,125 +26,98 @@ constexpr uint64_t kWorthAThread = kPieceBytes;
 // A disk gets a request before we wait for it.
 constexpr uint64_t kAhead = 4 * kPieceBytes;
 
-}  // namespace
-
-struct BlobReader::State {
-  State(std::string name, Fd fd, ImageFile file)
-      : name_(std::move(name)), fd_(std::move(fd)), file_(std::move(file)) {
+class BlobReading {
+ public:
+  BlobReading(const std::string& name, Fd fd, const ImageFile& file, const UseBytes& use)
+      : name_(name), fd_(std::move(fd)), file_(file), use_(use) {
     ::posix_fadvise(fd_.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
-    if (file_.bytes >= kWorthAThread) start_thread();
   }
-  State(const State&) = delete;
-  State& operator=(const State&) = delete;
-  ~State() {
-    if (!thread_.joinable()) return;
-    {
-      std::lock_guard lock(mutex_);
-      ending_ = true;
+
+  Result<> run() {
+    std::thread other;
+    try {
+      if (file_.bytes >= kWorthAThread)
+        other = std::thread([this] {
+          become_helper();
+          work();
+        });
+    } catch (const std::system_error&) {
+      // Where there may be no more threads (TasksMax= of a unit), one does all.
     }
-    changed_.notify_all();
-    thread_.join();
-  }
-
-  Result<std::span<const std::byte>> next(size_t most) {
-    if (used_ == current_.bytes().size()) TRY(turn());
-    auto part = current_.bytes().subspan(used_);
-    part = part.first(std::min(part.size(), most));
-    used_ += part.size();
-    return part;
-  }
-
-  Result<> finish() {
-    if (taken_ != file_.bytes || used_ != current_.bytes().size())
-      return fail(name_ + ": its size is not that of its content");
+    work();
+    if (other.joinable()) other.join();
+    if (error_) return std::unexpected(*error_);
     if (digest_.finish() != file_.digest) return fail(name_ + ": damaged (checksum differs)");
     return {};
   }
 
  private:
-  // Where there may be no more threads (TasksMax= of a unit), the caller reads.
-  void start_thread() {
-    try {
-      thread_ = std::thread([this] { read_ahead(); });
-    } catch (const std::system_error&) {
-    }
-  }
+  struct Piece {
+    uint64_t offset;
+    FilePart part;
+  };
 
-  // The digest is the thread's until it has read all.
-  Result<FilePart> read() {
-    size_t size = std::min<uint64_t>(kPieceBytes, file_.bytes - read_);
-    if (size == 0) return fail(name_ + ": its size is not that of its content");
-    if (read_ % kAhead == 0)
-      ::posix_fadvise(fd_.get(), static_cast<off_t>(read_ + kAhead), kAhead, POSIX_FADV_WILLNEED);
-    FilePart piece = TRY(FilePart::open(fd_.get(), read_, size, name_));
-    digest_.add(piece.bytes());
-    read_ += size;
-    return piece;
-  }
-
-  void read_ahead() {
-    become_helper();
-
+  // To read goes first: without it the other thread may have nothing to do. With enough in store it waits.
+  void work() {
     std::unique_lock lock(mutex_);
-    while (!ending_ && read_ < file_.bytes && !error_) {
-      changed_.wait(lock, [&] { return ending_ || ready_.size() < kMostPieces; });
-      if (ending_) return;
-      lock.unlock();
-      auto piece = read();
-      lock.lock();
-      if (!piece)
-        error_ = piece.error();
-      else
-        ready_.push_back(*std::move(piece));
+    auto may_read = [&] { return !reading_ && read_ < file_.bytes && ready_.size() < kMostPieces; };
+    auto over = [&] { return error_ || (!reading_ && read_ == file_.bytes && ready_.empty()); };
+    while (true) {
+      changed_.wait(lock, [&] { return over() || may_read() || !ready_.empty(); });
+      if (over()) return;
+      auto done = may_read() ? read(lock) : use(lock);
+      if (!done && !error_) error_ = done.error();
       changed_.notify_all();
     }
   }
 
-  // The next piece becomes the current one.
-  Result<> turn() {
-    used_ = 0;
-    if (!thread_.joinable()) {
-      current_ = TRY(read());
-    } else {
-      std::unique_lock lock(mutex_);
-      if (taken_ == file_.bytes) return fail(name_ + ": its size is not that of its content");
-      changed_.wait(lock, [&] { return !ready_.empty() || error_; });
-      if (ready_.empty()) return std::unexpected(*error_);
-      current_ = std::move(ready_.front());
-      ready_.pop_front();
-      changed_.notify_all();
-    }
-    taken_ += current_.bytes().size();
+  // Descriptor and checksum belong to the one who reads.
+  Result<> read(std::unique_lock<std::mutex>& lock) {
+    reading_ = true;
+    uint64_t offset = read_;
+    lock.unlock();
+    size_t size = std::min<uint64_t>(kPieceBytes, file_.bytes - offset);
+    if (offset % kAhead == 0)
+      ::posix_fadvise(fd_.get(), static_cast<off_t>(offset + kAhead), kAhead, POSIX_FADV_WILLNEED);
+    auto part = FilePart::open(fd_.get(), offset, size, name_);
+    if (part) digest_.add(part->bytes());
+    lock.lock();
+    reading_ = false;
+    read_ += size;
+    ready_.push_back({offset, TRY(std::move(part))});
     return {};
   }
 
-  std::string name_;
+  Result<> use(std::unique_lock<std::mutex>& lock) {
+    Piece piece = std::move(ready_.front());
+    ready_.pop_front();
+    lock.unlock();
+    auto used = use_(piece.offset, piece.part.bytes());
+    piece.part = {};  // unmapped before others wait for us
+    lock.lock();
+    return used;
+  }
+
+  const std::string& name_;
   Fd fd_;
-  ImageFile file_;
+  const ImageFile& file_;
+  const UseBytes& use_;
   Digest digest_;
-  uint64_t read_ = 0, taken_ = 0;
-  FilePart current_;
-  size_t used_ = 0;
-  std::thread thread_;
   std::mutex mutex_;
   std::condition_variable changed_;
   // Guarded by the mutex.
-  std::deque<FilePart> ready_;
+  uint64_t read_ = 0;
+  bool reading_ = false;
+  std::deque<Piece> ready_;
   std::optional<Error> error_;
-  bool ending_ = false;
 };
 
-BlobReader::BlobReader(std::unique_ptr<State> state) : state_(std::move(state)) {}
-BlobReader::BlobReader(BlobReader&&) noexcept = default;
-BlobReader& BlobReader::operator=(BlobReader&&) noexcept = default;
-BlobReader::~BlobReader() = default;
+}  // namespace
 
-Result<BlobReader> BlobReader::open(const ImageReader& image, const std::string& name) {
+Result<> read_blob(const ImageReader& image, const std::string& name, uint64_t bytes, const UseBytes& use) {
   ImageFile file = TRY(image.file(name));
-  return BlobReader(std::make_unique<State>(name, TRY(image.blob(name)), std::move(file)));
+  if (file.bytes != bytes) return fail(name + ": its size is not that of its content");
+  return BlobReading(name, TRY(image.blob(name)), file, use).run();
 }
-
-Result<std::span<const std::byte>> BlobReader::next(size_t most) { return state_->next(most); }
-Result<> BlobReader::finish() { return state_->finish(); }
 
 }  // namespace ks::engine

@@ -2,7 +2,8 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
+#include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 
@@ -10,24 +11,12 @@
 
 namespace ks::engine {
 
-// A file of raw bytes on its way back, from the start to the end. While the caller uses what it has, a thread reads
-// on and adds up the checksum.
-class BlobReader {
- public:
-  static Result<BlobReader> open(const ImageReader& image, const std::string& name);
-  BlobReader(BlobReader&&) noexcept;
-  BlobReader& operator=(BlobReader&&) noexcept;
-  ~BlobReader();
+// What is done with a part of a file of raw bytes, which lies at this offset.
+using UseBytes = std::function<Result<>(uint64_t offset, std::span<const std::byte>)>;
 
-  // The next bytes, some and never more than `most`; good until the next call.
-  Result<std::span<const std::byte>> next(size_t most);
-  // After all has been read: compares size and checksum.
-  Result<> finish();
-
- private:
-  struct State;
-  explicit BlobReader(std::unique_ptr<State> state);
-  std::unique_ptr<State> state_;
-};
+// Reads a file of exactly this many bytes, and compares its checksum in the end. Two threads work: one at a time
+// reads on and adds up the checksum, and whoever does not read uses what has been read. So `use` is called by both,
+// for several parts at once, which come in no order.
+Result<> read_blob(const ImageReader& image, const std::string& name, uint64_t bytes, const UseBytes& use);
 
 }  // namespace ks::engine

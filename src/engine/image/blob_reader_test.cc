@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 
 #include "base/file.h"
@@ -29,18 +31,16 @@ class BlobReaderTest : public testing::Test {
     ASSERT_TRUE(writer.finish(std::move(blob)));
     ASSERT_TRUE(writer.commit("a.service"));
   }
-  // In parts of at most so many bytes.
-  Result<std::string> read(size_t part) {
+  Result<std::string> read(uint64_t bytes) {
     ImageReader image = TRY(ImageReader::open(image_));
-    BlobReader blob = TRY(BlobReader::open(image, "pages"));
-    std::string text;
-    while (text.size() < content_.size()) {
-      auto bytes = TRY(blob.next(part));
-      EXPECT_FALSE(bytes.empty());
-      EXPECT_LE(bytes.size(), part);
-      text.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    }
-    TRY(blob.finish());
+    std::string text(bytes, '\0');
+    std::atomic<size_t> seen = 0;
+    TRY(read_blob(image, "pages", bytes, [&](uint64_t offset, std::span<const std::byte> part) -> Result<> {
+      seen += part.size();
+      if (!part.empty()) std::memcpy(text.data() + offset, part.data(), part.size());
+      return {};
+    }));
+    EXPECT_EQ(seen, bytes);
     return text;
   }
 
@@ -49,15 +49,13 @@ class BlobReaderTest : public testing::Test {
   std::string content_;
 };
 
-TEST_F(BlobReaderTest, AllSizesInPartsOfAllSizes) {
-  for (size_t size : {size_t{1}, size_t{4096}, kPiece - 1, kPiece, 2 * kPiece + 1, 5 * kPiece + 4097}) {
+TEST_F(BlobReaderTest, FilesOfAllSizes) {
+  for (size_t size : {size_t{1}, size_t{4096}, kPiece - 1, kPiece, 2 * kPiece + 1, 9 * kPiece + 4097}) {
     image_ = directory_ + "/" + std::to_string(size);
     make(size);
-    for (size_t part : {size_t{4096}, size_t{100'001}, 3 * kPiece}) {
-      auto text = read(part);
-      ASSERT_TRUE(text) << text.error().what;
-      EXPECT_TRUE(*text == content_) << size << " in parts of " << part;
-    }
+    auto text = read(size);
+    ASSERT_TRUE(text) << text.error().what;
+    EXPECT_TRUE(*text == content_) << size;
   }
 }
 
@@ -67,30 +65,28 @@ TEST_F(BlobReaderTest, DamageIsToldInTheEnd) {
     make(size);
     Fd fd = open_file(image_ + "/pages", O_WRONLY).value();
     ASSERT_EQ(pwrite(fd.get(), "x", 1, static_cast<off_t>(size / 2)), 1);
-    auto text = read(kPiece);
+    auto text = read(size);
     ASSERT_FALSE(text);
     EXPECT_NE(text.error().what.find("checksum"), std::string::npos) << text.error().what;
   }
 }
 
-TEST_F(BlobReaderTest, NoMoreThanThereIs) {
-  for (size_t size : {kPiece - 1, 3 * kPiece}) {
-    image_ = directory_ + "/" + std::to_string(size);
-    make(size);
-    ImageReader image = ImageReader::open(image_).value();
-    BlobReader blob = BlobReader::open(image, "pages").value();
-    EXPECT_FALSE(blob.finish());
-    for (size_t got = 0; got < size; got += blob.next(kPiece).value().size()) continue;
-    EXPECT_FALSE(blob.next(1));
-  }
+TEST_F(BlobReaderTest, NeitherMoreNorLessThanThereIs) {
+  image_ = directory_ + "/image";
+  make(2 * kPiece);
+  for (size_t size : {size_t{1}, 2 * kPiece - 1, 2 * kPiece + 1, 3 * kPiece}) EXPECT_FALSE(read(size)) << size;
 }
 
-TEST_F(BlobReaderTest, MayBeDropped) {
-  image_ = directory_ + "/image";
-  make(6 * kPiece);
-  ImageReader image = ImageReader::open(image_).value();
-  BlobReader blob = BlobReader::open(image, "pages").value();
-  EXPECT_TRUE(blob.next(5000));
+TEST_F(BlobReaderTest, EndsWhenItsUserFails) {
+  for (size_t failing : {size_t{0}, 2 * kPiece, 5 * kPiece}) {
+    image_ = directory_ + "/" + std::to_string(failing);
+    make(6 * kPiece);
+    ImageReader image = ImageReader::open(image_).value();
+    auto use = [&](uint64_t offset, auto) { return offset == failing ? fail("no more") : Result<>(); };
+    auto done = read_blob(image, "pages", 6 * kPiece, use);
+    ASSERT_FALSE(done);
+    EXPECT_EQ(done.error().what, "no more");
+  }
 }
 
 }  // namespace
