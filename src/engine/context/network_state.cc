@@ -84,8 +84,9 @@ std::string describe_answer(const Question& question, Bytes body) {
     bool named = (question.type == RTM_GETLINK && type == IFLA_IFNAME) ||
                  (question.type == kTables && type == NFTA_TABLE_NAME) ||
                  (question.type == RTM_GETQDISC && type == TCA_KIND);
-    if (named) name = " " + std::string(reinterpret_cast<const char*>(value.data()), value.size() - 1);
-    if (question.type == RTM_GETADDR && type == IFA_ADDRESS) name = " " + hex(value);
+    if (named)
+      name = fmt::format(" {}", std::string_view(reinterpret_cast<const char*>(value.data()), value.size() - 1));
+    if (question.type == RTM_GETADDR && type == IFA_ADDRESS) name = fmt::format(" {}", hex(value));
     bool counts = question.counted.empty() ? std::ranges::find(question.ignored, type) == question.ignored.end()
                                            : std::ranges::find(question.counted, type) != question.counted.end();
     if (counts && !named) rest += fmt::format(" {}:{}", type, hex(value));
