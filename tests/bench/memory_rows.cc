@@ -168,6 +168,7 @@ void print(const Plan& plan, const Samples& samples) {
     ratio(": the same, by CPU time", " restore memory cpu", who + " fill memory cpu");
     ratio(": restore from disk / copy into fresh pages", " restore disk", who + " fill disk");
     ratio(": restore from tmpfs / populate", " restore memory", "populate");
+    ratio(": restore from disk / populate", " restore disk", "populate");
     ratio(": restore from tmpfs / memcpy", " restore memory", "memcpy");
     table.absolute((who + ": huge pages restored as such, of 1").c_str(), (who + " huge").c_str(), 1, "");
     if (who == "engine")

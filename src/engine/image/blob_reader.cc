@@ -4,27 +4,26 @@
 #include <fcntl.h>
 
 #include <algorithm>
-#include <condition_variable>
-#include <deque>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <system_error>
 #include <thread>
 
+#include "base/file.h"
 #include "base/helper.h"
-#include "engine/image/file_part.h"
 
 namespace ks::engine {
 
 namespace {
 
-// Mapped, and unmapped again under the eyes of the other thread's CPU, which costs as much as many pages do.
-constexpr size_t kPieceBytes = 4 << 20;
-constexpr size_t kMostPieces = 3;
+// To map the page cache instead saves a copy, and costs more: by its faults, and by telling the other CPU of each mapping's
+// end. Of smaller pieces two threads would fill the same huge page at once, and both clear it before.
+constexpr size_t kPieceBytes = 2 << 20;
 // A file of fewer is not worth a thread.
-constexpr uint64_t kWorthAThread = kPieceBytes;
+constexpr uint64_t kWorthAThread = 4 << 20;
 // A disk gets a request before we wait for it.
-constexpr uint64_t kAhead = 4 * kPieceBytes;
+constexpr uint64_t kAhead = 16 << 20;
 
 class BlobReading {
  public:
@@ -52,63 +51,46 @@ class BlobReading {
   }
 
  private:
-  struct Piece {
-    uint64_t offset;
-    FilePart part;
-  };
-
-  // To read goes first: without it the other thread may have nothing to do. With enough in store it waits.
+  // Each uses what it has read itself, while it is in its CPU's cache.
   void work() {
-    std::unique_lock lock(mutex_);
-    auto may_read = [&] { return !reading_ && read_ < file_.bytes && ready_.size() < kMostPieces; };
-    auto over = [&] { return error_ || (!reading_ && read_ == file_.bytes && ready_.empty()); };
-    while (true) {
-      changed_.wait(lock, [&] { return over() || may_read() || !ready_.empty(); });
-      if (over()) return;
-      auto done = may_read() ? read(lock) : use(lock);
-      if (!done && !error_) error_ = done.error();
-      changed_.notify_all();
+    auto buffer = std::make_unique_for_overwrite<std::byte[]>(kPieceBytes);
+    for (Result<> done; done;) {
+      uint64_t offset = 0;
+      auto bytes = read({buffer.get(), kPieceBytes}, offset);
+      if (bytes && bytes->empty()) return;
+      done = bytes ? use_(offset, *bytes) : std::unexpected(bytes.error());
+      if (!done) give_up(done.error());
     }
   }
 
-  // Descriptor and checksum belong to the one who reads.
-  Result<> read(std::unique_lock<std::mutex>& lock) {
-    reading_ = true;
-    uint64_t offset = read_;
-    lock.unlock();
-    size_t size = std::min<uint64_t>(kPieceBytes, file_.bytes - offset);
+  // One at a time, in the order of the file, as the checksum demands. Nothing: there is no more to do.
+  Result<std::span<const std::byte>> read(std::span<std::byte> buffer, uint64_t& offset) {
+    std::lock_guard lock(mutex_);
+    size_t size = error_ ? 0 : std::min<uint64_t>(buffer.size(), file_.bytes - read_);
+    auto bytes = buffer.first(size);
+    if (size == 0) return bytes;
+    offset = read_;
     if (offset % kAhead == 0)
       ::posix_fadvise(fd_.get(), static_cast<off_t>(offset + kAhead), kAhead, POSIX_FADV_WILLNEED);
-    auto part = FilePart::open(fd_.get(), offset, size, name_);
-    if (part) digest_.add(part->bytes());
-    lock.lock();
-    reading_ = false;
+    TRY(read_exactly_at(fd_.get(), bytes, offset, name_));
+    digest_.add(bytes);
     read_ += size;
-    ready_.push_back({offset, TRY(std::move(part))});
-    return {};
+    return bytes;
   }
 
-  Result<> use(std::unique_lock<std::mutex>& lock) {
-    Piece piece = std::move(ready_.front());
-    ready_.pop_front();
-    lock.unlock();
-    auto used = use_(piece.offset, piece.part.bytes());
-    piece.part = {};  // unmapped before others wait for us
-    lock.lock();
-    return used;
+  void give_up(const Error& error) {
+    std::lock_guard lock(mutex_);
+    if (!error_) error_ = error;
   }
 
   const std::string& name_;
   Fd fd_;
   const ImageFile& file_;
   const UseBytes& use_;
-  Digest digest_;
   std::mutex mutex_;
-  std::condition_variable changed_;
   // Guarded by the mutex.
+  Digest digest_;
   uint64_t read_ = 0;
-  bool reading_ = false;
-  std::deque<Piece> ready_;
   std::optional<Error> error_;
 };
 

@@ -14,9 +14,8 @@ namespace ks::engine {
 // What is done with a part of a file of raw bytes, which lies at this offset.
 using UseBytes = std::function<Result<>(uint64_t offset, std::span<const std::byte>)>;
 
-// Reads a file of exactly this many bytes, and compares its checksum in the end. Two threads work: one at a time
-// reads on and adds up the checksum, and whoever does not read uses what has been read. So `use` is called by both,
-// for several parts at once, which come in no order.
+// Reads a file of exactly this many bytes, and compares its checksum in the end. Two threads take turns at reading,
+// and each uses what it has read; so `use` is called by both, for several parts at once, which come in no order.
 Result<> read_blob(const ImageReader& image, const std::string& name, uint64_t bytes, const UseBytes& use);
 
 }  // namespace ks::engine

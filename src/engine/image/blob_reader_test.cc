@@ -15,7 +15,7 @@
 namespace ks::engine {
 namespace {
 
-constexpr size_t kPiece = 4 << 20;
+constexpr size_t kPiece = 2 << 20;
 
 class BlobReaderTest : public testing::Test {
  protected:
