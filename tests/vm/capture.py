@@ -9,7 +9,7 @@ FIN, RST = 0x01, 0x04
 
 
 class Capture:
-    """`with Capture(network, port) as capture:`; `capture.ends` are the (flag, from) of connections of that port, or of all if it is None."""
+    """`with Capture(network, port) as capture:`; `capture.ends` are the (flag, from, to) of connections of that port, or of all if it is None."""
 
     def __init__(self, network, port):
         self.network, self.port = network, port
@@ -43,9 +43,10 @@ class Capture:
     def _note(self, frame):
         kind, = struct.unpack_from("!H", frame, 12)
         if kind == 0x0800 and frame[23] == socket.IPPROTO_TCP:
-            start, source = 14 + (frame[14] & 0x0F) * 4, socket.inet_ntop(socket.AF_INET, frame[26:30])
+            start = 14 + (frame[14] & 0x0F) * 4
+            ends = [socket.inet_ntop(socket.AF_INET, frame[at:at + 4]) for at in (26, 30)]
         elif kind == 0x86DD and frame[20] == socket.IPPROTO_TCP:
-            start, source = 54, socket.inet_ntop(socket.AF_INET6, frame[22:38])
+            start, ends = 54, [socket.inet_ntop(socket.AF_INET6, frame[at:at + 16]) for at in (22, 38)]
         else:
             return
         ports = struct.unpack_from("!HH", frame, start)
@@ -55,4 +56,4 @@ class Capture:
         flags = frame[start + 13]
         for flag, name in ((RST, "RST"), (FIN, "FIN")):
             if flags & flag:
-                self.ends.append((name, f"{source}:{ports[0]}"))
+                self.ends.append((name, *(f"{address}:{port}" for address, port in zip(ends, ports))))

@@ -30,8 +30,11 @@ class Base:
 
 
 def kernel_files(directory, version):
-    """(kernel, initrd) whose release begins with `version`; 6.1 is not 6.12."""
-    for kernel in sorted(Path(directory).glob("vmlinuz-*")):
+    """(kernel, initrd) whose release begins with `version`, or the newest there is; 6.1 is not 6.12."""
+    kernels = sorted(Path(directory).glob("vmlinuz-*"), key=lambda path: [int(part) for part in re.findall(r"\d+", path.name)])
+    if version == "newest":
+        version = kernels[-1].name[len("vmlinuz-"):]
+    for kernel in kernels:
         release = kernel.name[len("vmlinuz-"):]
         if re.match(re.escape(version) + r"(\D|$)", release):
             return kernel, kernel.with_name("initrd.img-" + release)

@@ -59,6 +59,12 @@ class Network:
         """A program of the peer."""
         return subprocess.Popen(["nsenter", f"--net={self.namespace}", *command], preexec_fn=die_with_parent, **options)
 
+    def rules(self, text):
+        """nft(8) on the peer's side."""
+        loading = self.popen(["nft", "-f", "-"], stdin=subprocess.PIPE, text=True)
+        loading.communicate(text, 20)
+        assert loading.returncode == 0, text
+
     def connect(self, port, timeout=30):
         """A TCP connection to the guest; tried again while the guest does not listen yet."""
         deadline = time.monotonic() + timeout

@@ -12,13 +12,15 @@ import time
 
 from capture import Capture
 from guest import Guest
-from network import GUEST, GUEST6, Network
+from network import GUEST, GUEST6, PEER, Network
 from scenario import Phases, guest_disk, main
+from services.traffic import PATTERN, PERIOD, kind_of
 from tree import Tree
 from workload import PROGRAMS, SOURCE, Workload
 
 PORT = 7000
-COUNT = 200
+COUNT = 1000
+CALLED = 7001  # a port of the peer to which the service connects
 # It knows which connections it has let pass, and takes none for one that it has not seen begin.
 FIREWALL = f"""flush ruleset
 table inet firewall {{
@@ -40,13 +42,21 @@ LOSS = """table ip6 loss {
 UNIT = f"""[Unit]
 After=network.target
 [Service]
-ExecStart=/usr/bin/python3 -u {PROGRAMS}/traffic.py serve {PORT}
+ExecStart=/usr/bin/python3 -u {PROGRAMS}/traffic.py serve {PORT} {PEER} {CALLED}
 User=daemon
 """
+# What the guest sends comes late, and not in its order.
+SLOW_LINK = """[NetworkEmulator]
+DelaySec=60ms
+DelayJitterSec=20ms
+PacketLimit=20000
+"""
+# Nobody answers the service's own call, until this goes.
+NO_ANSWER = f"table ip no_answer {{ chain in {{ type filter hook prerouting priority raw; tcp dport {CALLED} drop; }} }}\n"
 
 
 class Peer:
-    """traffic.py on this machine; keeps its latest line."""
+    """traffic.py on this machine; keeps its lines."""
 
     def __init__(self, network, count=COUNT, addresses=(GUEST, GUEST6)):
         self.process = network.popen([sys.executable, str(SOURCE / "traffic.py"), "call", str(PORT), str(count), *addresses],
@@ -55,6 +65,7 @@ class Peer:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self):
+        self.ended_by_service = json.loads(self.process.stdout.readline())
         for line in self.process.stdout:
             self.lines.append(json.loads(line))
 
@@ -128,54 +139,93 @@ def assert_nothing_left(guest):
     assert left.split() == ["inactive", "pid-floor"], left
 
 
+def ended_by_peer(count):
+    """How many streams the service sees the end of."""
+    return sum(kind_of(number, 2) in (b"h", b"w") for number in range(count))
+
+
+class Journal:
+    """What the service says."""
+
+    def __init__(self, guest):
+        self.guest = guest
+
+    def broken(self):
+        return self.guest.run("journalctl -q -u traffic.service -o cat | grep BROKEN", check=False).stdout.splitlines()
+
+    def wait(self, pattern, timeout=180):
+        self.guest.run(f"until journalctl -q -b -u traffic.service -o cat | grep -q '{pattern}'; do sleep 1; done", timeout=timeout)
+
+
+def swap(phases, network, services, peer, version):
+    """Returns what status says of the unit, and a line of the peer when all go on."""
+    before = services.look("traffic.service")
+    with Capture(network, PORT) as capture:
+        with phases(f"swap to {version}"):
+            services.swap(version)
+        status, told = services.status()
+        assert status == 0 and told["well"] and told["units"][0]["state"] == "restored", services.story()
+        now = services.look("traffic.service")
+        assert now.kernel == services.release(version) and now.threads == before.threads, now
+        start = peer.lines[-1]
+        with phases("all go on"):
+            try:
+                line = peer.wait(lambda line: line["received"] > start["received"] + 10 * COUNT and not line["silent"], "traffic", 300)
+            except AssertionError:
+                print(services.guest.run("ss -tnoi sport = :7000 | head -60; cat /proc/net/stat/nf_conntrack; nstat -az | grep -v ' 0 '").stdout)
+                network.popen(["ss", "-tnoi", "dport", "=", ":7000"]).wait(10)
+                raise
+        # Ends that the service has sent itself may have been lost, and are sent again.
+        ends = [(flag, start, to) for flag, start, to in capture.ends if start.startswith((f"{GUEST}:", f"{GUEST6}:"))
+                and (flag == "RST" or int(to.rpartition(":")[2]) not in peer.ended_by_service)]
+        assert capture.segments > COUNT and not ends, ends[:10]
+    assert_nothing_left(services.guest)
+    return told["units"][0], line
+
+
 def scenario():
     phases = Phases()
     with phases("disk"), Tree() as tree:
         tree.copy(SOURCE / "traffic.py", f"{PROGRAMS}/traffic.py")
         tree.unit("traffic.service", UNIT)
         tree.enable("systemd-networkd.service")
+        tree.file("/etc/systemd/network/10-guest.network.d/slow.conf", SLOW_LINK)
         tree.file("/etc/nftables.conf", FIREWALL)
         tree.enable("nftables.service", "sysinit.target")
         image, kernels = guest_disk(tree.path)
     with Network() as network, Guest(image, kernels, "6.1", network=network) as guest:
-        services = Workload(guest, kernels)
+        services, journal = Workload(guest, kernels), Journal(guest)
         with phases("boot 6.1"):
             guest.wait_for_boot()
-        guest.run("kernel-swap enable traffic.service")
-        with phases(f"{COUNT} connections"), Capture(network, PORT) as capture:
+        guest.run("kernel-swap enable traffic.service; tc qdisc show | grep netem")
+        network.rules(NO_ANSWER)
+        with phases(f"{COUNT} connections"):
             peer = Peer(network)
             peer.wait(lambda line: line["received"] > 100 * COUNT and not line["silent"], "traffic")
-            before = services.look("traffic.service")
-            network.popen(["nft", "-f", "-"], stdin=subprocess.PIPE, text=True).communicate(LOSS, 20)
+            network.rules(LOSS)
             meanwhile = Meanwhile(network, peer)
-        with Capture(network, PORT) as capture:
-            with phases("swap to 6.12"):
-                services.swap("6.12")
-            status, told = services.status()
-            assert status == 0 and told["well"] and told["units"][0]["state"] == "restored", services.story()
-            now = services.look("traffic.service")
-            assert now.kernel == services.release("6.12") and now.threads == before.threads, now
-            start = peer.lines[-1]
-            with phases("all go on"):
-                try:
-                    line = peer.wait(lambda line: line["received"] > start["received"] + 10 * COUNT and not line["silent"], "traffic", 300)
-                except AssertionError:
-                    print(guest.run("ss -tnoi sport = :7000 | head -60; cat /proc/net/stat/nf_conntrack; nstat -az | grep -v ' 0 '").stdout)
-                    network.popen(["ss", "-tnoi", "dport", "=", ":7000"]).wait(10)
-                    raise
-            ends = [end for end in capture.ends if end[1].startswith((f"{GUEST}:", f"{GUEST6}:"))]
-            assert capture.segments > COUNT and not ends, ends[:10]
-            meanwhile.newcomer.wait(lambda line: line["received"] > 2000, "the newcomer's traffic")
-            meanwhile.newcomer.stop()
-        time.sleep(5)
-        broken = guest.run("journalctl -q -u traffic.service -o cat | grep BROKEN", check=False).stdout.splitlines()
+        there, line = swap(phases, network, services, peer, "6.12")
+        meanwhile.newcomer.wait(lambda line: line["received"] > 2000, "the newcomer's traffic")
+        meanwhile.newcomer.stop()
+        with network.inside(socket.create_server, (PEER, CALLED)) as called, phases("the service's own call"):
+            network.rules("delete table ip no_answer\n")
+            called.settimeout(200)
+            connection = called.accept()[0]
+            journal.wait("^traffic called$")
+        newest, _ = swap(phases, network, services, peer, "newest")
+        with phases("streams end"):
+            peer.wait(lambda line: line["ended"] == len(peer.ended_by_service), "the ends of the service's streams", 300)
+            journal.wait(f"ended={ended_by_peer(COUNT)}$")
+        connection.setblocking(False)
+        got = connection.recv(PERIOD)
+        assert got and got == PATTERN[:len(got)]
+        broken = journal.broken()
         # The one that gave up, and the newcomer, which has ended since.
         assert len(broken) == 2 and any("reset by peer" in line for line in broken), broken
-        assert_nothing_left(guest)
         peer.stop()
         with phases("plain kexec"):
             plain = plain_pause(network, services)
-        print(f"  the unit was away for {told['units'][0]['pause_seconds']:.1f} s; longest silence of a connection"
+        print(f"  the unit was away for {there['pause_seconds']:.1f} and {newest['pause_seconds']:.1f} s; longest silence of a connection"
               f" {line['longest_silence']:.1f} s; a plain kexec left the port unanswered for {plain:.1f} s")
 
 

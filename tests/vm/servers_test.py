@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Servers as Debian ships them go on over a swap, and their clients, outside and unmodified, carry on."""
 import http.client
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -17,7 +19,8 @@ from scenario import Phases, guest_disk, main
 from tree import Tree
 from workload import Workload
 
-UNITS = ("redis-server.service", "nginx.service", "memcached.service", "postgresql@15-main.service", "ssh.service")
+UNITS = ("redis-server.service", "nginx.service", "memcached.service", "postgresql@15-main.service", "ssh.service",
+         "rpcbind.service")  # whose sockets are systemd's
 BLOCK, BLOCKS = 65536, 16384  # of the file to download: 1 GiB
 
 # Each block begins with its number; the rest is a hole.
@@ -27,6 +30,15 @@ with open("/var/www/html/large", "wb") as file:
     for number in range({BLOCKS}):
         file.seek(number * {BLOCK})
         file.write(number.to_bytes(8, "big"))
+"""
+# Tells the port mapper of a program (RFC 1833: version 2, procedure SET), which it allows only the privileged of its machine.
+REGISTER = """
+import socket, struct
+port_mapper = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+port_mapper.bind(("127.0.0.1", 700))
+port_mapper.settimeout(60)
+port_mapper.sendto(struct.pack(">10I", 1, 0, 2, 100000, 2, 1, 0, 0, 0, 0) + struct.pack(">4I", 400100, 1, 6, 4242), ("127.0.0.1", 111))
+assert port_mapper.recv(100)[-4:] == struct.pack(">I", 1)
 """
 SET_UP = f"""
 set -e
@@ -41,7 +53,10 @@ chmod 700 /root /root/.ssh
 python3 - << 'EOF'
 {MAKE_FILE}
 EOF
-systemctl start {' '.join(UNITS)}
+systemctl start rpcbind.socket {' '.join(UNITS)}
+python3 - << 'EOF'
+{REGISTER}
+EOF
 """
 
 
@@ -73,6 +88,29 @@ class Download:
 
 def expect(what, got, wanted):
     assert got == wanted, f"{what}: {got} instead of {wanted}"
+
+
+def ask_port_mapper(network):
+    """The port that it has been told of, asked over TCP and UDP."""
+    call = struct.pack(">14I", 2, 0, 2, 100000, 2, 3, 0, 0, 0, 0, 400100, 1, 6, 0)
+
+    def ask(kind):
+        with socket.socket(socket.AF_INET, kind) as asking:
+            asking.settimeout(60)
+            asking.connect((GUEST, 111))
+            # Records of a stream begin with their length.
+            asking.sendall(call if kind == socket.SOCK_DGRAM else struct.pack(">I", 1 << 31 | len(call)) + call)
+            return struct.unpack(">I", asking.recv(100)[-4:])[0]
+
+    return network.inside(ask, socket.SOCK_STREAM), network.inside(ask, socket.SOCK_DGRAM)
+
+
+def check_port_mapper(guest, network):
+    """It knows what it was told, and systemd and it share their sockets as before."""
+    expect("port mapper", ask_port_mapper(network), (4242, 4242))
+    assert "400100" in guest.run("rpcinfo").stdout  # over the UNIX socket
+    shared = guest.run("ss -Hltunp sport = :111 | grep rpcbind | grep -c systemd").stdout
+    expect("sockets that both have", shared.strip(), "4")  # TCP and UDP, IPv4 and IPv6
 
 
 class Clients:
@@ -166,6 +204,7 @@ def scenario():
         with phases("clients"):
             clients = Clients(network, str(key))
             clients.start()
+        check_port_mapper(guest, network)
         told = guest.run("kernel-swap check", check=False).stdout
         print(told)
         with Capture(network, None) as capture:
@@ -176,6 +215,7 @@ def scenario():
                 assert status == 0 and told["well"], services.story()
                 with phases("all carry on"):
                     clients.check()
+                    check_port_mapper(guest, network)
             except AssertionError:
                 print(capture.ends[:10], guest.run(MORE, check=False).stdout, sep="\n")
                 raise

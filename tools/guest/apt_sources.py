@@ -4,13 +4,15 @@
 
 The guest is always bookworm, whatever release this machine runs; so only the
 addresses and the signing key are taken over, and backports come from the
-archive that bookworm itself comes from.
+archive that bookworm itself comes from. The newest kernel comes from the
+backports of a later release.
 """
 import glob
 import re
 import sys
 
 SUITE = "bookworm"
+NEWEST_KERNELS = "trixie-backports"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
@@ -63,7 +65,7 @@ def main():
             archive = archive or uri
     if archive is None:
         sys.exit("apt_sources.py: no Debian entry in /etc/apt/sources.list or sources.list.d")
-    for suite in (SUITE, SUITE + "-updates", SUITE + "-backports"):
+    for suite in (SUITE, SUITE + "-updates", SUITE + "-backports", NEWEST_KERNELS):
         print(f"deb [signed-by={KEYRING}] {archive} {suite} main")
     if security is not None:
         print(f"deb [signed-by={KEYRING}] {security} {SUITE}-security main")

@@ -2,13 +2,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Numbered streams over TCP: both ends know which byte comes next, and say so when another does.
 
-    traffic.py serve PORT                          the service
+    traffic.py serve PORT [ADDRESS PORT]           the service; when it has the first connection, it asks for one to there
     traffic.py call PORT COUNT ADDRESS...          its peer: COUNT connections, spread over the addresses and KINDS
 
-The peer prints a line of JSON each second, and ends when its standard input does.
+The peer prints its ports of connections that the service ends by itself, then a line of JSON each second, and ends when
+its standard input does.
 """
 import json
 import os
+import select
 import socket
 import sys
 import time
@@ -18,6 +20,7 @@ PATTERN = bytes((number * number * 31 + number * 7) >> 3 & 0xFF for number in ra
 PIECE = 2 * PERIOD
 BURST = 512
 PACE = 0.25  # seconds between bursts of one connection
+LONG_SILENCE = 8
 
 # What a connection is about, by its first byte.
 KINDS = {
@@ -25,7 +28,15 @@ KINDS = {
     b"d": "the peer reads slowly: data lies unsent and unacknowledged with the service",
     b"u": "the service reads slowly: data lies unread with the service",
     b"i": "idle: one byte each way every few seconds",
+    b"h": "the peer has ended its stream, the service goes on with its own",
+    b"s": "the service has ended its stream, the peer goes on with its own",
+    b"f": "the service has ended its stream, and the peer has not read it yet: data and end lie with the service",
+    b"w": "the peer has ended its stream, and the service has not read it yet",
 }
+SHORT, LONG, UNREAD = 4096, 1 << 19, 96 << 10
+ENDS = {(b"h", "peer"): SHORT, (b"s", "service"): SHORT, (b"f", "service"): LONG, (b"w", "peer"): UNREAD}
+SLOWLY = {b"d": "peer", b"f": "peer", b"u": "service", b"w": "service"}  # who reads so
+OTHER = {"peer": "service", "service": "peer"}
 
 
 class Broken(Exception):
@@ -33,27 +44,51 @@ class Broken(Exception):
 
 
 class Stream:
-    def __init__(self, connection, kind):
-        self.connection, self.kind = connection, kind
+    """One end of a connection: `role`'s."""
+
+    def __init__(self, connection, kind, role):
+        self.connection, self.kind, self.role = connection, kind, role
+        self.to_send, self.to_receive = ENDS.get((kind, role)), ENDS.get((kind, OTHER[role]))
         self.sent = self.received = 0
+        self.ended = False  # all has come that was to come
         self.last_received = time.monotonic()
         self.longest_silence = 0.0
         connection.setblocking(False)
 
+    def amounts(self, turn):
+        """How many bytes to send and to read at this turn. What has begun to flow again after a long silence flows fast."""
+        if self.kind == b"i":
+            return (1 if turn % 16 == 0 else 0, BURST)
+        slow = self.role == SLOWLY.get(self.kind) and not (self.to_receive and self.longest_silence > LONG_SILENCE)
+        full = self.kind in SLOWLY and self.role != SLOWLY[self.kind]
+        sending = PIECE if full else 1 if self.kind in SLOWLY else BURST
+        return sending, BURST if slow else PIECE
+
     def send(self, most):
+        if self.to_send is not None:
+            most = min(most, self.to_send - self.sent)
+            if most == 0:
+                return
         start = self.sent % PERIOD
         try:
             self.sent += self.connection.send(PATTERN[start:start + min(most, PIECE)])
         except BlockingIOError:
-            pass
+            return
+        if self.sent == self.to_send:
+            self.connection.shutdown(socket.SHUT_WR)
 
     def receive(self, most):
+        if self.ended:
+            return
         try:
             data = self.connection.recv(min(most, PIECE))
         except BlockingIOError:
             return
         if not data:
-            raise Broken("the other end has ended")
+            if self.received != self.to_receive:
+                raise Broken(f"the other end has ended after {self.received} bytes")
+            self.ended = True
+            return
         start = self.received % PERIOD
         if data != PATTERN[start:start + len(data)]:
             raise Broken(f"after {self.received} bytes come others than were sent")
@@ -62,23 +97,15 @@ class Stream:
         self.longest_silence = max(self.longest_silence, now - self.last_received)
         self.last_received = now
 
-
-def amounts(kind, serving, turn):
-    """How many bytes to send and to read at this turn."""
-    if kind == b"d":
-        return (PIECE, BURST) if serving else (1, BURST)
-    if kind == b"u":
-        return (1, BURST) if serving else (PIECE, BURST)
-    if kind == b"i":
-        return (1 if turn % 16 == 0 else 0, BURST)
-    return BURST, PIECE
+    def is_silent(self, now):
+        return not self.ended and now - self.last_received > LONG_SILENCE
 
 
-def turn_all(streams, serving, turn):
+def turn_all(streams, turn):
     """Those that broke, with the reason."""
     broken = []
     for stream in streams:
-        sending, reading = amounts(stream.kind, serving, turn)
+        sending, reading = stream.amounts(turn)
         try:
             if sending:
                 stream.send(sending)
@@ -98,8 +125,27 @@ def listen(port):
     return listener
 
 
-def serve(port):
-    listener, streams, newcomers, turn = listen(port), [], [], 0
+class Call:
+    """A connection that the service asks for, from somebody who does not answer for long."""
+
+    def __init__(self, address, port):
+        self.connection = socket.socket()
+        self.connection.setblocking(False)
+        self.connection.connect_ex((address, port))
+
+    def finish(self):
+        """The stream, or None while nobody has answered."""
+        _, writable, _ = select.select([], [self.connection], [], 0)
+        if not writable:
+            return None
+        error = self.connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise Broken(f"not connected: {os.strerror(error)}")
+        return Stream(self.connection, b"b", "service")
+
+
+def serve(port, to_call):
+    listener, streams, newcomers, turn, call = listen(port), [], [], 0, None
     print(f"traffic ready pid={os.getpid()}", flush=True)
     while True:
         while True:
@@ -116,38 +162,53 @@ def serve(port):
                 continue
             newcomers.remove(connection)
             if kind in KINDS:
-                streams.append(Stream(connection, kind))
-        for stream, reason in turn_all(streams, True, turn):
+                streams.append(Stream(connection, kind, "service"))
+        if streams and to_call:
+            call, to_call = Call(*to_call), None
+        if call and (called := call.finish()):
+            print("traffic called", flush=True)
+            streams.append(called)
+            call = None
+        for stream, reason in turn_all(streams, turn):
             streams.remove(stream)
             print(f"traffic BROKEN {stream.kind.decode()} {stream.connection.fileno()} {reason}", flush=True)
         turn += 1
         if turn % 20 == 0:
             print(f"traffic streams={len(streams)} sent={sum(s.sent for s in streams)}"
-                  f" received={sum(s.received for s in streams)}", flush=True)
+                  f" received={sum(s.received for s in streams)} ended={sum(s.ended for s in streams)}", flush=True)
         time.sleep(PACE)
 
 
+def kind_of(number, addresses):
+    """Each kind over each address."""
+    return list(KINDS)[number // addresses % len(KINDS)]
+
+
 def call(port, count, addresses):
-    streams, kinds = [], list(KINDS)
+    streams = []
     for number in range(count):
         connection = socket.create_connection((addresses[number % len(addresses)], port), 60)
-        kind = kinds[number // len(addresses) % len(kinds)]
+        kind = kind_of(number, len(addresses))
         connection.sendall(kind)
-        streams.append(Stream(connection, kind))
+        streams.append(Stream(connection, kind, "peer"))
+    # Those that the service ends itself, and whose end it may send again.
+    print(json.dumps([s.connection.getsockname()[1] for s in streams if (s.kind, "service") in ENDS]), flush=True)
     standing, broken, turn = list(streams), [], 0
     os.set_blocking(0, False)
     while True:
-        for stream, reason in turn_all(standing, False, turn):
+        for stream, reason in turn_all(standing, turn):
             standing.remove(stream)
             broken.append(f"{stream.kind.decode()} {stream.connection.getsockname()}: {reason}")
         turn += 1
         if turn % 4 == 0:
             now = time.monotonic()
             print(json.dumps({"standing": len(standing), "broken": broken[:10], "all": len(streams),
-                              "silent": sum(now - s.last_received > 8 for s in standing),
+                              "silent": sum(s.is_silent(now) for s in standing),
                               "who": sorted({f"{s.kind.decode()}{4 if s.connection.family == socket.AF_INET else 6}"
-                                             for s in standing if now - s.last_received > 8}),
-                              "longest_silence": max(max(s.longest_silence, now - s.last_received) for s in streams),
+                                             for s in standing if s.is_silent(now)}),
+                              "longest_silence": max(max(s.longest_silence, 0 if s.ended else now - s.last_received)
+                                                     for s in streams),
+                              "ended": sum(s.ended for s in streams),
                               "sent": sum(s.sent for s in streams),
                               "received": sum(s.received for s in streams)}), flush=True)
         try:
@@ -160,6 +221,6 @@ def call(port, count, addresses):
 
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
-        serve(int(sys.argv[2]))
+        serve(int(sys.argv[2]), (sys.argv[3], int(sys.argv[4])) if len(sys.argv) > 3 else None)
     else:
         call(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])
