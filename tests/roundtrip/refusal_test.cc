@@ -124,8 +124,8 @@ const std::vector<Refusal> kRefusals = {
 };
 
 const std::vector<Refusal> kRefusedSockets = {
-    {"datagram_unread", {"fd", "socket", "datagrams that nobody has read"}},
-    {"multicast", {"fd", "socket", "multicast group"}},
+    {"datagram_looking_ahead", {"fd", "socket", "SO_PEEK_OFF"}},
+    {"datagram_told_more", {"fd", "socket", "datagrams that nobody has read", "IP_PKTINFO"}},
     {"netlink", {"fd", "socket"}},
     {"other_network", {"fd", "socket", "another network namespace"}},
     {"packet", {"fd", "socket"}},
@@ -133,7 +133,10 @@ const std::vector<Refusal> kRefusedSockets = {
     {"socket_error", {"fd", "socket", "SO_ERROR"}},
     {"tcp_connection", {"fd", "socket", "TCP connection to 127.0.0.1", "nobody holds back"}},
     {"tcp_not_accepted", {"fd", "socket", "nobody has accepted"}},
-    {"tcp_reset", {"fd", "socket", "what a TCP connection has left"}},
+    {"tcp_reset", {"fd", "socket", "SO_ERROR"}},
+    {"tcp_shut_down", {"fd", "socket", "without a connection"}},
+    {"tcp_urgent", {"fd", "socket", "urgent data"}},
+    {"tcp_urgent_read", {"fd", "socket", "urgent data"}},
     {"unix_datagram_unread", {"fd", "socket", "messages that nobody has read"}},
     {"unix_from_outside", {"fd", "socket", "no process of it has open"}},
     {"unix_looking_ahead", {"fd", "socket", "SO_PEEK_OFF"}},

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <string>
 
+#include "engine/kernel/sock_diag.h"
 #include "engine/kernel/socket.h"
 
 namespace ks::engine::inet_socket {
@@ -44,12 +45,21 @@ Result<std::string> peek(int fd, size_t room) {
 
 Result<> choose_queue(int fd, int queue) { return set_number(fd, IPPROTO_TCP, TCP_REPAIR_QUEUE, queue); }
 
+// An urgent byte ends what is counted as unread, and what is seen of it at once.
+Result<> check_urgent(int fd, uint8_t state, const Progress& progress) {
+  bool ended = state == kCloseWait || state == kLastAck || state == kClosing;  // which is counted until it is read
+  int more = static_cast<int>(TRY(bytes_received(fd))) - progress.unread;
+  if (TRY(is_at_mark(fd)) || (more && !(ended && more == 1)))
+    return refuse("holds urgent data, which is not supported yet");
+  return {};
+}
+
 Result<> read_received(int fd, const Progress& progress, Connection::Queue& out) {
   auto bytes = static_cast<size_t>(progress.unread);
   TRY(choose_queue(fd, kReceived));
   out.set_end(static_cast<uint32_t>(progress.received));
   std::string data = TRY(peek(fd, bytes));
-  if (data.size() != bytes) return refuse("holds urgent data, or more comes in meanwhile; try again");
+  if (data.size() != bytes) return refuse("holds urgent data, which is not supported yet");
   out.set_data(std::move(data));
   return {};
 }
@@ -90,6 +100,8 @@ Result<bool> has_ended_receiving(int fd) {
   return (poll.revents & POLLRDHUP) != 0;
 }
 
+Result<bool> is_at_mark(int fd) { return TRY(count(fd, SIOCATMARK, "SIOCATMARK")) != 0; }
+
 bool is_connection(uint8_t state) {
   return state == kEstablished || state == kFinWait1 || state == kFinWait2 || state == kCloseWait ||
          state == kLastAck || state == kClosing;
@@ -115,6 +127,7 @@ Result<Connection> read_connection(int fd, const Progress& progress) {
   Connection out;
   out.set_ends_receiving(TRY(has_ended_receiving(fd)));
   out.set_ends_sending(info.tcpi_state != kEstablished && info.tcpi_state != kCloseWait);
+  TRY(check_urgent(fd, info.tcpi_state, progress));
   TRY(read_received(fd, progress, *out.mutable_received()));
   TRY(read_sent(fd, progress, out.ends_sending(), *out.mutable_sent()));
   tcp_repair_window window{};
@@ -160,8 +173,7 @@ Result<> fill_connection(int fd, const Connection& connection) {
                  {reinterpret_cast<const char*>(options.data()), options.size() * sizeof options[0]}));
   if (connection.has_timestamps())
     TRY(set_number(fd, IPPROTO_TCP, TCP_TIMESTAMP, static_cast<int>(connection.timestamp())));
-  TRY(choose_queue(fd, kReceived));
-  TRY(in("received", send_pieces(fd, connection.received().data())));
+  TRY(put_received(fd, connection.received().data()));
   TRY(choose_queue(fd, kSent));
   std::string_view sent = connection.sent().data();
   TRY(in("sent", send_pieces(fd, sent.substr(0, sent.size() - connection.sent().unsent()))));
@@ -174,6 +186,11 @@ Result<> fill_connection(int fd, const Connection& connection) {
   TRY(set_option(fd, IPPROTO_TCP, TCP_REPAIR_WINDOW, bytes_of(window)));
   if (connection.ends_receiving() && ::shutdown(fd, SHUT_RD)) return fail_errno("shutdown");
   return {};
+}
+
+Result<> put_received(int fd, std::string_view data) {
+  TRY(choose_queue(fd, kReceived));
+  return in("received", send_pieces(fd, data));
 }
 
 Result<> resume_connection(int fd, const Connection& connection) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "base/result.h"
 #include "engine/connection.pb.h"
@@ -15,6 +16,9 @@ bool is_connection(uint8_t state);
 
 // Its peer's end has come, or it has been told to receive no more.
 Result<bool> has_ended_receiving(int fd);
+
+// What is to be read next is urgent.
+Result<bool> is_at_mark(int fd);
 
 // What moves when anything is sent, received or acknowledged. Timers send on, also under repair.
 struct Progress {
@@ -31,6 +35,8 @@ Result<image::TcpConnection> read_connection(int fd, const Progress& progress);
 // left out.
 Result<> prepare_connection(int fd, const image::TcpConnection& connection);
 Result<> fill_connection(int fd, const image::TcpConnection& connection);
+// Data that waits to be read, to a connection under repair.
+Result<> put_received(int fd, std::string_view data);
 // Out of repair: it asks its peer for an acknowledgement, and sends on.
 Result<> resume_connection(int fd, const image::TcpConnection& connection);
 

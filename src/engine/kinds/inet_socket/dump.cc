@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include "engine/context/passed_sockets.h"
+#include "engine/context/socket_state.h"
+#include "engine/kernel/socket_table.h"
+#include "engine/kinds/inet_socket/address.h"
+#include "engine/kinds/inet_socket/connection.h"
+#include "engine/kinds/inet_socket/datagrams.h"
+#include "engine/kinds/inet_socket/inet_socket.h"
+#include "engine/kinds/inet_socket/interfaces.h"
+#include "engine/kinds/inet_socket/multicast.h"
+#include "engine/kinds/inet_socket/remains.h"
+#include "engine/kinds/inet_socket/repair.h"
+
+namespace ks::engine::inet_socket {
+
+namespace {
+
+using Socket = image::InetSocket;
+
+Result<tcp_info> info_of(int fd) {
+  tcp_info info{};
+  socklen_t length = sizeof info;
+  if (::getsockopt(fd, SOL_TCP, TCP_INFO, &info, &length)) return fail_errno("TCP_INFO");
+  return info;
+}
+
+// getpeername(2) says it only later.
+Result<std::string> peer_while_connecting(const OpenFile& file) {
+  auto entries = TRY(read_socket_table(IPPROTO_TCP));
+  auto found = std::ranges::find(entries, file.stat.st_ino, &SocketEntry::inode);
+  if (found != entries.end() && found->state == TCP_SYN_SENT) return found->peer;
+  return refuse("is being connected to a peer that the kernel does not tell of; try again");
+}
+
+// A socket while it is dumped.
+struct Dumped {
+  const OpenFile* file = nullptr;
+  Fd mine;
+  image::SocketState state;
+  Socket out;
+  bool connection = false;       // of TCP, with a peer
+  std::optional<tcp_info> info;  // of TCP
+  bool reuse = false;
+  bool readable = true;
+  std::string obstacle;  // why it cannot be carried
+
+  bool looks_ahead() const { return find_option(state, SOL_SOCKET, SO_PEEK_OFF); }
+};
+
+// One without a peer.
+Result<> dump_tcp(Dumped& socket) {
+  int mine = socket.mine.get();
+  Socket& out = socket.out;
+  switch (socket.info->tcpi_state) {
+    case TCP_LISTEN:
+      // Of a socket that listens: connections that wait, and how many may.
+      if (socket.info->tcpi_unacked)
+        return refuse("has connections that nobody has accepted yet, which is not supported yet");
+      out.set_listens(true);
+      out.set_backlog(static_cast<int32_t>(socket.info->tcpi_sacked));
+      return {};
+    case TCP_SYN_SENT:
+      out.set_peer(TRY(peer_while_connecting(*socket.file)));
+      out.set_connecting(true);
+      return {};
+    case TCP_CLOSE:
+      if (auto unread = TRY(read_remains(mine, socket.looks_ahead()))) {
+        out.set_ended(true);
+        out.set_unread(*std::move(unread));
+      }
+      return {};
+    default:
+      return refuse("is a TCP connection that is being made by TCP Fast Open; try again");
+  }
+}
+
+Result<> dump_udp(const Dumped& socket, const std::string& address, const MulticastGroups& groups, Socket& out) {
+  int sending = 0;
+  if (::ioctl(socket.mine.get(), SIOCOUTQ, &sending)) return fail_errno("SIOCOUTQ");
+  if (sending) return refuse("is sending a datagram; try again");
+  for (int family : {AF_INET, AF_INET6})
+    if (family == AF_INET || as<sockaddr>(address).sa_family == AF_INET6)
+      TRY(groups.read_memberships(socket.mine.get(), family, out));
+  return {};
+}
+
+// What the kernel changes by itself while a connection lasts, or what has done its work when it is made.
+bool passes(const image::SocketState::Option& option) {
+  constexpr std::array kPassing = {TCP_MAXSEG, TCP_WINDOW_CLAMP, TCP_FASTOPEN_CONNECT};
+  return option.level() == SOL_TCP && std::ranges::find(kPassing, option.name()) != kPassing.end();
+}
+
+template <class Predicate>
+void drop_options(image::SocketState& state, Predicate predicate) {
+  auto* options = state.mutable_options();
+  options->erase(std::remove_if(options->begin(), options->end(), predicate), options->end());
+}
+
+Result<Dumped> describe(Dumping& dumping, const OpenFile& file, const MulticastGroups& groups) {
+  Dumped socket{.file = &file, .mine = TRY(file.fetch())};
+  int mine = socket.mine.get();
+  Socket& out = socket.out;
+  out.set_id(file.id);
+  std::string address = TRY(address_by(::getsockname, mine));
+  out.set_passed(TRY(is_passed(dumping.outside, dumping.options, file)));
+  socket.state = TRY(read_socket_state(dumping.fresh_sockets, file, mine));
+  bool tcp = socket.state.protocol() == IPPROTO_TCP;
+  if (tcp) socket.info = TRY(info_of(mine));
+  socket.connection = tcp && is_connection(socket.info->tcpi_state);
+  if (socket.connection && socket.looks_ahead())
+    return refuse("looks ahead in what it has received (SO_PEEK_OFF), which is not supported yet");
+  if (!tcp)
+    TRY(dump_udp(socket, address, groups, out));
+  else if (!socket.connection)
+    TRY(dump_tcp(socket));
+  if (socket.connection || out.ended()) {
+    socket.reuse = find_option(socket.state, SOL_SOCKET, SO_REUSEADDR);
+    drop_options(socket.state, passes);
+  }
+  TRY(name_interfaces(socket.state, out));
+  drop_options(socket.state, names_interface);
+  if (is_bound(address)) out.set_address(address);
+  if (out.passed() && out.address().empty()) return refuse("is held by the service manager too, and has no address");
+  if (out.passed() && (socket.connection || out.connecting() || out.ended()))
+    return refuse("is a connection that the service manager holds too");
+  if (out.ended() && out.address().empty())
+    return refuse("has been shut down without a connection, which is not supported yet");
+  if (auto peer = address_by(::getpeername, mine); peer && !out.listens() && !out.connecting())
+    out.set_peer(*std::move(peer));
+  out.set_scope(TRY(scope_of(out.peer().empty() ? address : out.peer())));
+  out.set_state(socket.state.SerializeAsString());
+  return socket;
+}
+
+// Whom it waits for, if for anybody. An address of IPv6 that is none may stand for IPv4 too.
+Result<> add_waiting(const Dumped& socket, std::vector<NetworkSocket>& out) {
+  bool tcp = socket.state.protocol() == IPPROTO_TCP;
+  const std::string& address = socket.out.address();
+  if (address.empty() || (tcp && !socket.out.listens() && !socket.out.connecting())) return {};
+  NetworkSocket waiting{tcp ? IPPROTO_TCP : IPPROTO_UDP, address, socket.out.peer()};
+  out.push_back(waiting);
+  if (as<sockaddr>(address).sa_family != AF_INET6) return {};
+  auto in = as<sockaddr_in6>(address);
+  if (!IN6_IS_ADDR_UNSPECIFIED(&in.sin6_addr) || TRY(read_number(socket.mine.get(), SOL_IPV6, IPV6_V6ONLY)))
+    return {};
+  sockaddr_in any{.sin_family = AF_INET, .sin_port = in.sin6_port};
+  waiting.local.assign(reinterpret_cast<const char*>(&any), sizeof any);
+  out.push_back(waiting);
+  return {};
+}
+
+// Those that lead to somebody who goes on meanwhile. Where that is not held back, they are left alone.
+Result<> hold_sockets(Dumping& dumping, std::vector<Dumped>& sockets) {
+  std::set<std::pair<std::string, std::string>> ends;
+  for (const Dumped& socket : sockets)
+    if (socket.connection) ends.emplace(end_of(socket.out.address()), end_of(socket.out.peer()));
+  std::vector<NetworkSocket> outside;
+  for (Dumped& socket : sockets) {
+    if (!socket.connection) TRY(add_waiting(socket, outside));
+    if (!socket.connection || ends.contains({end_of(socket.out.peer()), end_of(socket.out.address())})) continue;
+    outside.push_back({IPPROTO_TCP, socket.out.address(), socket.out.peer()});
+    socket.readable = dumping.options.hold && dumping.image;
+    if (!dumping.options.hold)
+      socket.obstacle = fmt::format("is a TCP connection to {}, and nobody holds back what that sends meanwhile{}{}",
+                                    address_text(socket.out.peer()), dumping.options.no_hold.empty() ? "" : ": ",
+                                    dumping.options.no_hold);
+  }
+  if (outside.empty() || !dumping.options.hold || !dumping.image) return {};
+  return in("hold", dumping.options.hold(outside));
+}
+
+// What has come in before all was held back may have changed what a socket is.
+Result<> look_again(Dumping& dumping, std::vector<Dumped>& sockets, const MulticastGroups& groups) {
+  for (Dumped& socket : sockets) {
+    if (!socket.info) continue;
+    auto now = TRY(info_of(socket.mine.get()));
+    bool same = now.tcpi_state == socket.info->tcpi_state && (!socket.out.listens() || now.tcpi_unacked == 0);
+    if (same || (socket.connection && is_connection(now.tcpi_state))) continue;
+    bool readable = socket.readable;
+    auto described = describe(dumping, *socket.file, groups);
+    if (!described && !described.error().refusal) return std::unexpected(described.error());
+    if (!described) {
+      socket.obstacle = described.error().what;
+      continue;
+    }
+    socket = *std::move(described);
+    socket.readable = readable;
+  }
+  return {};
+}
+
+// Nothing comes through to them any more.
+Result<> read_unread(Dumping& dumping, std::vector<Dumped>& sockets) {
+  for (Dumped& socket : sockets) {
+    if (socket.info || !TRY(has_datagrams(socket.mine.get()))) continue;
+    Result<> done = socket.looks_ahead()
+                        ? refuse("holds datagrams, and looks ahead in them (SO_PEEK_OFF), which is not supported yet")
+                        : Result<>();
+    if (done && socket.out.passed())
+      done = refuse("holds datagrams that nobody has read yet, and is held by the service manager too; try again");
+    if (done && dumping.image) done = read_datagrams(socket.mine.get(), socket.out);
+    if (!done && !done.error().refusal) return done;
+    if (!done) socket.obstacle = done.error().what;
+  }
+  return {};
+}
+
+// Of all at one moment: what one end has sent has arrived at the other end or has not.
+class ConnectionReader {
+ public:
+  explicit ConnectionReader(std::vector<Dumped>& sockets) {
+    for (Dumped& socket : sockets)
+      if (socket.connection && socket.readable) connections_.push_back(&socket);
+  }
+
+  // Why one is refused is left with it.
+  Result<> read() {
+    constexpr int kTimes = 20;
+    if (connections_.empty()) return {};
+    RepairGuard guard;
+    std::vector<RepairGuard::Charge> charges;
+    charges.reserve(connections_.size());
+    for (const Dumped* socket : connections_) charges.push_back({socket->mine.get(), socket->reuse});
+    TRY(guard.start(charges));
+    for (const Dumped* socket : connections_) TRY(enter_repair(socket->mine.get()));
+    Result<bool> still = false;
+    for (int i = 0; i < kTimes && still && !*still; ++i) still = read_once();
+    for (const Dumped* socket : connections_) TRY(leave_repair(socket->mine.get(), socket->reuse));
+    guard.dismiss();
+    if (!TRY(std::move(still)))
+      for (Dumped* socket : connections_)
+        socket->obstacle = "is a TCP connection that does not come to rest; try again";
+    return {};
+  }
+
+ private:
+  // Whether nothing has moved meanwhile.
+  Result<bool> read_once() {
+    std::vector<Progress> before;
+    before.reserve(connections_.size());
+    for (const Dumped* socket : connections_) before.push_back(TRY(progress_of(socket->mine.get())));
+    for (size_t i = 0; i < connections_.size(); ++i) {
+      Dumped* socket = connections_[i];
+      auto connection = read_connection(socket->mine.get(), before[i]);
+      socket->obstacle.clear();
+      if (!connection && connection.error().code == EAGAIN) return false;
+      if (!connection && connection.error().refusal)
+        socket->obstacle = connection.error().what;
+      else
+        socket->out.set_connection(TRY(std::move(connection)).SerializeAsString());
+    }
+    for (size_t i = 0; i < connections_.size(); ++i)
+      if (TRY(progress_of(connections_[i]->mine.get())) != before[i]) return false;
+    return true;
+  }
+
+  std::vector<Dumped*> connections_;
+};
+
+}  // namespace
+
+bool owns(const OpenFile& file) {
+  const auto& type = file.socket;
+  if (!type || (type->family != AF_INET && type->family != AF_INET6)) return false;
+  return (type->type == SOCK_STREAM && type->protocol == IPPROTO_TCP) ||
+         (type->type == SOCK_DGRAM && type->protocol == IPPROTO_UDP);
+}
+
+Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
+  auto groups = TRY(MulticastGroups::read());
+  std::vector<Dumped> sockets;
+  for (const OpenFile& file : files) {
+    auto described = describe(dumping, file, groups);
+    if (TRY(is_done(dumping, file, described ? Result<>() : std::unexpected(described.error()))))
+      sockets.push_back(*std::move(described));
+  }
+  TRY(hold_sockets(dumping, sockets));
+  TRY(look_again(dumping, sockets, groups));
+  TRY(read_unread(dumping, sockets));
+  TRY(ConnectionReader(sockets).read());
+  for (Dumped& socket : sockets) {
+    if (!socket.obstacle.empty()) dumping.refuse(socket.file->pid, socket.file->object(), socket.obstacle);
+    dumping.put_file(kName, kVersion, socket.out);
+    if (socket.connection) dumping.connections.push_back(std::move(socket.mine));
+  }
+  return {};
+}
+
+}  // namespace ks::engine::inet_socket
