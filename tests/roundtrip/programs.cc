@@ -89,6 +89,7 @@ const std::vector<Program> kPrograms = {
     {"namespaces", {"user"}},
     {"namespaces", {"uts"}},
     {"namespaces", {"user", "uts", "ipc", "net"}},
+    {"netlink_sockets"},
     {"orphans", {"deep", "100"}, false},
     {"orphans", {"orphans"}},
     {"orphans", {"wide", "200"}, false},

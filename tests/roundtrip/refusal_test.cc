@@ -126,7 +126,9 @@ const std::vector<Refusal> kRefusals = {
 const std::vector<Refusal> kRefusedSockets = {
     {"datagram_looking_ahead", {"fd", "socket", "SO_PEEK_OFF"}},
     {"datagram_told_more", {"fd", "socket", "datagrams that nobody has read", "IP_PKTINFO"}},
-    {"netlink", {"fd", "socket"}},
+    {"netlink_answering", {"fd", "socket", "not read the whole answer"}},
+    {"netlink_generic", {"fd", "socket", "generic netlink"}},
+    {"netlink_unread", {"fd", "socket", "messages that nobody has read"}},
     {"other_network", {"fd", "socket", "another network namespace"}},
     {"packet", {"fd", "socket"}},
     {"raw", {"fd", "socket"}},

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <linux/filter.h>
 #include <linux/in6.h>
+#include <linux/netlink.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
@@ -149,6 +150,12 @@ constexpr std::array kOfUdp = {
     OPTION(SOL_UDP, UDP_SEGMENT),
     OPTION(SOL_UDP, UDP_GRO),
 };
+constexpr std::array kOfNetlink = {
+    OPTION(SOL_NETLINK, NETLINK_PKTINFO),        OPTION(SOL_NETLINK, NETLINK_BROADCAST_ERROR),
+    OPTION(SOL_NETLINK, NETLINK_NO_ENOBUFS),     OPTION(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID),
+    OPTION(SOL_NETLINK, NETLINK_CAP_ACK),        OPTION(SOL_NETLINK, NETLINK_EXT_ACK),
+    OPTION(SOL_NETLINK, NETLINK_GET_STRICT_CHK),
+};
 constexpr SocketOption kPriority = OPTION(SOL_SOCKET, SO_PRIORITY);
 
 #undef OPTION
@@ -163,6 +170,7 @@ std::vector<SocketOption> list_options(int family, int protocol) {
   append(all, kOfAll);
   if (family == AF_INET || family == AF_INET6) append(all, kOfInternet);
   if (family == AF_INET6) append(all, kOfInternet6);
+  if (family == AF_NETLINK) append(all, kOfNetlink);
   if (protocol == IPPROTO_TCP) append(all, kOfTcp);
   // Of TCP there is no multicast, and the kernel uses its fields otherwise.
   if (protocol == IPPROTO_UDP) {
@@ -191,10 +199,11 @@ Result<Fd> make_socket(const SocketType& type) {
 }
 
 std::span<const SocketOption> options_of(const SocketType& type) {
-  static const auto unix_ = list_options(AF_UNIX, 0), tcp4 = list_options(AF_INET, IPPROTO_TCP),
-                    udp4 = list_options(AF_INET, IPPROTO_UDP), tcp6 = list_options(AF_INET6, IPPROTO_TCP),
-                    udp6 = list_options(AF_INET6, IPPROTO_UDP);
+  static const auto unix_ = list_options(AF_UNIX, 0), netlink = list_options(AF_NETLINK, 0),
+                    tcp4 = list_options(AF_INET, IPPROTO_TCP), udp4 = list_options(AF_INET, IPPROTO_UDP),
+                    tcp6 = list_options(AF_INET6, IPPROTO_TCP), udp6 = list_options(AF_INET6, IPPROTO_UDP);
   if (type.family == AF_UNIX) return unix_;
+  if (type.family == AF_NETLINK) return netlink;
   if (type.family == AF_INET) return type.protocol == IPPROTO_TCP ? tcp4 : udp4;
   return type.protocol == IPPROTO_TCP ? tcp6 : udp6;
 }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Has a socket of a kind or in a state that cannot be carried, named by its argument. Refused, it works on.
 #include <linux/filter.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
+#include <linux/unix_diag.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <sys/socket.h>
@@ -92,7 +95,40 @@ static void outside(int listener, Connect connect) {
 }
 
 static const std::map<std::string, std::function<Verify()>> kThings = {
-    {"netlink", [] { return keeps(socket(AF_NETLINK, SOCK_RAW, 0)); }},
+    {"netlink_answering",
+     [] {
+       for (int i = 0; i < 400; ++i) make_pair(SOCK_STREAM);
+       int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG);
+       struct {
+         nlmsghdr header{.nlmsg_len = sizeof *this,
+                         .nlmsg_type = SOCK_DIAG_BY_FAMILY,
+                         .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
+                         .nlmsg_seq = 1,
+                         .nlmsg_pid = 0};
+         unix_diag_req body{.sdiag_family = AF_UNIX, .udiag_states = ~0u, .udiag_show = UDIAG_SHOW_PEER};
+       } request;
+       CHECK(send(fd, &request, sizeof request, 0) == sizeof request);
+       return Verify([=] {
+         static char buffer[65536];
+         ssize_t got = recv(fd, buffer, sizeof buffer, 0);
+         CHECK(got > 0 && recv(fd, buffer, sizeof buffer, MSG_DONTWAIT) > 0);
+       });
+     }},
+    {"netlink_generic", [] { return keeps(socket(AF_NETLINK, SOCK_RAW, NETLINK_GENERIC)); }},
+    {"netlink_unread",
+     [] {
+       int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+       nlmsghdr request{.nlmsg_len = sizeof request,
+                        .nlmsg_type = NLMSG_NOOP,
+                        .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK,
+                        .nlmsg_seq = 1,
+                        .nlmsg_pid = 0};
+       CHECK(send(fd, &request, sizeof request, 0) == sizeof request);
+       return Verify([=] {
+         char answer[1024];
+         CHECK(recv(fd, answer, sizeof answer, MSG_DONTWAIT) > 0);
+       });
+     }},
     {"packet", [] { return keeps(socket(AF_PACKET, SOCK_RAW, 0)); }},
     {"raw", [] { return keeps(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)); }},
     {"tcp_connection",

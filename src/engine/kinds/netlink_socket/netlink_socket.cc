@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Netlink sockets (netlink(7)) of which the kernel keeps nothing but what groups they listen to.
+#include <fmt/format.h>
+#include <linux/netlink.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <map>
+
+#include "engine/context/socket_state.h"
+#include "engine/kernel/netlink_diag.h"
+#include "engine/kinds/kind.h"
+#include "engine/netlink_socket.pb.h"
+
+namespace ks::engine {
+
+namespace {
+
+using Socket = image::NetlinkSocket;
+
+constexpr std::string_view kName = "netlink-socket";
+constexpr uint32_t kVersion = 1;
+
+bool owns(const OpenFile& file) { return file.socket && file.socket->family == AF_NETLINK; }
+
+// Of these, groups have fixed numbers and sockets no other state; what others are a part of would end with them.
+bool is_simple(int protocol) {
+  constexpr std::array kSimple = {NETLINK_ROUTE, NETLINK_USERSOCK,   NETLINK_SOCK_DIAG,
+                                  NETLINK_XFRM,  NETLINK_FIB_LOOKUP, NETLINK_KOBJECT_UEVENT};
+  return std::ranges::find(kSimple, protocol) != kSimple.end();
+}
+
+std::string why_not(int protocol) {
+  switch (protocol) {
+    case NETLINK_GENERIC:
+      return "is of generic netlink, whose families another kernel numbers otherwise";
+    case NETLINK_NETFILTER:
+      return "is of netfilter, where queues, logs and tables may belong to it";
+    case NETLINK_AUDIT:
+      return "is of the audit system, where events may be sent to it alone";
+    default:
+      return fmt::format("is a netlink socket of protocol {}, which is not supported yet", protocol);
+  }
+}
+
+Result<> read_groups(int fd, Socket& out) {
+  constexpr uint32_t kBits = 32;
+  std::vector<uint32_t> bits;
+  socklen_t length = 0;
+  for (;;) {
+    length = static_cast<socklen_t>(bits.size() * sizeof bits[0]);
+    if (::getsockopt(fd, SOL_NETLINK, NETLINK_LIST_MEMBERSHIPS, bits.data(), &length))
+      return fail_errno("NETLINK_LIST_MEMBERSHIPS");
+    if (length <= bits.size() * sizeof bits[0]) break;
+    bits.resize(length / sizeof bits[0]);
+  }
+  for (uint32_t i = 0; i < bits.size() * kBits; ++i)
+    if (bits[i / kBits] >> i % kBits & 1) out.add_groups(i + 1);
+  return {};
+}
+
+Result<> dump_socket(Dumping& dumping, const OpenFile& file, const NetlinkFacts& facts) {
+  Fd mine = TRY(file.fetch());
+  if (!is_simple(file.socket->protocol)) return refuse(why_not(file.socket->protocol));
+  if (auto other = TRY(dumping.outside.holder(file.link)))
+    return refuse(fmt::format("shared with pid {}, which is not part of it", *other));
+  Socket out;
+  out.set_id(file.id);
+  out.set_state(TRY(read_socket_state(dumping.fresh_sockets, file, mine.get())).SerializeAsString());
+  if (facts.answering) return refuse("has asked the kernel and not read the whole answer; try again");
+  pollfd poll{.fd = mine.get(), .events = POLLIN, .revents = 0};
+  if (::poll(&poll, 1, 0) < 0) return fail_errno("poll");
+  if (poll.revents & POLLIN) return refuse("holds messages that nobody has read yet; try again");
+  out.set_port(facts.port);
+  TRY(read_groups(mine.get(), out));
+  out.set_connected(facts.connected);
+  out.set_peer_port(facts.peer_port);
+  out.set_peer_group(facts.peer_group);
+  dumping.put_file(kName, kVersion, out);
+  return {};
+}
+
+Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
+  auto facts = TRY(netlink_sockets());
+  for (const OpenFile& file : files)
+    TRY(is_done(dumping, file, dump_socket(dumping, file, facts[static_cast<uint32_t>(file.stat.st_ino)])));
+  return {};
+}
+
+Result<Fd> make_one(Restoring&, const Socket& socket) {
+  image::SocketState state;
+  if (!state.ParseFromString(socket.state())) return fail("the image's record of a socket cannot be read");
+  Fd fd = TRY(make_socket(type_of(state)));
+  TRY(apply_socket_state(fd.get(), state));
+  sockaddr_nl address{.nl_family = AF_NETLINK, .nl_pad = 0, .nl_pid = socket.port(), .nl_groups = 0};
+  if (socket.port() && ::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address))
+    return fail_errno(fmt::format("netlink port {}", socket.port()));
+  for (uint32_t group : socket.groups())
+    TRY(in("NETLINK_ADD_MEMBERSHIP",
+           set_number(fd.get(), SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, static_cast<int>(group))));
+  address.nl_pid = socket.peer_port();
+  if (socket.peer_group()) address.nl_groups = 1u << (socket.peer_group() - 1);
+  if (socket.connected() && ::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address))
+    return fail_errno("connect");
+  return fd;
+}
+
+Result<Fds> make(Restoring& restoring, std::span<const Envelope> envelopes) {
+  return make_each(restoring, envelopes, make_one);
+}
+
+}  // namespace
+
+extern const Kind kNetlinkSocket;
+const Kind kNetlinkSocket{.name = kName, .version = kVersion, .owns = owns, .dump = dump, .make = make};
+
+}  // namespace ks::engine
