@@ -135,6 +135,7 @@ const std::vector<Program> kPrograms = {
     {"system_v_semaphores"},
     {"system_v_semaphores", {"own"}},
     {"thread_churn", {}, false},
+    {"tcp_connecting"},
     {"tcp_connections"},
     {"tcp_endings"},
     {"tcp_remains"},
