@@ -126,12 +126,15 @@ const std::vector<Refusal> kRefusals = {
 const std::vector<Refusal> kRefusedSockets = {
     {"datagram_looking_ahead", {"fd", "socket", "SO_PEEK_OFF"}},
     {"datagram_told_more", {"fd", "socket", "datagrams that nobody has read", "IP_PKTINFO"}},
+    {"multipath", {"fd", "socket", "MPTCP"}},
     {"netlink_answering", {"fd", "socket", "not read the whole answer"}},
     {"netlink_generic", {"fd", "socket", "generic netlink"}},
     {"netlink_unread", {"fd", "socket", "messages that nobody has read"}},
     {"other_network", {"fd", "socket", "another network namespace"}},
-    {"packet", {"fd", "socket"}},
-    {"raw", {"fd", "socket"}},
+    {"packet_ring", {"fd", "socket", "PACKET_RX_RING"}},
+    {"packet_shared_out", {"fd", "socket", "PACKET_FANOUT"}},
+    {"raw_unread", {"fd", "socket", "packets that nobody has read"}},
+    {"sctp", {"fd", "socket", "SCTP"}},
     {"socket_error", {"fd", "socket", "SO_ERROR"}},
     {"tcp_connection", {"fd", "socket", "TCP connection to 127.0.0.1", "nobody holds back"}},
     {"tcp_not_accepted", {"fd", "socket", "nobody has accepted"}},
@@ -149,6 +152,7 @@ const std::vector<Refusal> kRefusedSockets = {
     {"unix_packet_unread", {"fd", "socket", "messages that nobody has read"}},
     {"unix_with_credentials", {"fd", "socket", "credentials"}},
     {"unix_with_descriptor", {"fd", "socket", "descriptors"}},
+    {"xdp", {"fd", "socket", "XDP"}},
 };
 
 class Refused : public testing::TestWithParam<Refusal> {};

@@ -3,11 +3,8 @@
 
 #include <linux/netlink.h>
 #include <linux/netlink_diag.h>
-#include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
 #include <sys/socket.h>
-
-#include <cstring>
 
 #include "engine/kernel/sock_diag.h"
 
@@ -23,23 +20,15 @@ Result<std::map<uint32_t, NetlinkFacts>> netlink_sockets() {
                            .ndiag_cookie = {}};
   std::map<uint32_t, NetlinkFacts> sockets;
   auto take = [&](std::span<const std::byte> answer) {
-    netlink_diag_msg told{};
-    std::memcpy(&told, answer.data(), std::min(answer.size(), sizeof told));
+    auto told = head_of<netlink_diag_msg>(answer);
     NetlinkFacts& facts = sockets[told.ndiag_ino];
     facts.port = told.ndiag_portid;
     facts.connected = told.ndiag_state == kConnected;
     facts.peer_port = told.ndiag_dst_portid;
     facts.peer_group = told.ndiag_dst_group;
-    for (auto rest = answer.subspan(std::min(answer.size(), sizeof told)); rest.size() >= sizeof(rtattr);) {
-      rtattr attribute;
-      std::memcpy(&attribute, rest.data(), sizeof attribute);
-      if (attribute.rta_len < sizeof attribute || attribute.rta_len > rest.size()) break;
-      uint32_t flags = 0;
-      std::memcpy(&flags, rest.data() + sizeof attribute,
-                  std::min(attribute.rta_len - sizeof attribute, sizeof flags));
-      if (attribute.rta_type == NETLINK_DIAG_FLAGS) facts.answering = flags & NDIAG_FLAG_CB_RUNNING;
-      rest = rest.subspan(std::min<size_t>(rest.size(), RTA_ALIGN(attribute.rta_len)));
-    }
+    each_attribute(answer.subspan(std::min(answer.size(), sizeof told)), [&](uint16_t type, auto value) {
+      if (type == NETLINK_DIAG_FLAGS) facts.answering = head_of<uint32_t>(value) & NDIAG_FLAG_CB_RUNNING;
+    });
   };
   TRY(ask_sock_diag(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, std::as_bytes(std::span(&request, 1)), take));
   return sockets;

@@ -3,11 +3,11 @@
 
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include <cstring>
 #include <vector>
 
 #include "base/fd.h"
@@ -25,8 +25,7 @@ Result<bool> take_message(const nlmsghdr& header, std::span<const std::byte> bod
                           const std::function<void(std::span<const std::byte>)>& take) {
   if (header.nlmsg_type == NLMSG_DONE) return true;
   if (header.nlmsg_type == NLMSG_ERROR) {
-    int code = 0;
-    std::memcpy(&code, body.data(), std::min(body.size(), sizeof code));
+    int code = head_of<nlmsgerr>(body).error;
     return code ? Result<bool>(fail_errno(kName, -code)) : true;
   }
   take(body);
@@ -98,14 +97,21 @@ Result<> ask_sock_diag(uint16_t type, uint16_t flags, std::span<const std::byte>
   }
 }
 
+void each_attribute(std::span<const std::byte> attributes,
+                    const std::function<void(uint16_t, std::span<const std::byte>)>& take) {
+  while (attributes.size() >= sizeof(rtattr)) {
+    auto head = head_of<rtattr>(attributes);
+    if (head.rta_len < sizeof head || head.rta_len > attributes.size()) return;
+    take(head.rta_type, attributes.subspan(RTA_LENGTH(0), head.rta_len - RTA_LENGTH(0)));
+    attributes = attributes.subspan(std::min<size_t>(attributes.size(), RTA_ALIGN(head.rta_len)));
+  }
+}
+
 Result<uint32_t> bytes_received(int fd) {
   auto request = TRY(request_for(fd));
   uint32_t bytes = 0;
-  TRY(ask_sock_diag(SOCK_DIAG_BY_FAMILY, 0, std::as_bytes(std::span(&request, 1)), [&](auto answer) {
-    inet_diag_msg told{};
-    std::memcpy(&told, answer.data(), std::min(answer.size(), sizeof told));
-    bytes = told.idiag_rqueue;
-  }));
+  TRY(ask_sock_diag(SOCK_DIAG_BY_FAMILY, 0, std::as_bytes(std::span(&request, 1)),
+                    [&](auto answer) { bytes = head_of<inet_diag_msg>(answer).idiag_rqueue; }));
   return bytes;
 }
 

@@ -4,8 +4,11 @@
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <linux/filter.h>
+#include <linux/icmp.h>
+#include <linux/if_packet.h>
 #include <linux/in6.h>
 #include <linux/netlink.h>
+#include <netinet/icmp6.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
@@ -22,7 +25,7 @@ namespace {
 
 // Newer than the headers of the oldest system that we build on.
 constexpr int kReservedMemory = 73, kReceiveMark = 75, kPassPidfd = 76, kPassRights = 83, kReceivePriority = 82;
-constexpr int kIpLocalPortRange = 51;
+constexpr int kIpLocalPortRange = 51, kIpNoDefrag = 22, kPacketVnetHeaderSize = 24;
 
 #define OPTION(level, name) \
   SocketOption { level, name, #name }
@@ -156,6 +159,29 @@ constexpr std::array kOfNetlink = {
     OPTION(SOL_NETLINK, NETLINK_CAP_ACK),        OPTION(SOL_NETLINK, NETLINK_EXT_ACK),
     OPTION(SOL_NETLINK, NETLINK_GET_STRICT_CHK),
 };
+constexpr std::array kOfRaw = {
+    OPTION(SOL_IP, IP_HDRINCL),
+    SocketOption{SOL_IP, kIpNoDefrag, "IP_NODEFRAG"},
+    OPTION(SOL_RAW, ICMP_FILTER),
+};
+constexpr std::array kOfRaw6 = {
+    OPTION(SOL_IPV6, IPV6_HDRINCL),
+    OPTION(SOL_IPV6, IPV6_CHECKSUM),
+    OPTION(SOL_ICMPV6, ICMP6_FILTER),
+};
+constexpr std::array kOfPacket = {
+    OPTION(SOL_PACKET, PACKET_VERSION),
+    OPTION(SOL_PACKET, PACKET_RESERVE),
+    OPTION(SOL_PACKET, PACKET_AUXDATA),
+    OPTION(SOL_PACKET, PACKET_ORIGDEV),
+    OPTION(SOL_PACKET, PACKET_LOSS),
+    OPTION(SOL_PACKET, PACKET_VNET_HDR),
+    SocketOption{SOL_PACKET, kPacketVnetHeaderSize, "PACKET_VNET_HDR_SZ"},
+    OPTION(SOL_PACKET, PACKET_TIMESTAMP),
+    OPTION(SOL_PACKET, PACKET_TX_HAS_OFF),
+    OPTION(SOL_PACKET, PACKET_QDISC_BYPASS),
+    OPTION(SOL_PACKET, PACKET_IGNORE_OUTGOING),
+};
 constexpr SocketOption kPriority = OPTION(SOL_SOCKET, SO_PRIORITY);
 
 #undef OPTION
@@ -165,16 +191,19 @@ void append(std::vector<SocketOption>& all, const std::array<SocketOption, N>& s
   all.insert(all.end(), some.begin(), some.end());
 }
 
-std::vector<SocketOption> list_options(int family, int protocol) {
+std::vector<SocketOption> list_options(int family, int type = 0, int protocol = 0) {
   std::vector<SocketOption> all;
   append(all, kOfAll);
   if (family == AF_INET || family == AF_INET6) append(all, kOfInternet);
   if (family == AF_INET6) append(all, kOfInternet6);
   if (family == AF_NETLINK) append(all, kOfNetlink);
+  if (family == AF_PACKET) append(all, kOfPacket);
   if (protocol == IPPROTO_TCP) append(all, kOfTcp);
+  if (protocol == IPPROTO_UDP) append(all, kOfUdp);
+  if (type == SOCK_RAW && family == AF_INET) append(all, kOfRaw);
+  if (type == SOCK_RAW && family == AF_INET6) append(all, kOfRaw6);
   // Of TCP there is no multicast, and the kernel uses its fields otherwise.
-  if (protocol == IPPROTO_UDP) {
-    append(all, kOfUdp);
+  if (type == SOCK_RAW || type == SOCK_DGRAM) {
     append(all, kOfMulticast);
     if (family == AF_INET6) append(all, kOfMulticast6);
   }
@@ -199,13 +228,24 @@ Result<Fd> make_socket(const SocketType& type) {
 }
 
 std::span<const SocketOption> options_of(const SocketType& type) {
-  static const auto unix_ = list_options(AF_UNIX, 0), netlink = list_options(AF_NETLINK, 0),
-                    tcp4 = list_options(AF_INET, IPPROTO_TCP), udp4 = list_options(AF_INET, IPPROTO_UDP),
-                    tcp6 = list_options(AF_INET6, IPPROTO_TCP), udp6 = list_options(AF_INET6, IPPROTO_UDP);
+  static const auto unix_ = list_options(AF_UNIX), netlink = list_options(AF_NETLINK),
+                    packet = list_options(AF_PACKET);
+  struct OfFamily {
+    explicit OfFamily(int family)
+        : tcp(list_options(family, SOCK_STREAM, IPPROTO_TCP)),
+          udp(list_options(family, SOCK_DGRAM, IPPROTO_UDP)),
+          ping(list_options(family, SOCK_DGRAM)),
+          raw(list_options(family, SOCK_RAW)) {}
+    std::vector<SocketOption> tcp, udp, ping, raw;
+  };
+  static const OfFamily four(AF_INET), six(AF_INET6);
   if (type.family == AF_UNIX) return unix_;
   if (type.family == AF_NETLINK) return netlink;
-  if (type.family == AF_INET) return type.protocol == IPPROTO_TCP ? tcp4 : udp4;
-  return type.protocol == IPPROTO_TCP ? tcp6 : udp6;
+  if (type.family == AF_PACKET) return packet;
+  const OfFamily& of = type.family == AF_INET ? four : six;
+  if (type.type == SOCK_STREAM) return of.tcp;
+  if (type.type == SOCK_RAW) return of.raw;
+  return type.protocol == IPPROTO_UDP ? of.udp : of.ping;
 }
 
 Result<std::optional<std::string>> read_option(int fd, const SocketOption& option) {
@@ -260,6 +300,17 @@ Result<uint64_t> network_of_socket(int fd) {
 }
 
 Result<> silence_connection(int fd) { return set_number(fd, SOL_TCP, TCP_REPAIR, 1); }
+
+std::string kind_text(const SocketType& type) {
+  bool of_internet = type.family == AF_INET || type.family == AF_INET6;
+  if (of_internet && type.protocol == IPPROTO_MPTCP) return "MPTCP";
+  if (of_internet && type.protocol == IPPROTO_SCTP) return "SCTP";
+  if (of_internet && type.protocol == IPPROTO_UDPLITE) return "UDP-Lite";
+  if (type.family == AF_XDP) return "XDP";
+  if (type.family == AF_VSOCK) return "virtual machines (vsock)";
+  if (type.family == AF_ALG) return "the kernel's cryptography (AF_ALG)";
+  return fmt::format("family {}, type {}, protocol {}", type.family, type.type, type.protocol);
+}
 
 std::string address_text(std::string_view address) {
   sockaddr_storage storage{};

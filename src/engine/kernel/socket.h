@@ -45,6 +45,9 @@ Result<uint64_t> network_of_socket(int fd);
 // Under TCP_REPAIR nothing of a connection is sent, also not its end.
 Result<> silence_connection(int fd);
 
+// "SCTP", "family 30, type 1, protocol 0"
+std::string kind_text(const SocketType& type);
+
 // "127.0.0.1:80", "[::1]:80", "@abstract", "/run/x"
 std::string address_text(std::string_view address);
 

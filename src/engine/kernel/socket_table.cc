@@ -33,6 +33,19 @@ std::optional<std::string> parse_end(std::string_view text) {
   return bytes_of(in);
 }
 
+const char* name_of(int protocol) {
+  switch (protocol) {
+    case IPPROTO_TCP:
+      return "tcp";
+    case IPPROTO_UDP:
+      return "udp";
+    case IPPROTO_ICMP:
+      return "icmp";
+    default:
+      return "raw";
+  }
+}
+
 }  // namespace
 
 std::vector<SocketEntry> parse_socket_table(std::string_view text) {
@@ -56,7 +69,7 @@ std::vector<SocketEntry> parse_socket_table(std::string_view text) {
 }
 
 Result<std::vector<SocketEntry>> read_socket_table(int protocol) {
-  std::string path = protocol == IPPROTO_TCP ? "/proc/net/tcp" : "/proc/net/udp";
+  std::string path = std::string("/proc/net/") + name_of(protocol);
   std::vector<SocketEntry> all = parse_socket_table(TRY(read_file(path)));
   auto text = read_file(path + "6");
   if (!text) return all;  // a machine without IPv6

@@ -14,6 +14,7 @@
 
 #include "base/file.h"
 #include "base/helper.h"
+#include "engine/kernel/socket.h"
 
 namespace ks::engine {
 
@@ -154,7 +155,10 @@ Result<> dump_open_files(Dumping& dumping, const OpenFileTable& table) {
   for (const OpenFile& file : table.files()) {
     auto owner = std::ranges::find_if(all_kinds(), [&](const Kind* kind) { return kind->owns && kind->owns(file); });
     if (owner == all_kinds().end()) {
-      dumping.refuse(file.pid, file.object(), "of a kind that is not supported yet");
+      dumping.refuse(
+          file.pid, file.object(),
+          fmt::format("{}, which is not supported yet",
+                      file.socket ? "is a socket of " + kind_text(*file.socket) : std::string("is of a kind")));
       continue;
     }
     owned[*owner].push_back(file);

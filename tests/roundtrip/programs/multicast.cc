@@ -50,6 +50,7 @@ static std::string filter_of(int fd, const sockaddr_storage& group) {
   if (getsockopt(fd, level_of(group), MCAST_MSFILTER, buffer.data(), &length)) return "none";
   memcpy(&asked, buffer.data(), GROUP_FILTER_SIZE(0));
   std::vector<std::string> sources;
+  sources.reserve(asked.gf_numsrc);
   for (unsigned i = 0; i < asked.gf_numsrc; ++i)
     sources.emplace_back(buffer.data() + GROUP_FILTER_SIZE(i), sizeof(sockaddr_in));
   std::sort(sources.begin(), sources.end());

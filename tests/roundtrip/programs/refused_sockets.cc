@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Has a socket of a kind or in a state that cannot be carried, named by its argument. Refused, it works on.
 #include <linux/filter.h>
+#include <linux/if_packet.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
@@ -38,7 +39,7 @@ static int connected(int to) {
   CHECK(fd >= 0 && connect(fd, reinterpret_cast<sockaddr*>(&address), length) == 0);
   return fd;
 }
-static Verify reads(int fd, std::string text) {
+static Verify reads(int fd, const std::string& text) {
   return [=] {
     char bytes[64]{};
     CHECK(read(fd, bytes, sizeof bytes) == static_cast<ssize_t>(text.size()) && text == bytes);
@@ -129,8 +130,39 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
          CHECK(recv(fd, answer, sizeof answer, MSG_DONTWAIT) > 0);
        });
      }},
-    {"packet", [] { return keeps(socket(AF_PACKET, SOCK_RAW, 0)); }},
-    {"raw", [] { return keeps(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)); }},
+    {"packet_ring",
+     [] {
+       int fd = socket(AF_PACKET, SOCK_RAW, 0);
+       tpacket_req ring{.tp_block_size = 4096, .tp_block_nr = 1, .tp_frame_size = 2048, .tp_frame_nr = 2};
+       if (fd < 0) skip(strerrordesc_np(errno));
+       CHECK(setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &ring, sizeof ring) == 0);
+       return keeps(fd);
+     }},
+    {"packet_shared_out",
+     [] {
+       int fd = socket(AF_PACKET, SOCK_RAW, 0), group = 4711 | PACKET_FANOUT_HASH << 16;
+       if (fd < 0) skip(strerrordesc_np(errno));
+       sockaddr_ll address{};
+       address.sll_family = AF_PACKET;
+       address.sll_protocol = htons(0x88b6);
+       CHECK(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+       CHECK(setsockopt(fd, SOL_PACKET, PACKET_FANOUT, &group, sizeof group) == 0);
+       return keeps(fd);
+     }},
+    {"multipath", [] { return keeps(socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP)); }},
+    {"sctp", [] { return keeps(socket(AF_INET, SOCK_STREAM, IPPROTO_SCTP)); }},
+    {"xdp", [] { return keeps(socket(AF_XDP, SOCK_RAW, 0)); }},
+    {"raw_unread",
+     [] {
+       int fd = socket(AF_INET, SOCK_RAW, 253);
+       sockaddr_in to = loopback();
+       if (fd < 0) skip(strerrordesc_np(errno));
+       CHECK(sendto(fd, "abc", 3, 0, reinterpret_cast<sockaddr*>(&to), sizeof to) == 3);
+       return Verify([=] {
+         char packet[64];
+         CHECK(recv(fd, packet, sizeof packet, MSG_DONTWAIT) == 23);
+       });
+     }},
     {"tcp_connection",
      [] {
        int listener = bound(SOCK_STREAM);

@@ -73,8 +73,8 @@ int main() {
   std::string text = content("ports");
   CHECK(text.size() == sizeof ports);
   memcpy(&ports, text.data(), sizeof ports);
-  int later = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), refused = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0),
-      waits = socket(AF_INET, SOCK_STREAM, 0);
+  int later = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0),
+      refused = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), waits = socket(AF_INET, SOCK_STREAM, 0);
   CHECK(connect_to(later, ports.first) == -1 && errno == EINPROGRESS);
   CHECK(connect_to(refused, ports.refuses) == -1 && errno == EINPROGRESS);
   std::thread thread = begin_thread([&] { CHECK(connect_to(waits, ports.second) == 0); });

@@ -13,13 +13,13 @@ Result<std::string> address_by(AddressCall call, int fd) {
   return std::string(reinterpret_cast<const char*>(&address), length);
 }
 
-bool is_bound(std::string_view address) {
+bool is_bound(std::string_view address, bool has_port) {
   if (as<sockaddr>(address).sa_family == AF_INET) {
     auto in = as<sockaddr_in>(address);
-    return in.sin_port || in.sin_addr.s_addr;
+    return (has_port && in.sin_port) || in.sin_addr.s_addr;
   }
   auto in = as<sockaddr_in6>(address);
-  return in.sin6_port || !IN6_IS_ADDR_UNSPECIFIED(&in.sin6_addr);
+  return (has_port && in.sin6_port) || !IN6_IS_ADDR_UNSPECIFIED(&in.sin6_addr);
 }
 
 bool is_mapped(std::string_view address) {

@@ -26,7 +26,8 @@ std::string bytes_of(const Value& value) {
 using AddressCall = int (*)(int, sockaddr*, socklen_t*);  // getsockname or getpeername
 Result<std::string> address_by(AddressCall call, int fd);
 
-bool is_bound(std::string_view address);
+// Raw sockets show their protocol for a port.
+bool is_bound(std::string_view address, bool has_port);
 bool is_mapped(std::string_view address);  // one of IPv4 in IPv6
 
 // The same for IPv4 and its addresses in IPv6.

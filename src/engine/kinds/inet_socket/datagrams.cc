@@ -27,13 +27,13 @@ namespace {
 constexpr size_t kLargest = 65536;  // a datagram, or the loopback interface's MTU
 constexpr size_t kLargest6 = kLargest - sizeof(ip6_hdr) - sizeof(udphdr);
 
-// What its receive queue takes of memory.
-Result<size_t> memory_of_queue(int fd) {
+Result<size_t> memory_of(int fd, int what) {
   uint32_t counts[SK_MEMINFO_VARS] = {};
   socklen_t length = sizeof counts;
   if (::getsockopt(fd, SOL_SOCKET, SO_MEMINFO, counts, &length)) return fail_errno("SO_MEMINFO");
-  return counts[SK_MEMINFO_RMEM_ALLOC];
+  return counts[what];
 }
+Result<size_t> memory_of_queue(int fd) { return memory_of(fd, SK_MEMINFO_RMEM_ALLOC); }
 
 // In memory that a child fills.
 class Queue {
@@ -254,6 +254,8 @@ Result<bool> has_datagrams(int fd) {
   if (::poll(&poll, 1, 0) < 0) return fail_errno("poll");
   return (poll.revents & POLLIN) != 0;
 }
+
+Result<size_t> bytes_being_sent(int fd) { return memory_of(fd, SK_MEMINFO_WMEM_ALLOC); }
 
 Result<> read_datagrams(int fd, image::InetSocket& out) {
   auto queue = TRY(Queue::prepare(fd));

@@ -8,8 +8,11 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <set>
 
+#include "base/file.h"
+#include "base/text.h"
 #include "engine/context/passed_sockets.h"
 #include "engine/context/socket_state.h"
 #include "engine/kernel/socket_table.h"
@@ -35,13 +38,20 @@ Result<tcp_info> info_of(int fd) {
   return info;
 }
 
-// getpeername(2) says it only later.
-Result<std::string> peer_while_connecting(const OpenFile& file) {
-  auto entries = TRY(read_socket_table(IPPROTO_TCP));
-  auto found = std::ranges::find(entries, file.stat.st_ino, &SocketEntry::inode);
-  if (found != entries.end() && found->state == TCP_SYN_SENT) return found->peer;
-  return refuse("is being connected to a peer that the kernel does not tell of; try again");
-}
+// What no socket tells of itself.
+struct Survey {
+  MulticastGroups groups;
+  std::map<int, std::map<uint64_t, SocketEntry>> tables;  // by protocol and inode
+
+  // What getpeername(2) does not say: whom a socket in this state is connecting to, or is connected to at no port.
+  Result<std::string> peer_of(const OpenFile& file, int protocol, int state) {
+    auto [table, is_new] = tables.try_emplace(protocol);
+    if (is_new)
+      for (SocketEntry& entry : TRY(read_socket_table(protocol))) table->second[entry.inode] = std::move(entry);
+    auto found = table->second.find(file.stat.st_ino);
+    return found != table->second.end() && found->second.state == state ? found->second.peer : "";
+  }
+};
 
 // A socket while it is dumped.
 struct Dumped {
@@ -59,7 +69,7 @@ struct Dumped {
 };
 
 // One without a peer.
-Result<> dump_tcp(Dumped& socket) {
+Result<> dump_tcp(Dumped& socket, Survey& survey) {
   int mine = socket.mine.get();
   Socket& out = socket.out;
   switch (socket.info->tcpi_state) {
@@ -71,7 +81,9 @@ Result<> dump_tcp(Dumped& socket) {
       out.set_backlog(static_cast<int32_t>(socket.info->tcpi_sacked));
       return {};
     case TCP_SYN_SENT:
-      out.set_peer(TRY(peer_while_connecting(*socket.file)));
+      out.set_peer(TRY(survey.peer_of(*socket.file, IPPROTO_TCP, TCP_SYN_SENT)));
+      if (out.peer().empty())
+        return refuse("is being connected to a peer that the kernel does not tell of; try again");
       out.set_connecting(true);
       return {};
     case TCP_CLOSE:
@@ -85,13 +97,35 @@ Result<> dump_tcp(Dumped& socket) {
   }
 }
 
-Result<> dump_udp(const Dumped& socket, const std::string& address, const MulticastGroups& groups, Socket& out) {
-  int sending = 0;
-  if (::ioctl(socket.mine.get(), SIOCOUTQ, &sending)) return fail_errno("SIOCOUTQ");
-  if (sending) return refuse("is sending a datagram; try again");
-  for (int family : {AF_INET, AF_INET6})
-    if (family == AF_INET || as<sockaddr>(address).sa_family == AF_INET6)
-      TRY(groups.read_memberships(socket.mine.get(), family, out));
+bool is_raw(const Dumped& socket) { return socket.state.type() == SOCK_RAW; }
+
+// Under which name the kernel lists sockets of this kind.
+int table_of(const Dumped& socket) {
+  if (is_raw(socket)) return IPPROTO_RAW;
+  return socket.state.protocol() == IPPROTO_UDP ? IPPROTO_UDP : IPPROTO_ICMP;
+}
+
+// Only sockets of these protocols become multicast routers, and this tells that there is one.
+Result<> check_for_router(const Dumped& socket) {
+  bool six = socket.state.family() == AF_INET6;
+  if (!is_raw(socket) || socket.state.protocol() != (six ? int{IPPROTO_ICMPV6} : int{IPPROTO_IGMP})) return {};
+  auto forwards = read_file(fmt::format("/proc/sys/net/ipv{}/conf/all/mc_forwarding", six ? 6 : 4));
+  if (forwards && trim(*forwards) != "0")
+    return refuse("may be that of the multicast router of this machine, which is not supported yet");
+  return {};
+}
+
+Result<> dump_datagram_socket(Dumped& socket, const std::string& address, Survey& survey) {
+  int mine = socket.mine.get();
+  if (TRY(bytes_being_sent(mine))) return refuse("is sending a datagram; try again");
+  TRY(check_for_router(socket));
+  bool six = as<sockaddr>(address).sa_family == AF_INET6;
+  if (!six || !is_raw(socket)) TRY(survey.groups.read_memberships(mine, AF_INET, socket.out));
+  if (six) TRY(survey.groups.read_memberships(mine, AF_INET6, socket.out));
+  if (auto peer = address_by(::getpeername, mine))
+    socket.out.set_peer(*std::move(peer));
+  else
+    socket.out.set_peer(TRY(survey.peer_of(*socket.file, table_of(socket), TCP_ESTABLISHED)));
   return {};
 }
 
@@ -107,37 +141,38 @@ void drop_options(image::SocketState& state, Predicate predicate) {
   options->erase(std::remove_if(options->begin(), options->end(), predicate), options->end());
 }
 
-Result<Dumped> describe(Dumping& dumping, const OpenFile& file, const MulticastGroups& groups) {
+Result<Dumped> describe(Dumping& dumping, const OpenFile& file, Survey& survey) {
   Dumped socket{.file = &file, .mine = TRY(file.fetch())};
   int mine = socket.mine.get();
   Socket& out = socket.out;
   out.set_id(file.id);
   std::string address = TRY(address_by(::getsockname, mine));
   out.set_passed(TRY(is_passed(dumping.outside, dumping.options, file)));
+  if (auto fresh = make_socket(*file.socket); !fresh && fresh.error().code == EACCES)
+    return refuse("is for pings, which this machine does not let root make (net.ipv4.ping_group_range)");
   socket.state = TRY(read_socket_state(dumping.fresh_sockets, file, mine));
-  bool tcp = socket.state.protocol() == IPPROTO_TCP;
+  bool tcp = socket.state.type() == SOCK_STREAM;
   if (tcp) socket.info = TRY(info_of(mine));
   socket.connection = tcp && is_connection(socket.info->tcpi_state);
   if (socket.connection && socket.looks_ahead())
     return refuse("looks ahead in what it has received (SO_PEEK_OFF), which is not supported yet");
   if (!tcp)
-    TRY(dump_udp(socket, address, groups, out));
+    TRY(dump_datagram_socket(socket, address, survey));
   else if (!socket.connection)
-    TRY(dump_tcp(socket));
+    TRY(dump_tcp(socket, survey));
   if (socket.connection || out.ended()) {
     socket.reuse = find_option(socket.state, SOL_SOCKET, SO_REUSEADDR);
     drop_options(socket.state, passes);
   }
   TRY(name_interfaces(socket.state, out));
   drop_options(socket.state, names_interface);
-  if (is_bound(address)) out.set_address(address);
+  if (is_bound(address, !is_raw(socket))) out.set_address(address);
   if (out.passed() && out.address().empty()) return refuse("is held by the service manager too, and has no address");
   if (out.passed() && (socket.connection || out.connecting() || out.ended()))
     return refuse("is a connection that the service manager holds too");
   if (out.ended() && out.address().empty())
     return refuse("has been shut down without a connection, which is not supported yet");
-  if (auto peer = address_by(::getpeername, mine); peer && !out.listens() && !out.connecting())
-    out.set_peer(*std::move(peer));
+  if (socket.connection) out.set_peer(TRY(address_by(::getpeername, mine)));
   out.set_scope(TRY(scope_of(out.peer().empty() ? address : out.peer())));
   out.set_state(socket.state.SerializeAsString());
   return socket;
@@ -145,9 +180,10 @@ Result<Dumped> describe(Dumping& dumping, const OpenFile& file, const MulticastG
 
 // Whom it waits for, if for anybody. An address of IPv6 that is none may stand for IPv4 too.
 Result<> add_waiting(const Dumped& socket, std::vector<NetworkSocket>& out) {
-  bool tcp = socket.state.protocol() == IPPROTO_TCP;
+  bool tcp = socket.info.has_value();
   const std::string& address = socket.out.address();
-  if (address.empty() || (tcp && !socket.out.listens() && !socket.out.connecting())) return {};
+  bool udp = socket.state.protocol() == IPPROTO_UDP && !is_raw(socket);
+  if (address.empty() || (tcp ? !socket.out.listens() && !socket.out.connecting() : !udp)) return {};
   NetworkSocket waiting{tcp ? IPPROTO_TCP : IPPROTO_UDP, address, socket.out.peer()};
   out.push_back(waiting);
   if (as<sockaddr>(address).sa_family != AF_INET6) return {};
@@ -181,14 +217,14 @@ Result<> hold_sockets(Dumping& dumping, std::vector<Dumped>& sockets) {
 }
 
 // What has come in before all was held back may have changed what a socket is.
-Result<> look_again(Dumping& dumping, std::vector<Dumped>& sockets, const MulticastGroups& groups) {
+Result<> look_again(Dumping& dumping, std::vector<Dumped>& sockets, Survey& survey) {
   for (Dumped& socket : sockets) {
     if (!socket.info) continue;
     auto now = TRY(info_of(socket.mine.get()));
     bool same = now.tcpi_state == socket.info->tcpi_state && (!socket.out.listens() || now.tcpi_unacked == 0);
     if (same || (socket.connection && is_connection(now.tcpi_state))) continue;
     bool readable = socket.readable;
-    auto described = describe(dumping, *socket.file, groups);
+    auto described = describe(dumping, *socket.file, survey);
     if (!described && !described.error().refusal) return std::unexpected(described.error());
     if (!described) {
       socket.obstacle = described.error().what;
@@ -207,6 +243,8 @@ Result<> read_unread(Dumping& dumping, std::vector<Dumped>& sockets) {
     Result<> done = socket.looks_ahead()
                         ? refuse("holds datagrams, and looks ahead in them (SO_PEEK_OFF), which is not supported yet")
                         : Result<>();
+    if (done && table_of(socket) != IPPROTO_UDP)
+      done = refuse("holds packets that nobody has read yet, which is not supported yet; try again");
     if (done && socket.out.passed())
       done = refuse("holds datagrams that nobody has read yet, and is held by the service manager too; try again");
     if (done && dumping.image) done = read_datagrams(socket.mine.get(), socket.out);
@@ -273,20 +311,21 @@ class ConnectionReader {
 bool owns(const OpenFile& file) {
   const auto& type = file.socket;
   if (!type || (type->family != AF_INET && type->family != AF_INET6)) return false;
-  return (type->type == SOCK_STREAM && type->protocol == IPPROTO_TCP) ||
-         (type->type == SOCK_DGRAM && type->protocol == IPPROTO_UDP);
+  int ping = type->family == AF_INET ? int{IPPROTO_ICMP} : int{IPPROTO_ICMPV6};
+  return type->type == SOCK_RAW || (type->type == SOCK_STREAM && type->protocol == IPPROTO_TCP) ||
+         (type->type == SOCK_DGRAM && (type->protocol == IPPROTO_UDP || type->protocol == ping));
 }
 
 Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
-  auto groups = TRY(MulticastGroups::read());
+  Survey survey{.groups = TRY(MulticastGroups::read()), .tables = {}};
   std::vector<Dumped> sockets;
   for (const OpenFile& file : files) {
-    auto described = describe(dumping, file, groups);
+    auto described = describe(dumping, file, survey);
     if (TRY(is_done(dumping, file, described ? Result<>() : std::unexpected(described.error()))))
       sockets.push_back(*std::move(described));
   }
   TRY(hold_sockets(dumping, sockets));
-  TRY(look_again(dumping, sockets, groups));
+  TRY(look_again(dumping, sockets, survey));
   TRY(read_unread(dumping, sockets));
   TRY(ConnectionReader(sockets).read());
   for (Dumped& socket : sockets) {

@@ -22,14 +22,16 @@ using Socket = image::InetSocket;
 
 Result<> bind_to(int fd, const image::SocketState& state, const std::string& address) {
   // What its own connections have left of it is in nobody's way, and its address may come later.
+  bool six = state.family() == AF_INET6;
+  int level = six ? SOL_IPV6 : SOL_IP, free_bind = six ? IPV6_FREEBIND : IP_FREEBIND;
   const std::string* reuse = find_option(state, SOL_SOCKET, SO_REUSEADDR);
-  const std::string* free = find_option(state, SOL_IP, IP_FREEBIND);
+  const std::string* free = find_option(state, level, free_bind);
   TRY(set_number(fd, SOL_SOCKET, SO_REUSEADDR, 1));
-  TRY(set_number(fd, SOL_IP, IP_FREEBIND, 1));
+  TRY(set_number(fd, level, free_bind, 1));
   if (::bind(fd, reinterpret_cast<const sockaddr*>(address.data()), static_cast<socklen_t>(address.size())))
     return fail_errno("bind");
   if (!reuse) TRY(set_number(fd, SOL_SOCKET, SO_REUSEADDR, 0));
-  if (!free) TRY(set_number(fd, SOL_IP, IP_FREEBIND, 0));
+  if (!free) TRY(set_number(fd, level, free_bind, 0));
   return {};
 }
 

@@ -41,8 +41,13 @@ class Lent {
   std::string before_;
 };
 
-// The same flag of a socket for both families. It lets addresses pass that are not this machine's (ip(7)).
-constexpr SocketOption kTransparent{SOL_IP, IP_TRANSPARENT, "IP_TRANSPARENT"};
+// The same flag of a socket for both families, which raw sockets take under their own name alone. It lets addresses
+// pass that are not this machine's (ip(7)).
+Result<SocketOption> transparent_option(int fd) {
+  bool six = TRY(read_number(fd, SOL_SOCKET, SO_DOMAIN)) == AF_INET6;
+  return six ? SocketOption{SOL_IPV6, IPV6_TRANSPARENT, "IPV6_TRANSPARENT"}
+             : SocketOption{SOL_IP, IP_TRANSPARENT, "IP_TRANSPARENT"};
+}
 constexpr SocketOption kDevice{SOL_SOCKET, SO_BINDTODEVICE, "SO_BINDTODEVICE"};
 constexpr SocketOption kRoute{SOL_IPV6, IPV6_RTHDR, "IPV6_RTHDR"};
 
@@ -84,7 +89,7 @@ bool is_no_way(int error) {
 }  // namespace
 
 Result<> bind_anyhow(int fd, const std::string& local) {
-  Lent transparent(kTransparent);
+  Lent transparent(TRY(transparent_option(fd)));
   TRY(transparent.set(fd, one()));
   if (::bind(fd, reinterpret_cast<const sockaddr*>(local.data()), static_cast<socklen_t>(local.size())))
     return fail_errno("bind");
@@ -92,7 +97,7 @@ Result<> bind_anyhow(int fd, const std::string& local) {
 }
 
 Result<bool> connect_anyhow(int fd, const std::string& peer) {
-  Lent transparent(kTransparent), device(kDevice), route(kRoute);
+  Lent transparent(TRY(transparent_option(fd))), device(kDevice), route(kRoute);
   TRY(transparent.set(fd, one()));
   int error = try_connect(fd, peer);
   bool found = error == 0;
