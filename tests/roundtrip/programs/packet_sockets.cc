@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Packet sockets on the loopback interface: that only send, that listen for a protocol of experiments, with options, a
-// filter and memberships.
+// Packet sockets on the loopback interface: that only send, that listen for a protocol of experiments, with options,
+// a filter and memberships.
 #include <arpa/inet.h>
 #include <linux/filter.h>
 #include <linux/if_ether.h>
@@ -12,7 +12,7 @@
 
 #include "program.h"
 
-constexpr int kLoopback = 1;  // interface
+constexpr int kLoopback = 1;            // interface
 constexpr uint16_t kProtocol = 0x88b5;  // for local experiments (IEEE 802)
 
 static int make(int type, int protocol = 0) {

@@ -73,7 +73,8 @@ int main() {
   sockaddr_in elsewhere = loopback(77);
   CHECK(bind(tcp, reinterpret_cast<sockaddr*>(&elsewhere), sizeof elsewhere) == 0);
   bool six = access("/proc/net/if_inet6", F_OK) == 0;
-  int six_any = six ? make(AF_INET6, SOCK_RAW, kProtocol) : -1, six_icmp = six ? make(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6) : -1;
+  int six_any = six ? make(AF_INET6, SOCK_RAW, kProtocol) : -1,
+      six_icmp = six ? make(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6) : -1;
   icmp6_filter filter;
   if (six) {
     set(six_any, SOL_IPV6, IPV6_CHECKSUM, 4);
@@ -83,7 +84,8 @@ int main() {
     ICMP6_FILTER_SETBLOCKALL(&filter);
     CHECK(setsockopt(six_icmp, SOL_ICMPV6, ICMP6_FILTER, &filter, sizeof filter) == 0);
   }
-  int pings = socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP), pings6 = six ? socket(AF_INET6, SOCK_DGRAM, IPPROTO_ICMPV6) : -1;
+  int pings = socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP),
+      pings6 = six ? socket(AF_INET6, SOCK_DGRAM, IPPROTO_ICMPV6) : -1;
   if (pings >= 0) {
     sockaddr_in ident = loopback(1, 4711);
     CHECK(bind(pings, reinterpret_cast<sockaddr*>(&ident), sizeof ident) == 0);

@@ -254,57 +254,31 @@ Result<> read_unread(Dumping& dumping, std::vector<Dumped>& sockets) {
   return {};
 }
 
-// Of all at one moment: what one end has sent has arrived at the other end or has not.
-class ConnectionReader {
- public:
-  explicit ConnectionReader(std::vector<Dumped>& sockets) {
-    for (Dumped& socket : sockets)
-      if (socket.connection && socket.readable) connections_.push_back(&socket);
+// Why one is refused is left with it.
+Result<> read_connections_of(std::vector<Dumped>& sockets) {
+  std::vector<Dumped*> readable;
+  std::vector<RunningConnection> connections;
+  for (Dumped& socket : sockets) {
+    if (!socket.connection || !socket.readable) continue;
+    readable.push_back(&socket);
+    connections.push_back({socket.mine.get(), socket.reuse});
   }
-
-  // Why one is refused is left with it.
-  Result<> read() {
-    constexpr int kTimes = 20;
-    if (connections_.empty()) return {};
-    RepairGuard guard;
-    std::vector<RepairGuard::Charge> charges;
-    charges.reserve(connections_.size());
-    for (const Dumped* socket : connections_) charges.push_back({socket->mine.get(), socket->reuse});
-    TRY(guard.start(charges));
-    for (const Dumped* socket : connections_) TRY(enter_repair(socket->mine.get()));
-    Result<bool> still = false;
-    for (int i = 0; i < kTimes && still && !*still; ++i) still = read_once();
-    for (const Dumped* socket : connections_) TRY(leave_repair(socket->mine.get(), socket->reuse));
-    guard.dismiss();
-    if (!TRY(std::move(still)))
-      for (Dumped* socket : connections_)
-        socket->obstacle = "is a TCP connection that does not come to rest; try again";
-    return {};
-  }
-
- private:
-  // Whether nothing has moved meanwhile.
-  Result<bool> read_once() {
-    std::vector<Progress> before;
-    before.reserve(connections_.size());
-    for (const Dumped* socket : connections_) before.push_back(TRY(progress_of(socket->mine.get())));
-    for (size_t i = 0; i < connections_.size(); ++i) {
-      Dumped* socket = connections_[i];
-      auto connection = read_connection(socket->mine.get(), before[i]);
-      socket->obstacle.clear();
-      if (!connection && connection.error().code == EAGAIN) return false;
-      if (!connection && connection.error().refusal)
-        socket->obstacle = connection.error().what;
-      else
-        socket->out.set_connection(TRY(std::move(connection)).SerializeAsString());
+  if (connections.empty()) return {};
+  auto tried = read_connections(connections);
+  if (!tried && tried.error().refusal)
+    for (Dumped* socket : readable) socket->obstacle = tried.error().what;
+  if (!tried) return tried.error().refusal ? Result<>() : std::unexpected(tried.error());
+  auto& read = *tried;
+  for (size_t i = 0; i < readable.size(); ++i)
+    if (!read.rests()) {
+      readable[i]->obstacle = "is a TCP connection that does not come to rest; try again";
+    } else {
+      auto& reading = *read.mutable_readings(static_cast<int>(i));
+      readable[i]->obstacle = reading.obstacle();
+      readable[i]->out.set_connection(std::move(*reading.mutable_connection()));
     }
-    for (size_t i = 0; i < connections_.size(); ++i)
-      if (TRY(progress_of(connections_[i]->mine.get())) != before[i]) return false;
-    return true;
-  }
-
-  std::vector<Dumped*> connections_;
-};
+  return {};
+}
 
 }  // namespace
 
@@ -327,7 +301,7 @@ Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
   TRY(hold_sockets(dumping, sockets));
   TRY(look_again(dumping, sockets, survey));
   TRY(read_unread(dumping, sockets));
-  TRY(ConnectionReader(sockets).read());
+  TRY(read_connections_of(sockets));
   for (Dumped& socket : sockets) {
     if (!socket.obstacle.empty()) dumping.refuse(socket.file->pid, socket.file->object(), socket.obstacle);
     dumping.put_file(kName, kVersion, socket.out);

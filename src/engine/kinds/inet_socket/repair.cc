@@ -1,68 +1,62 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/kinds/inet_socket/repair.h"
 
-#include <fcntl.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
-#include <poll.h>
-#include <signal.h>
-#include <sys/ptrace.h>
-#include <sys/signalfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <set>
+#include <vector>
 
+#include "base/fd.h"
 #include "base/file.h"
 #include "engine/kernel/socket.h"
+#include "engine/kinds/inet_socket/connection.h"
+#include "engine/target/undisturbed.h"
 
 namespace ks::engine::inet_socket {
 
 namespace {
 
-// Whether its maker, of which something has been told, is about to end. That it stops for other reasons, changes
-// nothing for it.
-bool is_ending(pid_t maker) {
-  int status;
-  while (::waitpid(maker, &status, __WALL | WNOHANG) > 0) {
-    if (!WIFSTOPPED(status)) return true;
-    int signal = WSTOPSIG(status), event = status >> 16;
-    if (event == PTRACE_EVENT_EXIT) return true;
-    bool stopped_by_job_control = event == PTRACE_EVENT_STOP && signal != SIGTRAP;
-    ::ptrace(stopped_by_job_control ? PTRACE_LISTEN : PTRACE_CONT, maker, 0, event ? 0 : signal);
+using Connections = std::span<const RunningConnection>;
+
+// Whether nothing has moved meanwhile.
+Result<bool> read_once(Connections connections, image::ConnectionReadings& out) {
+  out.clear_readings();
+  std::vector<Progress> before;
+  before.reserve(connections.size());
+  for (const auto& connection : connections) before.push_back(TRY(progress_of(connection.fd)));
+  for (size_t i = 0; i < connections.size(); ++i) {
+    auto read = read_connection(connections[i].fd, before[i]);
+    auto* reading = out.add_readings();
+    if (!read && read.error().code == EAGAIN) return false;
+    if (!read && read.error().refusal)
+      reading->set_obstacle(read.error().what);
+    else
+      reading->set_connection(TRY(std::move(read)).SerializeAsString());
   }
-  return false;
+  for (size_t i = 0; i < connections.size(); ++i)
+    if (TRY(progress_of(connections[i].fd)) != before[i]) return false;
+  return true;
 }
 
-// As its tracer it stops its maker on its way out, also when it is killed, and before it lets go of the service: that
-// must not meet a socket under repair. The end of a tracer sets free what it traces.
-[[noreturn]] void stand_guard(int orders, int answers, pid_t maker, std::span<const RepairGuard::Charge> charges) {
-  ::setsid();  // what is sent to its maker's group is not meant for it
-  std::set<int> kept = {orders, answers};
-  for (const auto& charge : charges) kept.insert(charge.fd);
-  close_all_but(kept);
-  sigset_t child;
-  ::sigemptyset(&child);
-  ::sigaddset(&child, SIGCHLD);
-  ::sigprocmask(SIG_BLOCK, &child, nullptr);
-  int told = ::signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
-  // Where somebody else traces it, the service may be faster.
-  (void)::ptrace(PTRACE_SEIZE, maker, 0, PTRACE_O_TRACEEXIT);
-  (void)!::write(answers, "", 1);
-  for (;;) {
-    pollfd polls[] = {{orders, POLLIN, 0}, {told, POLLIN, 0}};
-    (void)::poll(polls, 2, -1);
-    signalfd_siginfo info;
-    while (::read(told, &info, sizeof info) > 0) {
-    }
-    bool ending = is_ending(maker);
-    char byte;
-    if (polls[0].revents & POLLIN && ::read(orders, &byte, 1) == 1) ::_exit(0);
-    if (ending || polls[0].revents & POLLHUP) break;
-  }
-  for (const auto& charge : charges) (void)leave_repair(charge.fd, charge.reuse);
-  ::_exit(0);
+Result<> read_at_rest(Connections connections, image::ConnectionReadings& out) {
+  constexpr int kTimes = 20;
+  for (const auto& connection : connections) TRY(enter_repair(connection.fd));
+  for (int i = 0; i < kTimes && !out.rests(); ++i) out.set_rests(TRY(read_once(connections, out)));
+  return {};
+}
+
+// Whatever comes of it, they are out of repair then. Can be called again if who did it was killed.
+bool read_all_at_rest(Connections connections, int report) {
+  image::ConnectionReadings out;
+  auto done = read_at_rest(connections, out);
+  for (const auto& connection : connections)
+    if (auto left = leave_repair(connection.fd, connection.reuse); done && !left) done = std::move(left);
+  if (!done) out.set_error(done.error().what);
+  return ::ftruncate(report, 0) == 0 && ::lseek(report, 0, SEEK_SET) == 0 &&
+         write_all(report, out.SerializeAsString(), "what was read of connections");
 }
 
 }  // namespace
@@ -74,27 +68,17 @@ Result<> leave_repair(int fd, bool reuse) {
   return set_number(fd, SOL_SOCKET, SO_REUSEADDR, reuse);
 }
 
-Result<> RepairGuard::start(std::span<const Charge> charges) {
-  int fds[4];
-  if (::pipe2(fds, O_CLOEXEC) || ::pipe2(fds + 2, O_CLOEXEC)) return fail_errno("pipe");
-  Fd order_reader(fds[0]), order_writer(fds[1]), answer_reader(fds[2]), answer_writer(fds[3]);
-  pid_t maker = ::gettid();
-  pid_ = ::fork();
-  if (pid_ < 0) return fail_errno("fork");
-  if (pid_ == 0) stand_guard(order_reader.get(), answer_writer.get(), maker, charges);
-  answer_writer = Fd();
-  orders_ = std::move(order_writer);
-  std::byte ready;
-  return read_exactly(answer_reader.get(), std::span(&ready, 1), "the guard of connections");
-}
-
-void RepairGuard::dismiss() { (void)!::write(orders_.get(), "", 1); }
-
-RepairGuard::~RepairGuard() {
-  if (pid_ <= 0) return;
-  orders_ = Fd();
-  while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
-  }
+Result<image::ConnectionReadings> read_connections(Connections connections) {
+  Fd report(::memfd_create("connections", MFD_CLOEXEC));
+  if (!report) return fail_errno("memfd_create");
+  if (!TRY(do_undisturbed([&] { return read_all_at_rest(connections, report.get()); })))
+    return fail("no memory for what connections hold");
+  if (::lseek(report.get(), 0, SEEK_SET)) return fail_errno("lseek");
+  image::ConnectionReadings readings;
+  if (!readings.ParseFromString(TRY(read_all(report.get(), "what was read of connections"))))
+    return fail("what was read of connections cannot be understood");
+  if (!readings.error().empty()) return fail(readings.error());
+  return readings;
 }
 
 }  // namespace ks::engine::inet_socket

@@ -3,12 +3,10 @@
 // sent, and one that is closed so says no word to its peer (TCP_REPAIR: linux/tcp.h, net/ipv4/tcp.c).
 #pragma once
 
-#include <sys/types.h>
-
 #include <span>
 
-#include "base/fd.h"
 #include "base/result.h"
+#include "engine/connection.pb.h"
 
 namespace ks::engine::inet_socket {
 
@@ -16,23 +14,12 @@ Result<> enter_repair(int fd);
 // Without a word, for its peer has not noticed; SO_REUSEADDR, which repair takes away, as it was.
 Result<> leave_repair(int fd, bool reuse);
 
-// Sockets of a service stay under repair if we are killed meanwhile. A small process sees to it that they do not.
-class RepairGuard {
- public:
-  struct Charge {
-    int fd = -1;
-    bool reuse = false;
-  };
-  RepairGuard() = default;
-  RepairGuard(const RepairGuard&) = delete;
-  ~RepairGuard();  // takes all out of repair, unless it is dismissed before
-  Result<> start(std::span<const Charge> charges);
-  // All are out of repair, or to stay there.
-  void dismiss();
-
- private:
-  pid_t pid_ = 0;
-  Fd orders_;
+struct RunningConnection {
+  int fd = -1;
+  bool reuse = false;  // SO_REUSEADDR
 };
+// All at one moment: what one end has sent has arrived at the other end or has not. Meanwhile they are under repair,
+// where they are of no use to their service: so it is done undisturbed (target/undisturbed.h).
+Result<image::ConnectionReadings> read_connections(std::span<const RunningConnection> connections);
 
 }  // namespace ks::engine::inet_socket

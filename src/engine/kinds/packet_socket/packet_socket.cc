@@ -50,7 +50,8 @@ Result<> dump_socket(Dumping& dumping, const OpenFile& file, const PacketFacts& 
   if (facts.has_fanout) return refuse("shares packets with others (PACKET_FANOUT), which is not supported yet");
   pollfd poll{.fd = mine.get(), .events = POLLIN, .revents = 0};
   if (::poll(&poll, 1, 0) < 0) return fail_errno("poll");
-  if (poll.revents & POLLIN) return refuse("holds packets that nobody has read yet, which is not supported yet; try again");
+  if (poll.revents & POLLIN)
+    return refuse("holds packets that nobody has read yet, which is not supported yet; try again");
   sockaddr_ll address{};
   socklen_t length = sizeof address;
   if (::getsockname(mine.get(), reinterpret_cast<sockaddr*>(&address), &length)) return fail_errno("getsockname");
@@ -73,8 +74,9 @@ Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
   for (const OpenFile& file : files) {
     auto known = facts.find(static_cast<uint32_t>(file.stat.st_ino));
     TRY(is_done(dumping, file,
-                known == facts.end() ? refuse("is of another network namespace than the system's, which is not supported yet")
-                                     : dump_socket(dumping, file, known->second)));
+                known == facts.end()
+                    ? refuse("is of another network namespace than the system's, which is not supported yet")
+                    : dump_socket(dumping, file, known->second)));
   }
   return {};
 }
@@ -104,8 +106,7 @@ Result<Fd> make_one(Restoring&, const Socket& socket) {
   sockaddr_ll address{};
   address.sll_family = AF_PACKET;
   address.sll_protocol = static_cast<uint16_t>(socket.protocol());
-  if (!socket.interface().empty())
-    address.sll_ifindex = static_cast<int>(TRY(interface_number(socket.interface())));
+  if (!socket.interface().empty()) address.sll_ifindex = static_cast<int>(TRY(interface_number(socket.interface())));
   if (!address.sll_protocol && !address.sll_ifindex) return fd;
   if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address)) return fail_errno("bind");
   return fd;
