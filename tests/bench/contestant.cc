@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "contestant.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -11,11 +12,15 @@
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <span>
+#include <vector>
 
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/text.h"
 #include "engine/engine.h"
+#include "upgrade/hold/held_socket.h"
+#include "upgrade/hold/table.h"
 
 namespace ks::bench {
 
@@ -111,20 +116,51 @@ Result<Feat> run_criu(const std::string& image, const std::vector<std::string>& 
               .peak_bytes = static_cast<uint64_t>(usage.ru_maxrss) * 1024};
 }
 
+// As a swap holds back what peers outside send: by a table that lasts as long as the process that has it. It is made
+// before there are many descriptors: libnftables calls select(2).
+class Hold {
+ public:
+  static Result<Hold> create() { return Hold(TRY(upgrade::HoldTable::create())); }
+
+  Result<> of(std::span<const std::string> lines) {
+    for (const std::string& line : lines)
+      members_.push_back(upgrade::set_member(TRY(upgrade::parse_held_socket(line))));
+    return members_.empty() ? Result<>() : table_.add(members_);
+  }
+  Result<> lift() { return members_.empty() ? Result<>() : table_.remove(members_); }
+
+ private:
+  explicit Hold(upgrade::HoldTable table) : table_(std::move(table)) {}
+  upgrade::HoldTable table_;
+  std::vector<upgrade::SetMember> members_;
+};
+
+std::string held_file(const std::string& image) { return image + ".held"; }
+
 }  // namespace
 
 Result<Feat> engine_dump(pid_t root, const std::string& image, bool leave_running) {
   return apart([&]() -> Result<Feat> {
     auto engine = TRY(engine::Engine::open());
+    Hold hold = TRY(Hold::create());
     auto start = Clock::now();
     double cpu_start = own_cpu_seconds();
     auto frozen = TRY(engine.freeze({.root = root}));
-    auto report = TRY(frozen.dump(image, {.leave_running = leave_running}));
+    std::string held;
+    auto hold_back = [&](std::span<const engine::NetworkSocket> sockets) -> Result<> {
+      auto lines = TRY(upgrade::to_lines(sockets));
+      for (const std::string& line : lines) held += line + "\n";
+      return hold.of(lines);
+    };
+    auto report = TRY(frozen.dump(image, {.leave_running = leave_running, .hold = hold_back}));
     Feat feat{.seconds = seconds_since(start),
               .cpu_seconds = own_cpu_seconds() - cpu_start,
               .frozen_seconds = report.frozen_seconds,
               .memory_bytes = report.memory_bytes};
-    if (!leave_running) TRY(frozen.kill());
+    if (leave_running) return feat;
+    TRY(frozen.kill());
+    Fd file = TRY(open_file(held_file(image), O_WRONLY | O_CREAT | O_TRUNC, 0600));
+    TRY(write_all(file.get(), held, "held"));
     return feat;
   });
 }
@@ -132,9 +168,17 @@ Result<Feat> engine_dump(pid_t root, const std::string& image, bool leave_runnin
 Result<Feat> engine_restore(const std::string& image) {
   return apart([&]() -> Result<Feat> {
     auto engine = TRY(engine::Engine::open());
+    Hold hold = TRY(Hold::create());
+    std::string held = TRY(read_file(held_file(image)));
+    std::vector<std::string> lines;
+    for (auto line : split(held, '\n'))
+      if (!line.empty()) lines.emplace_back(line);
+    TRY(hold.of(lines));
     auto start = Clock::now();
     double cpu_start = own_cpu_seconds();
-    auto report = TRY(engine.restore(image, {}));
+    Result<> lifted;
+    auto report = TRY(engine.restore(image, {.lift = [&] { lifted = hold.lift(); }}));
+    TRY(std::move(lifted));
     return Feat{.seconds = seconds_since(start),
                 .cpu_seconds = own_cpu_seconds() - cpu_start,
                 .memory_bytes = report.memory_bytes};

@@ -25,7 +25,10 @@ double Samples::median(const std::string& name) const {
 Image::Image(const std::string& directory) : path_(fmt::format("{}/kernel-swap-bench-{}", directory, ::getpid())) {
   (void)remove_tree(path_);
 }
-Image::~Image() { (void)remove_tree(path_); }
+Image::~Image() {
+  (void)remove_tree(path_);
+  ::unlink((path_ + ".held").c_str());
+}
 
 Result<Feat> dump(Contestant contestant, pid_t root, const std::string& image, bool leave_running) {
   return contestant == Contestant::engine ? engine_dump(root, image, leave_running)

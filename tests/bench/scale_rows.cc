@@ -18,11 +18,10 @@ struct Row {
   size_t factor;     // of Plan::scale
   double (*cost)();  // of one, to the kernel
 };
-constexpr Row kRows[] = {{"processes", 1, process_cost},
-                         {"threads", 1, thread_cost},
-                         {"descriptors", 10, descriptor_cost},
-                         {"areas", 10, area_cost},
-                         {"sockets", 10, socket_cost}};
+constexpr Row kRows[] = {
+    {"processes", 1, process_cost},       {"threads", 1, thread_cost},
+    {"descriptors", 10, descriptor_cost}, {"areas", 10, area_cost},
+    {"sockets", 10, socket_cost},         {"connections", 5, socket_cost}};  // to peers outside, and held back
 
 std::string key(std::string_view what, const char* size, const char* act) {
   return fmt::format("{} {} {}", what, size, act);

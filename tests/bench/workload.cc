@@ -3,6 +3,7 @@
 //   memory, huge            COUNT MiB of random memory, in plain and in transparent huge pages
 //   processes, threads, descriptors, areas   COUNT of them
 //   sockets         COUNT of them, ends of TCP connections between two processes
+//   connections     COUNT of TCP, to a process that is not its descendant
 // Says "ready" and waits to be killed.
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -11,6 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -102,8 +104,7 @@ void reset_at_close(int socket) {
   if (setsockopt(socket, SOL_SOCKET, SO_LINGER, &no_wait, sizeof no_wait)) give_up("SO_LINGER");
 }
 
-void connect_sockets(size_t count) {
-  size_t connections = count / 2;
+void connect_sockets(size_t connections, bool to_outside) {
   rlimit limit{connections + 100, connections + 100};
   if (setrlimit(RLIMIT_NOFILE, &limit)) give_up("limits");
   int listener = socket(AF_INET, SOCK_STREAM, 0);
@@ -115,12 +116,18 @@ void connect_sockets(size_t count) {
     give_up("listen");
   pid_t pid = fork();
   if (pid < 0) give_up("fork");
+  if (pid == 0 && to_outside) {
+    pid = fork();  // whose parent ends at once
+    if (pid < 0) give_up("fork");
+    if (pid) _exit(0);
+  }
   for (size_t i = 0; i < connections; ++i) {
     int one = pid ? accept(listener, nullptr, nullptr) : socket(AF_INET, SOCK_STREAM, 0);
     if (one < 0 || (pid == 0 && connect(one, name, length))) give_up("connection");
     reset_at_close(one);
   }
   close(listener);
+  if (pid && to_outside) waitpid(pid, nullptr, 0);
   if (pid) return;
   for (;;) pause();
 }
@@ -150,7 +157,9 @@ int main(int count, char** arguments) {
   else if (is("descriptors"))
     open_descriptors(number);
   else if (is("sockets"))
-    connect_sockets(number);
+    connect_sockets(number / 2, false);
+  else if (is("connections"))
+    connect_sockets(number, true);
   else if (is("areas"))
     map_areas(number);
   else
