@@ -190,6 +190,8 @@ def scenario():
     phases = Phases()
     with phases("disk"), Tree() as tree:
         tree.enable("systemd-networkd.service")
+        # Debian's unit is not stopped at shutdown; `kernel-swap check` asks for this.
+        tree.file("/etc/systemd/system/rpcbind.service.d/stop.conf", "[Unit]\nConflicts=shutdown.target\nBefore=shutdown.target\n")
         image, kernels = guest_disk(tree.path)
     with tempfile.TemporaryDirectory(prefix="kernel-swap-key-") as place, Network() as network, \
             Guest(image, kernels, "6.1", network=network) as guest:
