@@ -52,7 +52,10 @@ DelayJitterSec=20ms
 PacketLimit=20000
 """
 # Nobody answers the service's own call, until this goes.
-NO_ANSWER = f"table ip no_answer {{ chain in {{ type filter hook prerouting priority raw; tcp dport {CALLED} drop; }} }}\n"
+NO_ANSWER = f"""table ip no_answer {{
+  chain in {{ type filter hook prerouting priority raw; tcp dport {CALLED} drop; }}
+}}
+"""
 
 
 class Peer:

@@ -60,7 +60,7 @@ EOF
 """
 
 
-MORE = "ss -tnpoi; tail -n 20 /var/log/postgresql/*; journalctl -q -b -n 60 -u ssh -u 'postgresql*' -u nginx -u redis-server -u memcached"
+MORE = "ss -tnpoi; tail -n 20 /var/log/postgresql/*; journalctl -q -b -1 -n 40 -u 'postgresql*' -u 'kernel-swap*' -o short-monotonic; journalctl -q -b -n 60 -u ssh -u 'postgresql*' -u nginx -u redis-server -u memcached"
 
 
 class Download:
