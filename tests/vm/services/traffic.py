@@ -187,7 +187,7 @@ def kind_of(number, addresses):
 def call(port, count, addresses):
     streams = []
     for number in range(count):
-        connection = socket.create_connection((addresses[number % len(addresses)], port), 60)
+        connection = socket.create_connection((addresses[number % len(addresses)], port), 300)
         kind = kind_of(number, len(addresses))
         connection.sendall(kind)
         streams.append(Stream(connection, kind, "peer"))
