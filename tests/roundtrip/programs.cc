@@ -141,6 +141,7 @@ const std::vector<Program> kPrograms = {
     {"tcp_connections"},
     {"tcp_endings"},
     {"tcp_remains"},
+    {"tcp_remains", {"errors"}},
     {"terminal_output"},
     {"terminals"},
     {"thread_directories"},

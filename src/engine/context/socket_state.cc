@@ -61,7 +61,7 @@ Result<const FreshSockets::Facts*> FreshSockets::of(const SocketType& type) {
 
 SocketType type_of(const State& state) { return {state.family(), state.type(), state.protocol()}; }
 
-Result<State> read_socket_state(FreshSockets& fresh_sockets, const OpenFile& file, int mine) {
+Result<State> read_socket_state(FreshSockets& fresh_sockets, const OpenFile& file, int mine, bool may_have_error) {
   State out;
   const SocketType& type = *file.socket;
   out.set_family(type.family);
@@ -73,7 +73,7 @@ Result<State> read_socket_state(FreshSockets& fresh_sockets, const OpenFile& fil
   const FreshSockets::Facts& fresh = *TRY(fresh_sockets.of(type));
   if (TRY(network_of_socket(mine)) != fresh.network)
     return refuse("is of another network namespace than the system's, which is not supported yet");
-  TRY(check_for_errors(mine));
+  if (!may_have_error) TRY(check_for_errors(mine));
 
   auto usual = fresh.options.begin();
   for (const SocketOption& option : options_of(type)) {

@@ -13,8 +13,10 @@
 
 namespace ks::engine {
 
-// Options are those in which it differs from a new socket of its type; one that cannot be set is refused.
-Result<image::SocketState> read_socket_state(FreshSockets& fresh_sockets, const OpenFile& file, int mine);
+// Options are those in which it differs from a new socket of its type; one that cannot be set is refused, and so is
+// an error that is pending, unless who asks sees to it.
+Result<image::SocketState> read_socket_state(FreshSockets& fresh_sockets, const OpenFile& file, int mine,
+                                             bool may_have_error = false);
 
 SocketType type_of(const image::SocketState& state);
 // All of it, to a new socket that is not bound yet. A locked filter is for lock_filter().

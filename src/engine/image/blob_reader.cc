@@ -17,8 +17,8 @@ namespace ks::engine {
 
 namespace {
 
-// To map the page cache instead saves a copy, and costs more: by its faults, and by telling the other CPU of each mapping's
-// end. Of smaller pieces two threads would fill the same huge page at once, and both clear it before.
+// To map the page cache instead saves a copy, and costs more: by its faults, and by telling the other CPU of each
+// mapping's end. Of smaller pieces two threads would fill the same huge page at once, and both clear it before.
 constexpr size_t kPieceBytes = 2 << 20;
 // A file of fewer is not worth a thread.
 constexpr uint64_t kWorthAThread = 4 << 20;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Datagrams that nobody reads: of any size, from several senders, with and without a peer, over IPv4, IPv6 and IPv4
-// in IPv6, more than the buffer would take by now, and past a filter.
+// in IPv6, more than the buffer would take by now, and past a filter; and one that nobody took, of which the sender
+// has not heard yet.
 #include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
@@ -92,6 +93,13 @@ int main() {
   sock_filter nothing[] = {BPF_STMT(BPF_RET | BPF_K, 0)};
   sock_fprog program{1, nothing};
   CHECK(setsockopt(filtered.fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0);
+  bool looks = access("/sys/kernel/btf/vmlinux", R_OK) == 0;
+  int refused = bound(AF_INET), gone = bound(AF_INET);
+  std::string nobody = name_of(gone);
+  CHECK(connect(refused, reinterpret_cast<sockaddr*>(nobody.data()), static_cast<socklen_t>(nobody.size())) == 0);
+  close(gone);
+  if (looks) CHECK(::send(refused, "x", 1, 0) == 1);
+  std::string refused_name = name_of(refused);
   std::vector<Receiver*> all = {&plain, &connected, &narrow, &filtered};
   Receiver over6{-1}, dual{-1};
   if (six) {
@@ -111,6 +119,8 @@ int main() {
   ready();
 
   for (const Receiver* receiver : all) receive_all(*receiver);
+  CHECK(name_of(refused) == refused_name);
+  CHECK(::send(refused, "x", 1, 0) == (looks ? -1 : 1) && (!looks || errno == ECONNREFUSED));
   plain.sent.clear();
   send(other, plain, 9);
   receive_all(plain);

@@ -27,6 +27,19 @@ bool is_mapped(std::string_view address) {
   return in.sin6_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&in.sin6_addr);
 }
 
+std::string loopback_like(std::string_view address, uint16_t port) {
+  if (as<sockaddr>(address).sa_family == AF_INET)
+    return bytes_of(
+        sockaddr_in{.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}});
+  sockaddr_in6 in{.sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+  if (!is_mapped(address)) return bytes_of(in);
+  in.sin6_addr = {};
+  in.sin6_addr.s6_addr[10] = in.sin6_addr.s6_addr[11] = 0xff;
+  in.sin6_addr.s6_addr[12] = 127;
+  in.sin6_addr.s6_addr[15] = 1;
+  return bytes_of(in);
+}
+
 std::string end_of(std::string_view address) {
   if (as<sockaddr>(address).sa_family == AF_INET) {
     auto in = as<sockaddr_in>(address);

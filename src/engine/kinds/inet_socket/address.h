@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -29,6 +30,9 @@ Result<std::string> address_by(AddressCall call, int fd);
 // Raw sockets show their protocol for a port.
 bool is_bound(std::string_view address, bool has_port);
 bool is_mapped(std::string_view address);  // one of IPv4 in IPv6
+
+// A port of the loopback interface, of the family that an address is of.
+std::string loopback_like(std::string_view address, uint16_t port);
 
 // The same for IPv4 and its addresses in IPv6.
 std::string end_of(std::string_view address);

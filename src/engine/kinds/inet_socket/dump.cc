@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <map>
 #include <set>
 
@@ -19,6 +20,7 @@
 #include "engine/kinds/inet_socket/address.h"
 #include "engine/kinds/inet_socket/connection.h"
 #include "engine/kinds/inet_socket/datagrams.h"
+#include "engine/kinds/inet_socket/errors.h"
 #include "engine/kinds/inet_socket/inet_socket.h"
 #include "engine/kinds/inet_socket/interfaces.h"
 #include "engine/kinds/inet_socket/multicast.h"
@@ -129,6 +131,26 @@ Result<> dump_datagram_socket(Dumped& socket, const std::string& address, Survey
   return {};
 }
 
+// Who asks takes it away; so the kernel is looked into.
+Result<> dump_error(Dumped& socket) {
+  constexpr std::string_view kWhat = "has an error that nobody has read yet (SO_ERROR";
+  bool ended = socket.info && socket.info->tcpi_state == TCP_CLOSE;
+  bool udp = !socket.info && table_of(socket) == IPPROTO_UDP;
+  bool queues = find_option(socket.state, SOL_IP, IP_RECVERR) || find_option(socket.state, SOL_IPV6, IPV6_RECVERR);
+  if ((!ended && !udp) || queues) return refuse(fmt::format("{}, MSG_ERRQUEUE); try again", kWhat));
+  auto pending = peek_error(socket.mine.get());
+  if (!pending)
+    return refuse(
+        fmt::format("{}), and the kernel does not let us see which: {}; try again", kWhat, pending.error().what));
+  if (!pending->error) return refuse(fmt::format("{}, MSG_ERRQUEUE); try again", kWhat));
+  if (!can_happen_again(ended, *pending))
+    return refuse(
+        fmt::format("{}: {}), which is not supported yet; try again", kWhat, ::strerrorname_np(pending->error)));
+  socket.out.set_error(pending->error);
+  socket.out.set_peer_ended(pending->peer_ended);
+  return {};
+}
+
 // What the kernel changes by itself while a connection lasts, or what has done its work when it is made.
 bool passes(const image::SocketState::Option& option) {
   constexpr std::array kPassing = {TCP_MAXSEG, TCP_WINDOW_CLAMP, TCP_FASTOPEN_CONNECT};
@@ -150,9 +172,10 @@ Result<Dumped> describe(Dumping& dumping, const OpenFile& file, Survey& survey) 
   out.set_passed(TRY(is_passed(dumping.outside, dumping.options, file)));
   if (auto fresh = make_socket(*file.socket); !fresh && fresh.error().code == EACCES)
     return refuse("is for pings, which this machine does not let root make (net.ipv4.ping_group_range)");
-  socket.state = TRY(read_socket_state(dumping.fresh_sockets, file, mine));
+  socket.state = TRY(read_socket_state(dumping.fresh_sockets, file, mine, true));
   bool tcp = socket.state.type() == SOCK_STREAM;
   if (tcp) socket.info = TRY(info_of(mine));
+  if (TRY(has_error(mine))) TRY(dump_error(socket));
   socket.connection = tcp && is_connection(socket.info->tcpi_state);
   if (socket.connection && socket.looks_ahead())
     return refuse("looks ahead in what it has received (SO_PEEK_OFF), which is not supported yet");
@@ -168,6 +191,7 @@ Result<Dumped> describe(Dumping& dumping, const OpenFile& file, Survey& survey) 
   drop_options(socket.state, names_interface);
   if (is_bound(address, !is_raw(socket))) out.set_address(address);
   if (out.passed() && out.address().empty()) return refuse("is held by the service manager too, and has no address");
+  if (out.passed() && out.error()) return refuse("has an error that nobody has read yet (SO_ERROR); try again");
   if (out.passed() && (socket.connection || out.connecting() || out.ended()))
     return refuse("is a connection that the service manager holds too");
   if (out.ended() && out.address().empty())

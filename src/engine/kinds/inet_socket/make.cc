@@ -3,10 +3,13 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <map>
+
 #include "engine/context/socket_state.h"
 #include "engine/kinds/inet_socket/address.h"
 #include "engine/kinds/inet_socket/connection.h"
 #include "engine/kinds/inet_socket/datagrams.h"
+#include "engine/kinds/inet_socket/errors.h"
 #include "engine/kinds/inet_socket/inet_socket.h"
 #include "engine/kinds/inet_socket/interfaces.h"
 #include "engine/kinds/inet_socket/multicast.h"
@@ -67,23 +70,45 @@ Result<Fd> take_passed(Restoring& restoring, const Socket& socket, const image::
   return fd;
 }
 
-Result<Fd> make_one(Restoring& restoring, const Socket& socket) {
+using Endings = std::map<uint32_t, EndingConnection>;  // by id
+
+// Those whose connection has ended with an error that is still to be told.
+Result<Endings> begin_endings(std::span<const Envelope> envelopes) {
+  Endings endings;
+  for (const Envelope& envelope : envelopes) {
+    Socket socket;
+    image::SocketState state;
+    TRY(parse_body(envelope, socket));
+    if (!socket.ended() || !socket.error()) continue;
+    if (!state.ParseFromString(socket.state())) return fail("the image's record of a socket cannot be read");
+    PendingError pending{.error = socket.error(), .peer_ended = socket.peer_ended()};
+    Fd fresh = TRY(make_socket(type_of(state)));
+    endings.emplace(socket.id(),
+                    TRY(in(address_text(socket.address()),
+                           EndingConnection::begin(std::move(fresh), socket.address(), socket.unread(), pending))));
+  }
+  return endings;
+}
+
+Result<Fd> make_one(Restoring& restoring, Endings& endings, const Socket& socket) {
   image::SocketState state;
   if (!state.ParseFromString(socket.state())) return fail("the image's record of a socket cannot be read");
   std::string label = address_text(socket.address());
   if (socket.passed()) return in(label, take_passed(restoring, socket, state));
-  Fd fd = TRY(make_socket(type_of(state)));
-  TRY(in(label, put_datagrams(fd.get(), socket)));
-  TRY(in(label, apply_socket_state(fd.get(), state)));
-  TRY(in(label, apply_networks(fd.get(), socket)));
   std::string local = TRY(in(label, address_now(socket.address(), socket.scope())));
   std::string peer = TRY(in(label, address_now(socket.peer(), socket.scope())));
+  auto ending = endings.find(socket.id());
+  Fd fd = TRY(in(label, ending == endings.end() ? make_socket(type_of(state)) : ending->second.finish()));
+  TRY(in(label, put_datagrams(fd.get(), socket)));
+  if (socket.error() && !socket.ended()) TRY(in(label, send_to_nobody(fd.get())));
+  TRY(in(label, apply_socket_state(fd.get(), state)));
+  TRY(in(label, apply_networks(fd.get(), socket)));
   if (!socket.connection().empty()) {
     TRY(in(label, connect_again(restoring, fd.get(), socket, local, peer)));
     return fd;
   }
   if (socket.ended()) {
-    TRY(in(label, make_remains(fd.get(), local, socket.unread())));
+    TRY(in(label, socket.error() ? bind_remains(fd.get(), local) : make_remains(fd.get(), local, socket.unread())));
     return fd;
   }
   if (!local.empty()) TRY(in(label, bind_to(fd.get(), state, local)));
@@ -117,7 +142,14 @@ Result<> release_one(Restoring& restoring, int fd, const Socket& socket) {
 }  // namespace
 
 Result<Fds> make(Restoring& restoring, std::span<const Envelope> envelopes) {
-  return make_each(restoring, envelopes, make_one);
+  auto endings = TRY(begin_endings(envelopes));
+  Fds made;
+  for (const Envelope& envelope : envelopes) {
+    Socket socket;
+    TRY(parse_body(envelope, socket));
+    made.emplace(socket.id(), TRY(make_one(restoring, endings, socket)));
+  }
+  return made;
 }
 
 Result<> release(Restoring& restoring, std::span<const Envelope> envelopes) {

@@ -18,25 +18,12 @@ namespace ks::engine::inet_socket {
 
 namespace {
 
-std::string loopback_peer(std::string_view local, uint16_t port) {
-  if (as<sockaddr>(local).sa_family == AF_INET)
-    return bytes_of(
-        sockaddr_in{.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}});
-  sockaddr_in6 in{.sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
-  if (!is_mapped(local)) return bytes_of(in);
-  in.sin6_addr = {};
-  in.sin6_addr.s6_addr[10] = in.sin6_addr.s6_addr[11] = 0xff;
-  in.sin6_addr.s6_addr[12] = 127;
-  in.sin6_addr.s6_addr[15] = 1;
-  return bytes_of(in);
-}
-
 // Anybody: no call tells who it was, and what is said to him goes nowhere. What several connections of one port have
 // left needs a peer each.
 Result<> connect_to_nobody(int fd, const std::string& local) {
   constexpr uint16_t kLast = 0xffff;
   for (uint16_t port = 1;; ++port) {
-    auto connected = connect_anyhow(fd, loopback_peer(local, port));
+    auto connected = connect_anyhow(fd, loopback_like(local, port));
     if (connected) return {};
     if (connected.error().code != EADDRNOTAVAIL || port == kLast) return std::unexpected(connected.error());
   }
@@ -59,9 +46,13 @@ Result<std::optional<std::string>> read_remains(int fd, bool looks_ahead) {
   return unread;
 }
 
-Result<> make_remains(int fd, const std::string& local, const std::string& unread) {
+Result<> bind_remains(int fd, const std::string& local) {
   TRY(enter_repair(fd));
-  TRY(bind_anyhow(fd, local));
+  return bind_anyhow(fd, local);
+}
+
+Result<> make_remains(int fd, const std::string& local, const std::string& unread) {
+  TRY(bind_remains(fd, local));
   TRY(connect_to_nobody(fd, local));
   TRY(with_wide_buffers(fd, 0, unread.size(), [&] { return put_received(fd, unread); }));
   TRY(abort_connection(fd));

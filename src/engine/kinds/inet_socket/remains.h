@@ -11,11 +11,13 @@
 
 namespace ks::engine::inet_socket {
 
-// Of a socket that is closed (TCP_CLOSE) and without an error that is pending; nothing where it is no more than a new
-// one. What has not been read; `looks_ahead`: SO_PEEK_OFF is set.
+// Of a socket that is closed (TCP_CLOSE); nothing where it is no more than a new one. What has not been read;
+// `looks_ahead`: SO_PEEK_OFF is set.
 Result<std::optional<std::string>> read_remains(int fd, bool looks_ahead);
 
-// To a new socket: bound as it was, closed, with what has not been read. Under repair until leave_repair().
+// To a closed socket: bound as it was. Under repair until leave_repair(), for others may be bound to the same.
+Result<> bind_remains(int fd, const std::string& local);
+// To a new socket: closed, with what has not been read, and bound so.
 Result<> make_remains(int fd, const std::string& local, const std::string& unread);
 
 }  // namespace ks::engine::inet_socket
