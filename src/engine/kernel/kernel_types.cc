@@ -110,7 +110,8 @@ std::optional<uint32_t> KernelTypes::offset(std::string_view structure, std::str
 
 std::optional<uint32_t> KernelTypes::offset_in(const Type& outer, std::string_view member) const {
   constexpr uint32_t kBits = 8;
-  for (std::string_view rest = outer.extra; rest.size() >= sizeof(btf_member); rest.remove_prefix(sizeof(btf_member))) {
+  for (std::string_view rest = outer.extra; rest.size() >= sizeof(btf_member);
+       rest.remove_prefix(sizeof(btf_member))) {
     auto entry = head_of<btf_member>(rest);
     uint32_t bits = outer.has_bit_fields ? BTF_MEMBER_BIT_OFFSET(entry.offset) : entry.offset;
     bool is_bit_field = outer.has_bit_fields && BTF_MEMBER_BITFIELD_SIZE(entry.offset) != 0;

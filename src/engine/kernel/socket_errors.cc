@@ -69,7 +69,9 @@ bpf_insn copy(uint8_t to, uint8_t from) {
 bpf_insn set(uint8_t to, int32_t value) {
   return {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = to, .src_reg = 0, .off = 0, .imm = value};
 }
-bpf_insn call(int32_t helper) { return {.code = BPF_JMP | BPF_CALL, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = helper}; }
+bpf_insn call(int32_t helper) {
+  return {.code = BPF_JMP | BPF_CALL, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = helper};
+}
 bpf_insn leave_if_null(uint8_t what) {
   return {.code = BPF_JMP | BPF_JEQ | BPF_K, .dst_reg = what, .src_reg = 0, .off = 0, .imm = 0};
 }

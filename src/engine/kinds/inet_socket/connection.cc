@@ -47,11 +47,12 @@ Result<> choose_queue(int fd, int queue) { return set_number(fd, IPPROTO_TCP, TC
 
 // An urgent byte ends what is counted as unread, and what is seen of it at once.
 Result<> check_urgent(int fd, uint8_t state, const Progress& progress) {
+  Error refusal = refuse("holds urgent data, which is not supported yet").error();
+  if (TRY(is_at_mark(fd))) return std::unexpected(refusal);
+  if (progress.unread == 0) return {};
   bool ended = state == kCloseWait || state == kLastAck || state == kClosing;  // which is counted until it is read
   int more = static_cast<int>(TRY(bytes_received(fd))) - progress.unread;
-  if (TRY(is_at_mark(fd)) || (more && !(ended && more == 1)))
-    return refuse("holds urgent data, which is not supported yet");
-  return {};
+  return more == 0 || (ended && more == 1) ? Result<>() : std::unexpected(refusal);
 }
 
 Result<> read_received(int fd, const Progress& progress, Connection::Queue& out) {

@@ -120,7 +120,7 @@ bool can_happen_again(bool tcp, const PendingError& pending) {
 }
 
 Result<EndingConnection> EndingConnection::begin(Fd fd, const std::string& local, const std::string& unread,
-                                                  const PendingError& pending) {
+                                                 const PendingError& pending) {
   EndingConnection connection(std::move(fd));
   int mine = connection.fd_.get();
   std::string loopback = loopback_like(local, 0);
@@ -157,7 +157,8 @@ Result<> send_to_nobody(int fd) {
   int family = TRY(socket_type(fd)).family;
   std::string nobody;
   {
-    Fd was_there = TRY(bound_to_loopback(fd, loopback_like(bytes_of(sockaddr{static_cast<sa_family_t>(family), {}}), 0)));
+    Fd was_there =
+        TRY(bound_to_loopback(fd, loopback_like(bytes_of(sockaddr{static_cast<sa_family_t>(family), {}}), 0)));
     nobody = TRY(address_by(::getsockname, was_there.get()));
   }
   TRY(connect_without_waiting(fd, nobody));

@@ -16,8 +16,8 @@ Result<bool> has_error(int fd);
 // Of a TCP connection that has ended so, or of a socket of UDP.
 bool can_happen_again(bool tcp, const PendingError& pending);
 
-// A connection on its way to its end, which takes more than half a second if nobody answers any more: so all are begun
-// before the first one is waited for.
+// A connection on its way to its end, which takes more than half a second if nobody answers any more: so all are
+// begun before the first one is waited for.
 class EndingConnection {
  public:
   // Of a new socket; with what will not have been read. `local`: the address that it is to have then.
