@@ -129,6 +129,7 @@ const std::vector<Refusal> kRefusedSockets = {
     {"multipath", {"fd", "socket", "MPTCP"}},
     {"netlink_answering", {"fd", "socket", "not read the whole answer"}},
     {"netlink_generic", {"fd", "socket", "generic netlink"}},
+    {"netlink_log", {"fd", "socket", "a queue, log or table"}},
     {"netlink_unread", {"fd", "socket", "messages that nobody has read"}},
     {"other_network", {"fd", "socket", "another network namespace"}},
     {"packet_ring", {"fd", "socket", "PACKET_RX_RING"}},

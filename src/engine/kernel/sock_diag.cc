@@ -17,7 +17,7 @@ namespace ks::engine {
 
 namespace {
 
-constexpr const char* kName = "sock_diag";
+constexpr const char* kName = "netlink";
 constexpr size_t kMostAtOnce = 32768;  // of answers that the kernel puts together
 
 // Whether it was the last one.
@@ -74,7 +74,12 @@ Result<inet_diag_req_v2> request_for(int fd) {
 
 Result<> ask_sock_diag(uint16_t type, uint16_t flags, std::span<const std::byte> body,
                        const std::function<void(std::span<const std::byte>)>& take) {
-  Fd netlink = TRY(in(kName, make_socket({AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG})));
+  return in("sock_diag", ask_netlink(NETLINK_SOCK_DIAG, type, flags, body, take));
+}
+
+Result<> ask_netlink(int protocol, uint16_t type, uint16_t flags, std::span<const std::byte> body,
+                     const std::function<void(std::span<const std::byte>)>& take) {
+  Fd netlink = TRY(in(kName, make_socket({AF_NETLINK, SOCK_RAW, protocol})));
   std::vector<std::byte> request(NLMSG_LENGTH(body.size()));
   nlmsghdr header{.nlmsg_len = static_cast<uint32_t>(request.size()),
                   .nlmsg_type = type,

@@ -12,8 +12,10 @@
 
 namespace ks::engine {
 
-// One request; each answer to it goes to `take`, without its header. Answers to a request for all (NLM_F_DUMP) are
-// many.
+// One request of a protocol of netlink; each answer to it goes to `take`, without its header. Answers to a request
+// for all (NLM_F_DUMP) are many.
+Result<> ask_netlink(int protocol, uint16_t type, uint16_t flags, std::span<const std::byte> body,
+                     const std::function<void(std::span<const std::byte>)>& take);
 Result<> ask_sock_diag(uint16_t type, uint16_t flags, std::span<const std::byte> body,
                        const std::function<void(std::span<const std::byte>)>& take);
 

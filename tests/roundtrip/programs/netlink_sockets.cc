@@ -101,7 +101,14 @@ int main() {
   CHECK(connect_to(one, port_of(other)) == 0 && connect_to(other, port_of(one)) == 0);
   set(member, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, 29);
   CHECK(connect_to(stranger, 0, 1u << 28) == 0);
+  // Where nothing belongs to it, one of netfilter is as good.
+  if (int filters = socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER); filters >= 0) {
+    bind_to(filters, 0);
+    set(filters, SOL_NETLINK, NETLINK_EXT_ACK, 1);
+    CHECK(dup2(filters, 99) == 99 && close(filters) == 0);
+  }
   std::vector<int> all = {fresh, route, chosen, listens, devices, one, other, stranger, member};
+  if (fcntl(99, F_GETFD) >= 0) all.push_back(99);
   std::vector<unsigned> ports;
   std::vector<std::string> groups;
   for (int fd : all) ports.push_back(port_of(fd)), groups.push_back(groups_of(fd));

@@ -2,6 +2,8 @@
 // Has a socket of a kind or in a state that cannot be carried, named by its argument. Refused, it works on.
 #include <linux/filter.h>
 #include <linux/if_packet.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_log.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
@@ -116,6 +118,29 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        });
      }},
     {"netlink_generic", [] { return keeps(socket(AF_NETLINK, SOCK_RAW, NETLINK_GENERIC)); }},
+    {"netlink_log",
+     [] {
+       int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER);
+       if (fd < 0) skip(strerrordesc_np(errno));
+       struct {
+         nlmsghdr header{.nlmsg_len = sizeof *this,
+                         .nlmsg_type = NFNL_SUBSYS_ULOG << 8 | NFULNL_MSG_CONFIG,
+                         .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK,
+                         .nlmsg_seq = 1,
+                         .nlmsg_pid = 0};
+         nfgenmsg body{.nfgen_family = AF_UNSPEC, .version = NFNETLINK_V0, .res_id = htons(47110)};
+         nlattr attribute{.nla_len = sizeof attribute + sizeof command, .nla_type = NFULA_CFG_CMD};
+         nfulnl_msg_config_cmd command{.command = NFULNL_CFG_CMD_BIND};
+         char padding[3]{};
+       } request;
+       char answer[1024];
+       CHECK(send(fd, &request, sizeof request, 0) == sizeof request);
+       CHECK(recv(fd, answer, sizeof answer, 0) >= static_cast<ssize_t>(sizeof(nlmsghdr) + sizeof(int)));
+       int error;
+       memcpy(&error, answer + sizeof(nlmsghdr), sizeof error);
+       if (error) skip("no logs of netfilter");
+       return keeps(fd);
+     }},
     {"netlink_unread",
      [] {
        int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);

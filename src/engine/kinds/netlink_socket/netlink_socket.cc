@@ -9,6 +9,7 @@
 #include <map>
 
 #include "engine/context/socket_state.h"
+#include "engine/kernel/netfilter_owners.h"
 #include "engine/kernel/netlink_diag.h"
 #include "engine/kinds/kind.h"
 #include "engine/netlink_socket.pb.h"
@@ -26,7 +27,7 @@ bool owns(const OpenFile& file) { return file.socket && file.socket->family == A
 
 // Of these, groups have fixed numbers and sockets no other state; what others are a part of would end with them.
 bool is_simple(int protocol) {
-  constexpr std::array kSimple = {NETLINK_ROUTE, NETLINK_USERSOCK,   NETLINK_SOCK_DIAG,
+  constexpr std::array kSimple = {NETLINK_ROUTE, NETLINK_NETFILTER,  NETLINK_USERSOCK,      NETLINK_SOCK_DIAG,
                                   NETLINK_XFRM,  NETLINK_FIB_LOOKUP, NETLINK_KOBJECT_UEVENT};
   return std::ranges::find(kSimple, protocol) != kSimple.end();
 }
@@ -35,8 +36,6 @@ std::string why_not(int protocol) {
   switch (protocol) {
     case NETLINK_GENERIC:
       return "is of generic netlink, whose families another kernel numbers otherwise";
-    case NETLINK_NETFILTER:
-      return "is of netfilter, where queues, logs and tables may belong to it";
     case NETLINK_AUDIT:
       return "is of the audit system, where events may be sent to it alone";
     default:
@@ -72,6 +71,8 @@ Result<> dump_socket(Dumping& dumping, const OpenFile& file, const NetlinkFacts&
   pollfd poll{.fd = mine.get(), .events = POLLIN, .revents = 0};
   if (::poll(&poll, 1, 0) < 0) return fail_errno("poll");
   if (poll.revents & POLLIN) return refuse("holds messages that nobody has read yet; try again");
+  if (file.socket->protocol == NETLINK_NETFILTER && TRY(netfilter_owners()).contains(facts.port))
+    return refuse("is of netfilter, and a queue, log or table belongs to it, which is not supported yet");
   out.set_port(facts.port);
   TRY(read_groups(mine.get(), out));
   out.set_connected(facts.connected);
