@@ -155,6 +155,7 @@ const std::vector<Program> kPrograms = {
     {"tree"},
     {"unix_sockets"},
     {"vfork", {}, false},
+    {"vsock_sockets"},
     {"waits"},
     {"worker.py", {}, false},
     {"zombies"},

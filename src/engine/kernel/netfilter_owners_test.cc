@@ -7,8 +7,10 @@ namespace ks::engine {
 namespace {
 
 TEST(NetfilterOwners, AreTheSecondWordOfALine) {
-  EXPECT_EQ(parse_owners("    7   4711     0 2 65531     0     0       12  1\n    9 4294963137     0 1     0     0     0\n\nx\n"),
-            (std::set<uint32_t>{4711, 4294963137}));
+  EXPECT_EQ(
+      parse_owners(
+          "    7   4711     0 2 65531     0     0       12  1\n    9 4294963137     0 1     0     0     0\n\nx\n"),
+      (std::set<uint32_t>{4711, 4294963137}));
   EXPECT_TRUE(parse_owners("").empty());
 }
 

@@ -8,6 +8,7 @@
 #include <linux/if_packet.h>
 #include <linux/in6.h>
 #include <linux/netlink.h>
+#include <linux/vm_sockets.h>
 #include <netinet/icmp6.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -182,6 +183,12 @@ constexpr std::array kOfPacket = {
     OPTION(SOL_PACKET, PACKET_QDISC_BYPASS),
     OPTION(SOL_PACKET, PACKET_IGNORE_OUTGOING),
 };
+constexpr std::array kOfVsock = {
+    OPTION(AF_VSOCK, SO_VM_SOCKETS_BUFFER_MAX_SIZE),
+    OPTION(AF_VSOCK, SO_VM_SOCKETS_BUFFER_MIN_SIZE),
+    OPTION(AF_VSOCK, SO_VM_SOCKETS_BUFFER_SIZE),
+    OPTION(AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT_NEW),
+};
 constexpr SocketOption kPriority = OPTION(SOL_SOCKET, SO_PRIORITY);
 
 #undef OPTION
@@ -198,6 +205,7 @@ std::vector<SocketOption> list_options(int family, int type = 0, int protocol = 
   if (family == AF_INET6) append(all, kOfInternet6);
   if (family == AF_NETLINK) append(all, kOfNetlink);
   if (family == AF_PACKET) append(all, kOfPacket);
+  if (family == AF_VSOCK) append(all, kOfVsock);
   if (protocol == IPPROTO_TCP) append(all, kOfTcp);
   if (protocol == IPPROTO_UDP) append(all, kOfUdp);
   if (type == SOCK_RAW && family == AF_INET) append(all, kOfRaw);
@@ -229,7 +237,7 @@ Result<Fd> make_socket(const SocketType& type) {
 
 std::span<const SocketOption> options_of(const SocketType& type) {
   static const auto unix_ = list_options(AF_UNIX), netlink = list_options(AF_NETLINK),
-                    packet = list_options(AF_PACKET);
+                    packet = list_options(AF_PACKET), vsock = list_options(AF_VSOCK);
   struct OfFamily {
     explicit OfFamily(int family)
         : tcp(list_options(family, SOCK_STREAM, IPPROTO_TCP)),
@@ -242,6 +250,7 @@ std::span<const SocketOption> options_of(const SocketType& type) {
   if (type.family == AF_UNIX) return unix_;
   if (type.family == AF_NETLINK) return netlink;
   if (type.family == AF_PACKET) return packet;
+  if (type.family == AF_VSOCK) return vsock;
   const OfFamily& of = type.family == AF_INET ? four : six;
   if (type.type == SOCK_STREAM) return of.tcp;
   if (type.type == SOCK_RAW) return of.raw;

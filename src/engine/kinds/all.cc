@@ -6,8 +6,8 @@
 namespace ks::engine {
 
 extern const Kind kMessageQueue, kKernelFile, kCarried, kRegular, kDevice, kTerminal, kOwnTerminal, kPipe, kEventfd,
-    kTimerfd, kSignalfd, kJournal, kInetSocket, kNetlinkSocket, kPacketSocket, kUnixSocket, kFanotify, kInotify,
-    kPidFd, kEpoll, kLocks, kOwner;
+    kTimerfd, kSignalfd, kJournal, kInetSocket, kNetlinkSocket, kPacketSocket, kVsockSocket, kUnixSocket, kFanotify,
+    kInotify, kPidFd, kEpoll, kLocks, kOwner;
 
 Result<bool> is_done(Dumping& dumping, const OpenFile& file, Result<> dumped) {
   if (!dumped && dumped.error().refusal) {
@@ -29,8 +29,8 @@ std::span<const Kind* const> all_kinds() {
   static constexpr std::array kinds = {// before the engine opens any file, which its groups may be told of
                                        &kFanotify, &kMessageQueue, &kKernelFile, &kCarried, &kRegular, &kDevice,
                                        &kTerminal, &kOwnTerminal, &kPipe, &kTimerfd, &kSignalfd, &kJournal,
-                                       &kInetSocket, &kNetlinkSocket, &kPacketSocket, &kUnixSocket, &kInotify,
-                                       &kPidFd, &kEpoll, &kEventfd,
+                                       &kInetSocket, &kNetlinkSocket, &kPacketSocket, &kVsockSocket, &kUnixSocket,
+                                       &kInotify, &kPidFd, &kEpoll, &kEventfd,
                                        // of files of every kind; a lease makes an owner
                                        &kLocks, &kOwner};
   return kinds;
