@@ -124,6 +124,7 @@ const std::vector<Refusal> kRefusals = {
 };
 
 const std::vector<Refusal> kRefusedSockets = {
+    {"datagram_after_error", {"fd", "socket", "SO_ERROR"}},
     {"datagram_looking_ahead", {"fd", "socket", "SO_PEEK_OFF"}},
     {"datagram_told_more", {"fd", "socket", "datagrams that nobody has read", "IP_PKTINFO"}},
     {"multipath", {"fd", "socket", "MPTCP"}},
@@ -142,6 +143,7 @@ const std::vector<Refusal> kRefusedSockets = {
     {"tcp_shut_down", {"fd", "socket", "without a connection"}},
     {"tcp_urgent", {"fd", "socket", "urgent data"}},
     {"tcp_urgent_read", {"fd", "socket", "urgent data"}},
+    {"udp_lite", {"fd", "socket", "UDP-Lite"}},
     {"unix_datagram_unread", {"fd", "socket", "messages that nobody has read"}},
     {"unix_from_outside", {"fd", "socket", "no process of it has open"}},
     {"unix_looking_ahead", {"fd", "socket", "SO_PEEK_OFF"}},

@@ -176,6 +176,7 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
      }},
     {"multipath", [] { return keeps(socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP)); }},
     {"sctp", [] { return keeps(socket(AF_INET, SOCK_STREAM, IPPROTO_SCTP)); }},
+    {"udp_lite", [] { return keeps(socket(AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE)); }},
     {"xdp", [] { return keeps(socket(AF_XDP, SOCK_RAW, 0)); }},
     {"raw_unread",
      [] {
@@ -243,6 +244,20 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        int receiver = bound(SOCK_DGRAM), sender = connected(receiver), on = 1;
        CHECK(setsockopt(receiver, SOL_IP, IP_PKTINFO, &on, sizeof on) == 0 && write(sender, "abc", 3) == 3);
        return reads(receiver, "abc");
+     }},
+    {"datagram_after_error",
+     [] {
+       int receiver = bound(SOCK_DGRAM), peer = connected(receiver);
+       sockaddr_in address{};
+       socklen_t length = sizeof address;
+       CHECK(getsockname(peer, reinterpret_cast<sockaddr*>(&address), &length) == 0);
+       CHECK(connect(receiver, reinterpret_cast<sockaddr*>(&address), length) == 0);
+       CHECK(write(peer, "abc", 3) == 3 && close(peer) == 0 && write(receiver, "d", 1) == 1);
+       return Verify([=] {
+         char byte;
+         CHECK(read(receiver, &byte, 1) == -1 && errno == ECONNREFUSED);
+         reads(receiver, "abc")();
+       });
      }},
     {"datagram_looking_ahead",
      [] {

@@ -64,7 +64,8 @@ int main() {
   }
   CHECK(listens(listener) && !listens(bound) && !listens(fresh));
   CHECK(accept(listener, nullptr, nullptr) == -1 && errno == EAGAIN);
-  CHECK(option(fresh, SO_VM_SOCKETS_BUFFER_MAX_SIZE) == 500'000 && option(fresh, SO_VM_SOCKETS_BUFFER_MIN_SIZE) == 300);
+  CHECK(option(fresh, SO_VM_SOCKETS_BUFFER_MAX_SIZE) == 500'000 &&
+        option(fresh, SO_VM_SOCKETS_BUFFER_MIN_SIZE) == 300);
   CHECK(option(fresh, SO_VM_SOCKETS_BUFFER_SIZE) == 400'000);
   CHECK(listen(bound, 1) == 0);
 }

@@ -267,6 +267,9 @@ Result<> read_unread(Dumping& dumping, std::vector<Dumped>& sockets) {
     Result<> done = socket.looks_ahead()
                         ? refuse("holds datagrams, and looks ahead in them (SO_PEEK_OFF), which is not supported yet")
                         : Result<>();
+    // A look at them would take it.
+    if (done && TRY(has_error(socket.mine.get())))
+      done = refuse("has an error that nobody has read yet (SO_ERROR), and holds datagrams; try again");
     if (done && table_of(socket) != IPPROTO_UDP)
       done = refuse("holds packets that nobody has read yet, which is not supported yet; try again");
     if (done && socket.out.passed())

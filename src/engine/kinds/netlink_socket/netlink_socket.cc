@@ -83,9 +83,12 @@ Result<> dump_socket(Dumping& dumping, const OpenFile& file, const NetlinkFacts&
 }
 
 Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
-  auto facts = TRY(netlink_sockets());
+  auto facts = netlink_sockets();
   for (const OpenFile& file : files)
-    TRY(is_done(dumping, file, dump_socket(dumping, file, facts[static_cast<uint32_t>(file.stat.st_ino)])));
+    TRY(is_done(
+        dumping, file,
+        facts ? dump_socket(dumping, file, (*facts)[static_cast<uint32_t>(file.stat.st_ino)])
+              : refuse("is of netlink, of which this kernel does not tell (NETLINK_DIAG): " + facts.error().what)));
   return {};
 }
 

@@ -70,13 +70,16 @@ Result<> dump_socket(Dumping& dumping, const OpenFile& file, const PacketFacts& 
 }
 
 Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
-  auto facts = TRY(packet_sockets());
+  auto facts = packet_sockets();
   for (const OpenFile& file : files) {
-    auto known = facts.find(static_cast<uint32_t>(file.stat.st_ino));
-    TRY(is_done(dumping, file,
-                known == facts.end()
-                    ? refuse("is of another network namespace than the system's, which is not supported yet")
-                    : dump_socket(dumping, file, known->second)));
+    Result<> done;
+    if (!facts)
+      done = refuse("is a packet socket, of which this kernel does not tell (PACKET_DIAG): " + facts.error().what);
+    else if (auto known = facts->find(static_cast<uint32_t>(file.stat.st_ino)); known != facts->end())
+      done = dump_socket(dumping, file, known->second);
+    else
+      done = refuse("is of another network namespace than the system's, which is not supported yet");
+    TRY(is_done(dumping, file, std::move(done)));
   }
   return {};
 }
