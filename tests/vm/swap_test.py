@@ -42,6 +42,7 @@ def swap(phases, services, version, shipped):
     before = services.look_at_all()
     with phases(f"swap to {version}"):
         services.swap(version)
+    services.guest.run("test ! -e /var/lib/counter-stopped")  # by its ExecStop=
     services.wait_for_reports(3)
     status, told = services.status()
     assert status == 0 and told["well"] and told["settled"], services.story()

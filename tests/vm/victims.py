@@ -29,6 +29,7 @@ with open(f"/var/lib/victim-{name}", "a", buffering=1) as file:
 """
 UNIT = """[Service]
 ExecStart=/usr/bin/python3 /usr/lib/victim.py {0} {2}
+ExecStop=/bin/sh -c 'echo stopped >> /var/lib/%N'
 RuntimeDirectory=%N
 Restart={1}
 Delegate={2}
@@ -51,10 +52,18 @@ class Victims:
         self.guest = guest
         self.swap = ""
 
+    def text(self, unit):
+        return self.guest.get(f"/var/lib/{unit.removesuffix('.service')}").decode(errors="replace")
+
     def lines(self, unit):
         """(life, line, pid) of each line; a power cut may leave a piece of one."""
-        text = self.guest.get(f"/var/lib/{unit.removesuffix('.service')}").decode(errors="replace")
-        return [tuple(words) for words in map(str.split, text.splitlines()) if len(words) == 3 and len(words[0]) == 32]
+        lines = map(str.split, self.text(unit).splitlines())
+        return [tuple(words) for words in lines if len(words) == 3 and len(words[0]) == 32]
+
+    def outlived(self, unit):
+        """Lives that went on after ExecStop= had been run for them; one that is about to end may still write some lines."""
+        parts = [Counter(line.split()[0] for line in part.splitlines() if line) for part in self.text(unit).split("stopped\n")]
+        return [life for before, after in zip(parts, parts[1:]) for life in before if after[life] > 20]
 
     def lives(self):
         return {unit: self.lines(unit)[-1][0] for unit in UNITS}
@@ -87,6 +96,7 @@ class Victims:
             assert len(lines) > count[unit] and lines[-1][2] == main, f"it does not run: {context}"
             twice = [line for line, times in Counter(line[:2] for line in lines).items() if times > 1]
             assert not twice, f"lived twice: {twice[:3]}: {context}"
+            assert not self.outlived(unit), f"stopped, and carried over: {context}"
             went_on = lines[-1][0] == before[unit]
             assert went_on == (states.get(unit) == "restored"), f"went on: {went_on}: {context}"
             if expected and unit in expected:

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
 
 #include "base/file.h"
 #include "upgrade/checksum.h"
@@ -184,6 +185,7 @@ Result<> swap_out(const Bus& bus, const SwapStore& store) {
 
 Result<> clean_up(const SwapStore& store) {
   std::string boot = boot_id();
+  std::set<std::string> carried;
   for (const Swap& swap : store.swaps()) {
     auto manifest = swap.manifest();
     if (!manifest) {
@@ -193,7 +195,11 @@ Result<> clean_up(const SwapStore& store) {
     }
     if (manifest->boot_id != boot) continue;
     for (const CarriedUnit& unit : manifest->units) {
-      if (!swap.pending(unit.name) || std::ranges::none_of(unit.processes, is_alive)) continue;
+      if (!swap.pending(unit.name)) continue;
+      if (std::ranges::none_of(unit.processes, is_alive)) {
+        carried.insert(unit.name);
+        continue;
+      }
       TRY(swap.withdraw(unit.name));
       lift_if_held(unit.name);
       TRY(swap.record(unit.name,
@@ -201,7 +207,7 @@ Result<> clean_up(const SwapStore& store) {
       swap.note("withdrawn", unit.name, "its processes still ran");
     }
   }
-  return {};
+  return let_systemd_speak_of_others(carried);
 }
 
 }  // namespace ks::upgrade

@@ -105,7 +105,8 @@ Result<UnitState> Bus::unit(std::string_view name) const {
     state.start = TRY(service.commands("ExecStartEx"));
     for (const char* other : {"ExecCondition", "ExecStartPre", "ExecStartPost"})
       state.has_start_commands |= !TRY(service.commands((std::string(other) + "Ex").c_str())).empty();
-    state.has_stop_post = !TRY(service.commands("ExecStopPostEx")).empty();
+    for (const char* other : {"ExecStopEx", "ExecStopPostEx"})
+      state.has_stop_commands |= !TRY(service.commands(other)).empty();
     uint64_t watchdog = TRY(service.number<uint64_t>("WatchdogUSec"));
     state.has_watchdog = watchdog > 0 && watchdog != UINT64_MAX;
     uint64_t timeout = TRY(service.number<uint64_t>("TimeoutStartUSec"));

@@ -27,7 +27,7 @@ struct UnitState {
   bool has_start_commands = false;  // ExecCondition=, ExecStartPre= or ExecStartPost=
   bool has_watchdog = false;
   bool stops_at_shutdown = true;
-  bool has_stop_post = false;          // ExecStopPost=
+  bool has_stop_commands = false;      // ExecStop= or ExecStopPost=
   uint64_t start_timeout_seconds = 0;  // 0: none
   int32_t syslog_priority = 30;        // LOG_DAEMON | LOG_INFO
   bool syslog_level_prefix = true;
