@@ -13,6 +13,22 @@ namespace {
 
 constexpr std::string_view kChecksum = "# checksum ";
 
+Json to_json(const Ownership& owner) {
+  Json json = Json::object();
+  json.set("mode", owner.mode).set("user", owner.user).set("group", owner.group);
+  return json;
+}
+
+Json to_json(const PidFile& file) {
+  Json json = Json::object();
+  json.set("directory", file.directory)
+      .set("name", file.name)
+      .set("text", file.text)
+      .set("owner", to_json(file.owner))
+      .set("directory_owner", to_json(file.directory_owner));
+  return json;
+}
+
 Json to_json(const CarriedUnit& unit) {
   Json processes = Json::array();
   for (const ProcessId& process : unit.processes) {
@@ -46,6 +62,7 @@ Json to_json(const CarriedUnit& unit) {
       .set("has_start_commands", unit.has_start_commands)
       .set("placeholder_not_executable", unit.placeholder_not_executable)
       .set("places", std::move(places))
+      .set("pid_file", to_json(unit.pid_file))
       .set("sockets", Json::array(unit.sockets))
       .set("held", Json::array(unit.held))
       .set("image_digest", unit.image_digest)
@@ -53,6 +70,21 @@ Json to_json(const CarriedUnit& unit) {
       .set("frozen_seconds", unit.frozen_seconds)
       .set("frozen_at", unit.frozen_at);
   return json;
+}
+
+Result<Ownership> parse_ownership(const Json& json) {
+  return Ownership{static_cast<uint32_t>(TRY(json.integer("mode"))), static_cast<uid_t>(TRY(json.integer("user"))),
+                   static_cast<gid_t>(TRY(json.integer("group")))};
+}
+
+Result<PidFile> parse_pid_file(const Json& json) {
+  PidFile file;
+  file.directory = TRY(json.string("directory"));
+  file.name = TRY(json.string("name"));
+  file.text = TRY(json.string("text"));
+  file.owner = TRY(parse_ownership(TRY(json.object("owner"))));
+  file.directory_owner = TRY(parse_ownership(TRY(json.object("directory_owner"))));
+  return file;
 }
 
 Result<Command> parse_command(const Json& json) {
@@ -86,6 +118,7 @@ Result<CarriedUnit> parse_unit(const Json& json) {
                            static_cast<uint64_t>(TRY(entry.integer("bytes")))});
     return {};
   }));
+  unit.pid_file = TRY(in("pid_file", parse_pid_file(TRY(json.object("pid_file")))));
   unit.sockets = TRY(json.strings("sockets"));
   unit.held = TRY(json.strings("held"));
   unit.image_digest = TRY(json.string("image_digest"));

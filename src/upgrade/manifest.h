@@ -12,6 +12,7 @@
 
 #include "base/result.h"
 #include "upgrade/command.h"
+#include "upgrade/pid_file.h"
 
 namespace ks::upgrade {
 
@@ -48,7 +49,8 @@ struct CarriedUnit {
   bool placeholder_not_executable = false;  // the unit's ExecPaths= leave it out
   std::vector<SavedPlace> places;
   std::vector<std::string> sockets;  // .socket units that hand it theirs, when it is started
-  std::vector<std::string> held;     // its sockets whose packets are held back: hold/held_socket.h
+  PidFile pid_file;
+  std::vector<std::string> held;  // its sockets whose packets are held back: hold/held_socket.h
   // The image.
   std::string image_digest;  // of the image's own manifest
   uint64_t memory_bytes = 0;

@@ -89,6 +89,7 @@ Result<> bring_back(const Swap& swap, const CarriedUnit& unit, pid_t placeholder
       return restore(unit, swap.image(unit.name), placeholder, commit, lift);
     };
     auto use_image = [&] {
+      if (auto told = load_pid_file(unit.pid_file); !told) swap.note("pid-file", unit.name, told.error().what);
       thawed_at = realtime_microseconds();
       return swap.take(unit.name);
     };

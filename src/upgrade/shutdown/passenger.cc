@@ -82,6 +82,9 @@ std::expected<CarriedUnit, Reasons> Passenger::describe(const engine::DumpReport
   auto image_manifest = read_file(directory + kImageManifest);
   if (!image_manifest) return because(image_manifest.error().what);
 
+  auto pid_file = save_pid_file(unit_.pid_file);
+  if (!pid_file) return because(pid_file.error().what);
+
   CarriedUnit carried{.name = unit_.name,
                       .control_group = unit_.control_group,
                       .main_pid = unit_.main_pid,
@@ -93,6 +96,7 @@ std::expected<CarriedUnit, Reasons> Passenger::describe(const engine::DumpReport
                       .has_start_commands = unit_.has_start_commands,
                       .placeholder_not_executable = !*executable,
                       .sockets = unit_.sockets,
+                      .pid_file = *std::move(pid_file),
                       .image_digest = checksum(*image_manifest),
                       .memory_bytes = report.memory_bytes,
                       .frozen_seconds = report.frozen_seconds,

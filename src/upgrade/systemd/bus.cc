@@ -97,6 +97,7 @@ Result<UnitState> Bus::unit(std::string_view name) const {
 
     Properties service(bus_, kName, path, kService);
     state.type = TRY(service.string("Type"));
+    state.pid_file = TRY(service.string("PIDFile"));
     state.notify_access = TRY(service.string("NotifyAccess"));
     state.syslog_identifier = TRY(service.string("SyslogIdentifier"));
     state.control_group = TRY(service.string("ControlGroup"));

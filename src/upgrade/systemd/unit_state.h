@@ -21,6 +21,7 @@ struct UnitState {
   std::vector<std::string> sockets;  // .socket units that hand it theirs
 
   // Of a loaded service only.
+  std::string pid_file;  // PIDFile=
   std::string type, notify_access, syslog_identifier, control_group;
   pid_t main_pid = 0, control_pid = 0;
   std::vector<Command> start;
