@@ -36,6 +36,9 @@ std::vector<engine::Reason> unit_reasons(const UnitState& unit) {
     add("ExecStart=", "the unit has none that could be started again");
   else if (auto line = placeholder_command_line(unit.start.front(), "placeholder"); !line)
     add("ExecStart=", line.error().what);
+  if (unit.type == "dbus")
+    add("Type=dbus",
+        "its name on the message bus is lost with the connection, and systemd then ends it; not supported yet");
   if (!unit.stops_at_shutdown)
     add("DefaultDependencies=",
         "not stopped at shutdown, so that systemd could start it anew behind our back; add "

@@ -44,6 +44,9 @@ TEST(Readiness, NamesWhatCannotBe) {
   unit.start[0].flags = {"via-shell"};
   EXPECT_EQ(only_object(unit), "ExecStart=");
   unit = running();
+  unit.type = "dbus";
+  EXPECT_EQ(only_object(unit), "Type=dbus");
+  unit = running();
   unit.dynamic_user = true;
   unit.stored_descriptors = 2;
   EXPECT_EQ(unit_reasons(unit).size(), 2u);
