@@ -97,9 +97,9 @@ std::vector<engine::Reason> examine(const engine::Engine& engine, const Candidat
   auto reasons = unit_reasons(unit);
   if (!reasons.empty()) return reasons;
   auto options = swap_options(candidate);  // not while it is frozen
-  // A moment that is better than others, on a busy server.
-  constexpr timespec kPoll{.tv_sec = 0, .tv_nsec = 2'000'000};
-  for (int i = 0; i < 100 && !has_read_all(engine, unit); ++i) ::nanosleep(&kPoll, nullptr);
+  // A moment that is better than others, on a busy server; a swap has the same patience.
+  constexpr timespec kPoll{.tv_sec = 0, .tv_nsec = 5'000'000};
+  for (int i = 0; i < 400 && !has_read_all(engine, unit); ++i) ::nanosleep(&kPoll, nullptr);
   auto frozen = engine.freeze(target_of(unit));
   if (!frozen) return {{0, "freeze", frozen.error().what}};
   reasons = group_reasons(unit);

@@ -76,6 +76,19 @@ class Network:
                     raise
                 time.sleep(0.2)
 
+    def is_up(self, timeout=1):
+        """Whether the guest's kernel answers (ICMP echo)."""
+        def ask():
+            with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as asking:
+                asking.settimeout(timeout)
+                echo = struct.pack("!BBHHH", 8, 0, 0xF7FF, 0, 0)  # with its checksum
+                asking.sendto(echo, (GUEST, 0))
+                try:
+                    return bool(asking.recv(100))
+                except OSError:
+                    return False
+        return self.inside(ask)
+
     def inside(self, function, *arguments):
         """What a thread makes in the namespace stays there: sockets, interfaces. Only the thread enters it."""
         result = []
