@@ -84,7 +84,7 @@ class Network:
                 echo = struct.pack("!BBHHH", 8, 0, 0xF7FF, 0, 0)  # with its checksum
                 asking.sendto(echo, (GUEST, 0))
                 try:
-                    return bool(asking.recv(100))
+                    return asking.recv(100)[20] == 0  # the reply, behind a header of 20 bytes
                 except OSError:
                     return False
         return self.inside(ask)
