@@ -75,6 +75,11 @@ int main() {
   choose(choosy, MCAST_JOIN_SOURCE_GROUP, chosen, four(0x7f000002));
   in_addr from{htonl(INADDR_LOOPBACK)};
   CHECK(setsockopt(sender, SOL_IP, IP_MULTICAST_IF, &from, sizeof from) == 0);
+  // Where no address tells of it, the kernel is looked into.
+  bool looks = access("/sys/kernel/btf/vmlinux", R_OK) == 0;
+  int by_number = socket(AF_INET, SOCK_DGRAM, 0);
+  ip_mreqn number{.imr_multiaddr = {}, .imr_address = {}, .imr_ifindex = kLoopback};
+  CHECK(setsockopt(by_number, SOL_IP, IP_MULTICAST_IF, &number, sizeof number) == 0);
   bool over6 = access("/proc/net/if_inet6", F_OK) == 0;
   int hears6 = over6 ? socket(AF_INET6, SOCK_DGRAM, 0) : -1, interface = kLoopback;
   if (over6) {
@@ -101,6 +106,10 @@ int main() {
   CHECK(sendto(sender, "all", 3, 0, reinterpret_cast<sockaddr*>(&group), sizeof(sockaddr_in)) == 3);
   char text[8];
   CHECK(read(hears, text, sizeof text) == 3 && memcmp(text, "all", 3) == 0);
+  if (looks) {
+    CHECK(sendto(by_number, "too", 3, 0, reinterpret_cast<sockaddr*>(&group), sizeof(sockaddr_in)) == 3);
+    CHECK(recv(hears, text, sizeof text, MSG_DONTWAIT) == 3 && memcmp(text, "too", 3) == 0);
+  }
   if (over6) {
     int told = 0;
     length = sizeof told;

@@ -70,6 +70,8 @@ struct Dumped {
   bool looks_ahead() const { return find_option(state, SOL_SOCKET, SO_PEEK_OFF); }
 };
 
+using Insides = Result<std::map<int, SocketInsides>>;  // by descriptor of ours
+
 // One without a peer.
 Result<> dump_tcp(Dumped& socket, Survey& survey) {
   int mine = socket.mine.get();
@@ -131,23 +133,50 @@ Result<> dump_datagram_socket(Dumped& socket, const std::string& address, Survey
   return {};
 }
 
-// Who asks takes it away; so the kernel is looked into.
-Result<> dump_error(Dumped& socket) {
+// Who asks for it takes it away.
+Result<> dump_error(Dumped& socket, const Insides& insides) {
   constexpr std::string_view kWhat = "has an error that nobody has read yet (SO_ERROR";
   bool ended = socket.info && socket.info->tcpi_state == TCP_CLOSE;
   bool udp = !socket.info && table_of(socket) == IPPROTO_UDP;
   bool queues = find_option(socket.state, SOL_IP, IP_RECVERR) || find_option(socket.state, SOL_IPV6, IPV6_RECVERR);
-  if ((!ended && !udp) || queues) return refuse(fmt::format("{}, MSG_ERRQUEUE); try again", kWhat));
-  auto pending = peek_error(socket.mine.get());
-  if (!pending)
+  if ((!ended && !udp) || queues || socket.out.passed())
+    return refuse(fmt::format("{}, MSG_ERRQUEUE); try again", kWhat));
+  if (!insides)
     return refuse(
-        fmt::format("{}), and the kernel does not let us see which: {}; try again", kWhat, pending.error().what));
-  if (!pending->error) return refuse(fmt::format("{}, MSG_ERRQUEUE); try again", kWhat));
-  if (!can_happen_again(ended, *pending))
+        fmt::format("{}), and the kernel does not let us see which: {}; try again", kWhat, insides.error().what));
+  auto found = insides->find(socket.mine.get());
+  if (found == insides->end() || !found->second.error)
+    return refuse(fmt::format("{}, MSG_ERRQUEUE); try again", kWhat));
+  const SocketInsides& inside = found->second;
+  if (!can_happen_again(ended, inside))
     return refuse(
-        fmt::format("{}: {}), which is not supported yet; try again", kWhat, ::strerrorname_np(pending->error)));
-  socket.out.set_error(pending->error);
-  socket.out.set_peer_ended(pending->peer_ended);
+        fmt::format("{}: {}), which is not supported yet; try again", kWhat, ::strerrorname_np(inside.error)));
+  socket.out.set_error(inside.error);
+  socket.out.set_peer_ended(inside.peer_ended);
+  return {};
+}
+
+Result<> look_inside(Dumped& socket, const Insides& insides) {
+  if (TRY(has_error(socket.mine.get()))) TRY(dump_error(socket, insides));
+  if (socket.info || !insides) return {};
+  auto found = insides->find(socket.mine.get());
+  if (found == insides->end()) return {};
+  TRY(name_multicast_interface(socket.state, found->second.multicast_interface, socket.out));
+  socket.out.set_state(socket.state.SerializeAsString());
+  return {};
+}
+
+// What no call tells, or tells once.
+Result<> look_inside(std::vector<Dumped>& sockets) {
+  bool wanted = false;
+  for (const Dumped& socket : sockets) wanted = wanted || !socket.info || TRY(has_error(socket.mine.get()));
+  if (!wanted) return {};
+  Insides insides = look_into_sockets();
+  for (Dumped& socket : sockets) {
+    auto looked = look_inside(socket, insides);
+    if (!looked && !looked.error().refusal) return looked;
+    if (!looked) socket.obstacle = looked.error().what;
+  }
   return {};
 }
 
@@ -175,7 +204,6 @@ Result<Dumped> describe(Dumping& dumping, const OpenFile& file, Survey& survey) 
   socket.state = TRY(read_socket_state(dumping.fresh_sockets, file, mine, true));
   bool tcp = socket.state.type() == SOCK_STREAM;
   if (tcp) socket.info = TRY(info_of(mine));
-  if (TRY(has_error(mine))) TRY(dump_error(socket));
   socket.connection = tcp && is_connection(socket.info->tcpi_state);
   if (socket.connection && socket.looks_ahead())
     return refuse("looks ahead in what it has received (SO_PEEK_OFF), which is not supported yet");
@@ -191,7 +219,6 @@ Result<Dumped> describe(Dumping& dumping, const OpenFile& file, Survey& survey) 
   drop_options(socket.state, names_interface);
   if (is_bound(address, !is_raw(socket))) out.set_address(address);
   if (out.passed() && out.address().empty()) return refuse("is held by the service manager too, and has no address");
-  if (out.passed() && out.error()) return refuse("has an error that nobody has read yet (SO_ERROR); try again");
   if (out.passed() && (socket.connection || out.connecting() || out.ended()))
     return refuse("is a connection that the service manager holds too");
   if (out.ended() && out.address().empty())
@@ -327,6 +354,7 @@ Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
   }
   TRY(hold_sockets(dumping, sockets));
   TRY(look_again(dumping, sockets, survey));
+  TRY(look_inside(sockets));
   TRY(read_unread(dumping, sockets));
   TRY(read_connections_of(sockets));
   for (Dumped& socket : sockets) {

@@ -105,26 +105,26 @@ Result<bool> has_error(int fd) {
   return (poll.revents & POLLERR) != 0;
 }
 
-bool can_happen_again(bool tcp, const PendingError& pending) {
-  if (!tcp) return pending.error == ECONNREFUSED;
-  switch (pending.error) {
+bool can_happen_again(bool tcp, const SocketInsides& insides) {
+  if (!tcp) return insides.error == ECONNREFUSED;
+  switch (insides.error) {
     case EPIPE:
-      return pending.peer_ended;
+      return insides.peer_ended;
     case ECONNRESET:
     case ECONNREFUSED:
     case ECONNABORTED:
-      return !pending.peer_ended;
+      return !insides.peer_ended;
     default:
-      return pending.error == ETIMEDOUT;
+      return insides.error == ETIMEDOUT;
   }
 }
 
 Result<EndingConnection> EndingConnection::begin(Fd fd, const std::string& local, const std::string& unread,
-                                                 const PendingError& pending) {
+                                                 const SocketInsides& insides) {
   EndingConnection connection(std::move(fd));
   int mine = connection.fd_.get();
   std::string loopback = loopback_like(local, 0);
-  if (pending.error == ECONNREFUSED) {
+  if (insides.error == ECONNREFUSED) {
     connection.peer_ = TRY(bound_to_loopback(mine, loopback));  // and does not listen
     TRY(connect_without_waiting(mine, TRY(address_by(::getsockname, connection.peer_.get()))));
     return connection;
@@ -134,13 +134,13 @@ Result<EndingConnection> EndingConnection::begin(Fd fd, const std::string& local
     peer = TRY(connect_to_ourselves(mine, loopback));
     TRY(send_all(peer.get(), unread));
     TRY(await_bytes(mine, unread.size()));
-    if (!pending.peer_ended) return {};
+    if (!insides.peer_ended) return {};
     if (::shutdown(peer.get(), SHUT_WR)) return fail_errno("shutdown");
     return await(mine, POLLRDHUP, "the end of a connection");
   }));
-  if (pending.error == ECONNABORTED)
+  if (insides.error == ECONNABORTED)
     TRY(abort_connection(mine));
-  else if (pending.error == ETIMEDOUT)
+  else if (insides.error == ETIMEDOUT)
     TRY(let_time_out(mine, connection.peer_));
   else
     TRY(reset(std::move(connection.peer_)));

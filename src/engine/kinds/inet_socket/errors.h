@@ -7,14 +7,14 @@
 
 #include "base/fd.h"
 #include "base/result.h"
-#include "engine/kernel/socket_errors.h"
+#include "engine/kernel/socket_insides.h"
 
 namespace ks::engine::inet_socket {
 
 Result<bool> has_error(int fd);
 
 // Of a TCP connection that has ended so, or of a socket of UDP.
-bool can_happen_again(bool tcp, const PendingError& pending);
+bool can_happen_again(bool tcp, const SocketInsides& insides);
 
 // A connection on its way to its end, which takes more than half a second if nobody answers any more: so all are
 // begun before the first one is waited for.
@@ -22,7 +22,7 @@ class EndingConnection {
  public:
   // Of a new socket; with what will not have been read. `local`: the address that it is to have then.
   static Result<EndingConnection> begin(Fd fd, const std::string& local, const std::string& unread,
-                                        const PendingError& pending);
+                                        const SocketInsides& insides);
   // The socket, closed, with the error, and without an address.
   Result<Fd> finish();
 

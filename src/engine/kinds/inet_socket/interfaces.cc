@@ -81,4 +81,26 @@ Result<> apply_interfaces(int fd, const image::InetSocket& socket) {
   return {};
 }
 
+Result<> name_multicast_interface(image::SocketState& state, uint32_t number, image::InetSocket& out) {
+  if (!number) return {};
+  out.set_multicast_interface(TRY(interface_name(number)));
+  auto* options = state.mutable_options();
+  for (int i = 0; i < options->size(); ++i) {
+    if (options->Get(i).level() != SOL_IP || options->Get(i).name() != IP_MULTICAST_IF) continue;
+    out.set_multicast_address(options->Get(i).value());
+    options->DeleteSubrange(i, 1);
+    return {};
+  }
+  return {};
+}
+
+Result<> apply_multicast_interface(int fd, const image::InetSocket& socket) {
+  if (socket.multicast_interface().empty()) return {};
+  uint32_t number = TRY(interface_number(socket.multicast_interface()));
+  ip_mreqn value{.imr_multiaddr = {},
+                 .imr_address = as<in_addr>(socket.multicast_address()),
+                 .imr_ifindex = static_cast<int>(number)};
+  return in("IP_MULTICAST_IF", set_option(fd, SOL_IP, IP_MULTICAST_IF, bytes_of(value)));
+}
+
 }  // namespace ks::engine::inet_socket

@@ -24,4 +24,8 @@ bool names_interface(const image::SocketState::Option& option);
 Result<> name_interfaces(const image::SocketState& state, image::InetSocket& out);
 Result<> apply_interfaces(int fd, const image::InetSocket& socket);
 
+// IP_MULTICAST_IF, which takes an interface and shows an address.
+Result<> name_multicast_interface(image::SocketState& state, uint32_t number, image::InetSocket& out);
+Result<> apply_multicast_interface(int fd, const image::InetSocket& socket);
+
 }  // namespace ks::engine::inet_socket

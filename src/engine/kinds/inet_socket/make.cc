@@ -59,6 +59,7 @@ Result<> connect_again(Restoring& restoring, int fd, const Socket& socket, const
 
 Result<> apply_networks(int fd, const Socket& socket) {
   TRY(apply_interfaces(fd, socket));
+  TRY(apply_multicast_interface(fd, socket));
   for (const auto& membership : socket.memberships()) TRY(join(fd, membership));
   return {};
 }
@@ -81,11 +82,11 @@ Result<Endings> begin_endings(std::span<const Envelope> envelopes) {
     TRY(parse_body(envelope, socket));
     if (!socket.ended() || !socket.error()) continue;
     if (!state.ParseFromString(socket.state())) return fail("the image's record of a socket cannot be read");
-    PendingError pending{.error = socket.error(), .peer_ended = socket.peer_ended()};
+    SocketInsides insides{.error = socket.error(), .peer_ended = socket.peer_ended()};
     Fd fresh = TRY(make_socket(type_of(state)));
     endings.emplace(socket.id(),
                     TRY(in(address_text(socket.address()),
-                           EndingConnection::begin(std::move(fresh), socket.address(), socket.unread(), pending))));
+                           EndingConnection::begin(std::move(fresh), socket.address(), socket.unread(), insides))));
   }
   return endings;
 }

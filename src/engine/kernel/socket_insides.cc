@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "engine/kernel/socket_errors.h"
+#include "engine/kernel/socket_insides.h"
 
 #include <linux/bpf.h>
 #include <sys/syscall.h>
@@ -25,21 +25,23 @@ Result<Fd> bpf(bpf_cmd command, bpf_attr& attribute, const char* what) {
 // Where it lies.
 struct Layout {
   uint32_t iterator = 0;  // id of the function
-  uint32_t socket_sk = 0, error = 0, flags = 0;
+  uint32_t socket_sk = 0, error = 0, flags = 0, multicast_interface = 0;
 };
 
 Result<Layout> find_layout() {
   auto types = TRY(KernelTypes::read());
   auto iterator = types.function("bpf_iter_task_file");
   auto sk = types.offset("socket", "sk"), error = types.offset("sock", "sk_err"),
-       flags = types.offset("sock_common", "skc_flags");  // with which a socket begins
-  if (!iterator || !sk || !error || !flags) return fail("the kernel's types (BTF) lack those of sockets");
-  return Layout{*iterator, *sk, *error, *flags};
+       flags = types.offset("sock_common", "skc_flags");   // with which a socket begins
+  auto multicast = types.offset("inet_sock", "mc_index");  // as above
+  if (!iterator || !sk || !error || !flags || !multicast)
+    return fail("the kernel's types (BTF) lack those of sockets");
+  return Layout{*iterator, *sk, *error, *flags, *multicast};
 }
 
 // What the program writes for each socket.
 struct Record {
-  uint32_t fd, error, flags;
+  uint32_t fd, error, flags, multicast_interface;
 };
 
 // The context that the kernel gives it: struct bpf_iter__task_file (kernel/bpf/task_iter.c).
@@ -69,6 +71,9 @@ bpf_insn copy(uint8_t to, uint8_t from) {
 bpf_insn set(uint8_t to, int32_t value) {
   return {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = to, .src_reg = 0, .off = 0, .imm = value};
 }
+bpf_insn add(uint8_t to, int32_t value) {
+  return {.code = BPF_ALU64 | BPF_ADD, .dst_reg = to, .src_reg = 0, .off = 0, .imm = value};
+}
 bpf_insn call(int32_t helper) {
   return {.code = BPF_JMP | BPF_CALL, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = helper};
 }
@@ -91,10 +96,17 @@ std::vector<bpf_insn> write_program(const Layout& layout) {
       store(BPF_REG_1, offsetof(Record, error)),
       load(BPF_DW, BPF_REG_1, BPF_REG_7, layout.flags),
       store(BPF_REG_1, offsetof(Record, flags)),
+      // Beyond a socket that is none of the Internet there may be nothing: the helper then says so.
+      copy(BPF_REG_1, BPF_REG_10),
+      add(BPF_REG_1, kRecordAt + int{offsetof(Record, multicast_interface)}),
+      set(BPF_REG_2, sizeof(uint32_t)),
+      copy(BPF_REG_3, BPF_REG_7),
+      add(BPF_REG_3, static_cast<int32_t>(layout.multicast_interface)),
+      call(BPF_FUNC_probe_read_kernel),
       load(BPF_DW, BPF_REG_1, BPF_REG_6, kContextMeta),
       load(BPF_DW, BPF_REG_1, BPF_REG_1, kMetaSequence),
       copy(BPF_REG_2, BPF_REG_10),
-      {.code = BPF_ALU64 | BPF_ADD, .dst_reg = BPF_REG_2, .src_reg = 0, .off = 0, .imm = kRecordAt},
+      add(BPF_REG_2, kRecordAt),
       set(BPF_REG_3, sizeof(Record)),
       call(BPF_FUNC_seq_write),
       set(BPF_REG_0, 0),
@@ -141,19 +153,21 @@ Result<Fd> load_once() {
 
 }  // namespace
 
-Result<PendingError> peek_error(int fd) {
+Result<std::map<int, SocketInsides>> look_into_sockets() {
   constexpr uint32_t kDone = 1u << 1;  // SOCK_DONE (net/sock.h)
   static const Result<Fd> program = load_once();
   if (!program) return std::unexpected(program.error());
   Fd iterator = TRY(begin(*program));
   std::string all = TRY(read_all(iterator.get(), "sockets"));
+  std::map<int, SocketInsides> sockets;
   for (std::string_view rest = all; rest.size() >= sizeof(Record); rest.remove_prefix(sizeof(Record))) {
     Record record;
     std::memcpy(&record, rest.data(), sizeof record);
-    if (record.fd == static_cast<uint32_t>(fd))
-      return PendingError{.error = static_cast<int>(record.error), .peer_ended = (record.flags & kDone) != 0};
+    sockets[static_cast<int>(record.fd)] = {.error = static_cast<int>(record.error),
+                                            .peer_ended = (record.flags & kDone) != 0,
+                                            .multicast_interface = record.multicast_interface};
   }
-  return fail("the kernel does not tell of the socket");
+  return sockets;
 }
 
 }  // namespace ks::engine

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "engine/kernel/socket_errors.h"
+#include "engine/kernel/socket_insides.h"
 
 #include <gtest/gtest.h>
 #include <netinet/in.h>
@@ -33,25 +33,38 @@ void reset(Fd connection) {
   ASSERT_EQ(::setsockopt(connection.get(), SOL_SOCKET, SO_LINGER, &none, sizeof none), 0);
 }
 
-TEST(PendingErrors, AreSeenAndStay) {
+TEST(SocketInsides, TellOfErrorsThatStay) {
   auto quiet = connect_pair(), broken = connect_pair(), left = connect_pair();
-  if (auto probe = peek_error(quiet.client.get()); !probe) GTEST_SKIP() << probe.error().what;
   reset(std::move(broken.server));
   ::shutdown(left.server.get(), SHUT_WR);
   reset(std::move(left.server));
   for (int i = 0; i < 2; ++i) {
-    auto none = peek_error(quiet.client.get()), cut = peek_error(broken.client.get()),
-         after_end = peek_error(left.client.get());
-    ASSERT_TRUE(none && cut && after_end);
-    EXPECT_EQ(none->error, 0);
-    EXPECT_FALSE(none->peer_ended);
-    EXPECT_EQ(cut->error, ECONNRESET);
-    EXPECT_FALSE(cut->peer_ended);
-    EXPECT_EQ(after_end->error, EPIPE);
-    EXPECT_TRUE(after_end->peer_ended);
+    auto all = look_into_sockets();
+    if (!all) GTEST_SKIP() << all.error().what;
+    auto none = all->at(quiet.client.get()), cut = all->at(broken.client.get()),
+         after_end = all->at(left.client.get());
+    EXPECT_EQ(none.error, 0);
+    EXPECT_FALSE(none.peer_ended);
+    EXPECT_EQ(cut.error, ECONNRESET);
+    EXPECT_FALSE(cut.peer_ended);
+    EXPECT_EQ(after_end.error, EPIPE);
+    EXPECT_TRUE(after_end.peer_ended);
   }
   EXPECT_EQ(read_number(broken.client.get(), SOL_SOCKET, SO_ERROR).value_or(0), ECONNRESET);
-  EXPECT_EQ(peek_error(broken.client.get())->error, 0);
+  EXPECT_EQ(look_into_sockets()->at(broken.client.get()).error, 0);
+}
+
+TEST(SocketInsides, TellWhereMulticastGoes) {
+  Fd fresh(::socket(AF_INET, SOCK_DGRAM, 0)), chosen(::socket(AF_INET6, SOCK_DGRAM, 0)),
+      other(::socket(AF_UNIX, SOCK_DGRAM, 0));
+  auto all = look_into_sockets();
+  if (!all || !chosen) GTEST_SKIP() << "no BTF or no IPv6";
+  EXPECT_EQ(all->at(fresh.get()).multicast_interface, 0u);
+  ip_mreqn loopback{.imr_multiaddr = {}, .imr_address = {}, .imr_ifindex = 1};
+  ASSERT_EQ(::setsockopt(chosen.get(), SOL_IP, IP_MULTICAST_IF, &loopback, sizeof loopback), 0);
+  all = look_into_sockets();
+  EXPECT_EQ(all->at(chosen.get()).multicast_interface, 1u);
+  EXPECT_TRUE(all->contains(other.get()));
 }
 
 }  // namespace

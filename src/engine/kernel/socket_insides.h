@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What no call tells of a socket, or tells only once: the error that is pending goes to whoever asks first
+// (SO_ERROR).
+#pragma once
+
+#include <cstdint>
+#include <map>
+
+#include "base/result.h"
+
+namespace ks::engine {
+
+struct SocketInsides {
+  int error = 0;                     // 0: none; if it is said that there is one, something lies in its error queue
+  bool peer_ended = false;           // of a stream: its peer's end has come
+  uint32_t multicast_interface = 0;  // of IPv4: to which IP_MULTICAST_IF leads
+};
+
+// Of all sockets that we have open, duplicates of another's too, by number. A program that we load into the kernel
+// reads them where they lie (bpf(2), an iterator over our open files) and changes nothing. Fails where the kernel has
+// no BTF or bpf(2), or lets nobody read in it (kernel_lockdown(7)).
+Result<std::map<int, SocketInsides>> look_into_sockets();
+
+}  // namespace ks::engine
