@@ -125,6 +125,7 @@ const std::vector<Refusal> kRefusals = {
 
 const std::vector<Refusal> kRefusedSockets = {
     {"datagram_after_error", {"fd", "socket", "SO_ERROR"}},
+    {"datagram_hidden", {"fd", "socket", "empty datagrams"}},
     {"datagram_looking_ahead", {"fd", "socket", "SO_PEEK_OFF"}},
     {"datagram_told_more", {"fd", "socket", "datagrams that nobody has read", "IP_PKTINFO"}},
     {"multipath", {"fd", "socket", "MPTCP"}},

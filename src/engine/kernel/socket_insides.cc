@@ -26,22 +26,25 @@ Result<Fd> bpf(bpf_cmd command, bpf_attr& attribute, const char* what) {
 struct Layout {
   uint32_t iterator = 0;  // id of the function
   uint32_t socket_sk = 0, error = 0, flags = 0, multicast_interface = 0;
+  uint32_t queued = 0, being_read = 0;  // datagrams: UDP takes them from one queue to the other
 };
 
 Result<Layout> find_layout() {
   auto types = TRY(KernelTypes::read());
   auto iterator = types.function("bpf_iter_task_file");
+  // The sockets of a family begin with a sock, and that with a sock_common.
   auto sk = types.offset("socket", "sk"), error = types.offset("sock", "sk_err"),
-       flags = types.offset("sock_common", "skc_flags");   // with which a socket begins
-  auto multicast = types.offset("inet_sock", "mc_index");  // as above
-  if (!iterator || !sk || !error || !flags || !multicast)
+       flags = types.offset("sock_common", "skc_flags"), multicast = types.offset("inet_sock", "mc_index"),
+       received = types.offset("sock", "sk_receive_queue"), reading = types.offset("udp_sock", "reader_queue"),
+       length = types.offset("sk_buff_head", "qlen");
+  if (!iterator || !sk || !error || !flags || !multicast || !received || !reading || !length)
     return fail("the kernel's types (BTF) lack those of sockets");
-  return Layout{*iterator, *sk, *error, *flags, *multicast};
+  return Layout{*iterator, *sk, *error, *flags, *multicast, *received + *length, *reading + *length};
 }
 
 // What the program writes for each socket.
 struct Record {
-  uint32_t fd, error, flags, multicast_interface;
+  uint32_t fd, error, flags, multicast_interface, queued, being_read;
 };
 
 // The context that the kernel gives it: struct bpf_iter__task_file (kernel/bpf/task_iter.c).
@@ -49,7 +52,7 @@ constexpr int16_t kContextMeta = 0, kContextFd = 16, kContextFile = 24;
 constexpr int16_t kMetaSequence = 0;  // struct bpf_iter_meta
 
 // On its stack.
-constexpr int16_t kRecordAt = -16;
+constexpr int16_t kRecordAt = -static_cast<int16_t>(sizeof(Record));
 
 bpf_insn load(uint8_t size, uint8_t to, uint8_t from, int64_t offset) {
   return {.code = static_cast<uint8_t>(BPF_LDX | BPF_MEM | size),
@@ -96,13 +99,20 @@ std::vector<bpf_insn> write_program(const Layout& layout) {
       store(BPF_REG_1, offsetof(Record, error)),
       load(BPF_DW, BPF_REG_1, BPF_REG_7, layout.flags),
       store(BPF_REG_1, offsetof(Record, flags)),
-      // Beyond a socket that is none of the Internet there may be nothing: the helper then says so.
-      copy(BPF_REG_1, BPF_REG_10),
-      add(BPF_REG_1, kRecordAt + int{offsetof(Record, multicast_interface)}),
-      set(BPF_REG_2, sizeof(uint32_t)),
-      copy(BPF_REG_3, BPF_REG_7),
-      add(BPF_REG_3, static_cast<int32_t>(layout.multicast_interface)),
-      call(BPF_FUNC_probe_read_kernel),
+  };
+  // Beyond a socket of another family there may be nothing, of which the helper takes notice.
+  for (auto [from, to] : {std::pair(layout.multicast_interface, offsetof(Record, multicast_interface)),
+                          {layout.queued, offsetof(Record, queued)},
+                          {layout.being_read, offsetof(Record, being_read)}}) {
+    std::vector<bpf_insn> reading = {copy(BPF_REG_1, BPF_REG_10),
+                                     add(BPF_REG_1, kRecordAt + static_cast<int32_t>(to)),
+                                     set(BPF_REG_2, sizeof(uint32_t)),
+                                     copy(BPF_REG_3, BPF_REG_7),
+                                     add(BPF_REG_3, static_cast<int32_t>(from)),
+                                     call(BPF_FUNC_probe_read_kernel)};
+    code.insert(code.end(), reading.begin(), reading.end());
+  }
+  const std::vector<bpf_insn> writing = {
       load(BPF_DW, BPF_REG_1, BPF_REG_6, kContextMeta),
       load(BPF_DW, BPF_REG_1, BPF_REG_1, kMetaSequence),
       copy(BPF_REG_2, BPF_REG_10),
@@ -112,6 +122,7 @@ std::vector<bpf_insn> write_program(const Layout& layout) {
       set(BPF_REG_0, 0),
       {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0},
   };
+  code.insert(code.end(), writing.begin(), writing.end());
   for (size_t i = 0; i < code.size(); ++i)
     if (code[i].code == (BPF_JMP | BPF_JEQ | BPF_K)) code[i].off = static_cast<int16_t>(code.size() - 2 - i - 1);
   return code;
@@ -165,7 +176,8 @@ Result<std::map<int, SocketInsides>> look_into_sockets() {
     std::memcpy(&record, rest.data(), sizeof record);
     sockets[static_cast<int>(record.fd)] = {.error = static_cast<int>(record.error),
                                             .peer_ended = (record.flags & kDone) != 0,
-                                            .multicast_interface = record.multicast_interface};
+                                            .multicast_interface = record.multicast_interface,
+                                            .datagrams = record.queued + record.being_read};
   }
   return sockets;
 }

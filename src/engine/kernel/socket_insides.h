@@ -14,6 +14,7 @@ struct SocketInsides {
   int error = 0;                     // 0: none; if it is said that there is one, something lies in its error queue
   bool peer_ended = false;           // of a stream: its peer's end has come
   uint32_t multicast_interface = 0;  // of IPv4: to which IP_MULTICAST_IF leads
+  uint32_t datagrams = 0;            // of UDP: how many nobody has read
 };
 
 // Of all sockets that we have open, duplicates of another's too, by number. A program that we load into the kernel

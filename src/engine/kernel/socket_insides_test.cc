@@ -67,5 +67,22 @@ TEST(SocketInsides, TellWhereMulticastGoes) {
   EXPECT_TRUE(all->contains(other.get()));
 }
 
+TEST(SocketInsides, CountDatagrams) {
+  Fd receiver(::socket(AF_INET, SOCK_DGRAM, 0)), sender(::socket(AF_INET, SOCK_DGRAM, 0));
+  sockaddr_in address{.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+  socklen_t length = sizeof address;
+  auto* any = reinterpret_cast<sockaddr*>(&address);
+  ASSERT_TRUE(::bind(receiver.get(), any, length) == 0 && ::getsockname(receiver.get(), any, &length) == 0);
+  char byte;
+  for (size_t bytes : {1, 0, 1}) ASSERT_EQ(::sendto(sender.get(), "x", bytes, 0, any, length), ssize_t(bytes));
+  auto all = look_into_sockets();
+  if (!all) GTEST_SKIP() << all.error().what;
+  EXPECT_EQ(all->at(receiver.get()).datagrams, 3u);
+  ASSERT_EQ(::recv(receiver.get(), &byte, 1, 0), 1);
+  ASSERT_EQ(::recv(receiver.get(), &byte, 1, MSG_PEEK), 0);
+  EXPECT_EQ(look_into_sockets()->at(receiver.get()).datagrams, 2u);
+  EXPECT_EQ(look_into_sockets()->at(sender.get()).datagrams, 0u);
+}
+
 }  // namespace
 }  // namespace ks::engine

@@ -259,6 +259,20 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
          reads(receiver, "abc")();
        });
      }},
+    {"datagram_hidden",
+     [] {
+       if (access("/sys/kernel/btf/vmlinux", R_OK)) skip("this kernel lets nobody count datagrams");
+       int receiver = bound(SOCK_DGRAM), sender = connected(receiver), start = 0, off = -1;
+       for (size_t bytes : {1, 0, 1}) CHECK(send(sender, "x", bytes, 0) == static_cast<ssize_t>(bytes));
+       char byte;
+       CHECK(setsockopt(receiver, SOL_SOCKET, SO_PEEK_OFF, &start, sizeof start) == 0);
+       for (ssize_t bytes : {1, 0, 1}) CHECK(recv(receiver, &byte, 1, MSG_PEEK) == bytes);
+       CHECK(setsockopt(receiver, SOL_SOCKET, SO_PEEK_OFF, &off, sizeof off) == 0);
+       return Verify([=] {
+         char text;
+         for (ssize_t bytes : {1, 0, 1}) CHECK(recv(receiver, &text, 1, MSG_DONTWAIT) == bytes);
+       });
+     }},
     {"datagram_looking_ahead",
      [] {
        int receiver = bound(SOCK_DGRAM), sender = connected(receiver), offset = 1;

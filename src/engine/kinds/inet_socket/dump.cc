@@ -65,7 +65,8 @@ struct Dumped {
   std::optional<tcp_info> info;  // of TCP
   bool reuse = false;
   bool readable = true;
-  std::string obstacle;  // why it cannot be carried
+  uint32_t datagrams = 0;  // at least, where the kernel lets us see
+  std::string obstacle;    // why it cannot be carried
 
   bool looks_ahead() const { return find_option(state, SOL_SOCKET, SO_PEEK_OFF); }
 };
@@ -161,6 +162,7 @@ Result<> look_inside(Dumped& socket, const Insides& insides) {
   if (socket.info || !insides) return {};
   auto found = insides->find(socket.mine.get());
   if (found == insides->end()) return {};
+  socket.datagrams = found->second.datagrams;
   TRY(name_multicast_interface(socket.state, found->second.multicast_interface, socket.out));
   socket.out.set_state(socket.state.SerializeAsString());
   return {};
@@ -302,6 +304,8 @@ Result<> read_unread(Dumping& dumping, std::vector<Dumped>& sockets) {
     if (done && socket.out.passed())
       done = refuse("holds datagrams that nobody has read yet, and is held by the service manager too; try again");
     if (done && dumping.image) done = read_datagrams(socket.mine.get(), socket.out);
+    if (done && dumping.image && static_cast<uint32_t>(socket.out.datagrams_size()) < socket.datagrams)
+      done = refuse("holds empty datagrams that have been looked at (MSG_PEEK), which hides them from us; try again");
     if (!done && !done.error().refusal) return done;
     if (!done) socket.obstacle = done.error().what;
   }
