@@ -141,6 +141,7 @@ const std::vector<Refusal> kRefusedSockets = {
     {"socket_error", {"fd", "socket", "SO_ERROR"}},
     {"tcp_connection", {"fd", "socket", "TCP connection to 127.0.0.1", "nobody holds back"}},
     {"tcp_not_accepted", {"fd", "socket", "nobody has accepted"}},
+    {"tcp_notification", {"fd", "socket", "MSG_ERRQUEUE"}},
     {"tcp_shut_down", {"fd", "socket", "without a connection"}},
     {"tcp_urgent", {"fd", "socket", "urgent data"}},
     {"tcp_urgent_read", {"fd", "socket", "urgent data"}},

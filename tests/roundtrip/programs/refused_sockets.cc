@@ -204,6 +204,20 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        CHECK(fcntl(client, F_SETFD, FD_CLOEXEC) == 0);
        return [=] { CHECK(accept(listener, nullptr, nullptr) >= 0); };
      }},
+    {"tcp_notification",
+     [] {
+       int listener = bound(SOCK_STREAM), on = 1;
+       CHECK(listen(listener, 1) == 0);
+       int client = connected(listener), accepted = accept(listener, nullptr, nullptr);
+       CHECK(setsockopt(client, SOL_SOCKET, SO_ZEROCOPY, &on, sizeof on) == 0);
+       if (send(client, "abc", 3, MSG_ZEROCOPY) != 3) skip(strerrordesc_np(errno));
+       reads(accepted, "abc")();
+       return Verify([=] {
+         char control[256];
+         msghdr message{.msg_control = control, .msg_controllen = sizeof control};
+         CHECK(recvmsg(client, &message, MSG_ERRQUEUE | MSG_DONTWAIT) == 0);
+       });
+     }},
     {"tcp_shut_down",
      [] {
        int fd = bound(SOCK_STREAM);

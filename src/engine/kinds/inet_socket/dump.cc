@@ -194,6 +194,13 @@ void drop_options(image::SocketState& state, Predicate predicate) {
   options->erase(std::remove_if(options->begin(), options->end(), predicate), options->end());
 }
 
+Result<> check_makable(const SocketType& type) {
+  if (type.type != SOCK_DGRAM || type.protocol == IPPROTO_UDP) return {};
+  if (auto fresh = make_socket(type); !fresh && fresh.error().code == EACCES)
+    return refuse("is for pings, which this machine does not let root make (net.ipv4.ping_group_range)");
+  return {};
+}
+
 Result<Dumped> describe(Dumping& dumping, const OpenFile& file, Survey& survey) {
   Dumped socket{.file = &file, .mine = TRY(file.fetch())};
   int mine = socket.mine.get();
@@ -201,8 +208,7 @@ Result<Dumped> describe(Dumping& dumping, const OpenFile& file, Survey& survey) 
   out.set_id(file.id);
   std::string address = TRY(address_by(::getsockname, mine));
   out.set_passed(TRY(is_passed(dumping.outside, dumping.options, file)));
-  if (auto fresh = make_socket(*file.socket); !fresh && fresh.error().code == EACCES)
-    return refuse("is for pings, which this machine does not let root make (net.ipv4.ping_group_range)");
+  TRY(check_makable(*file.socket));
   socket.state = TRY(read_socket_state(dumping.fresh_sockets, file, mine, true));
   bool tcp = socket.state.type() == SOCK_STREAM;
   if (tcp) socket.info = TRY(info_of(mine));
@@ -317,7 +323,7 @@ Result<> read_connections_of(std::vector<Dumped>& sockets) {
   std::vector<Dumped*> readable;
   std::vector<RunningConnection> connections;
   for (Dumped& socket : sockets) {
-    if (!socket.connection || !socket.readable) continue;
+    if (!socket.connection || !socket.readable || !socket.obstacle.empty()) continue;
     readable.push_back(&socket);
     connections.push_back({socket.mine.get(), socket.reuse});
   }
