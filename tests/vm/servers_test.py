@@ -47,6 +47,7 @@ sed -i 's/^-l 127.0.0.1/-l 0.0.0.0/; /^-l ::1/d' /etc/memcached.conf
 echo "listen_addresses = '*'" >> /etc/postgresql/15/main/postgresql.conf
 echo "host all all 10.0.2.0/24 trust" >> /etc/postgresql/15/main/pg_hba.conf
 printf 'UsePAM no\\nPermitRootLogin yes\\n' > /etc/ssh/sshd_config.d/test.conf
+echo 'keepalive_timeout 600;' > /etc/nginx/conf.d/patient.conf  # 75 seconds are little where all is emulated
 mkdir -p /root/.ssh
 cat > /root/.ssh/authorized_keys
 chmod 700 /root /root/.ssh

@@ -34,16 +34,22 @@ Result<uint64_t> read_pages(const ImageReader& image, const std::string& name, s
   std::vector<uint64_t> ends;  // of each run, in the file
   uint64_t total = 0;
   for (const PageRun& run : runs) ends.push_back(total += run.end - run.start);
-  TRY(read_blob(image, name, total, [&](uint64_t offset, std::span<const std::byte> bytes) -> Result<> {
-    auto at = static_cast<size_t>(std::ranges::upper_bound(ends, offset) - ends.begin());
-    for (; !bytes.empty(); ++at) {
-      size_t size = std::min<uint64_t>(bytes.size(), ends[at] - offset);
-      TRY(to.write({runs[at].end - (ends[at] - offset)}, bytes.first(size)));
-      offset += size;
-      bytes = bytes.subspan(size);
-    }
-    return {};
-  }));
+  // What may not be written to, only who traces the process can write: the caller.
+  TRY(read_blob(image, name, total,
+                [&](Reader who, uint64_t offset, std::span<const std::byte> bytes) -> Result<size_t> {
+                  auto at = static_cast<size_t>(std::ranges::upper_bound(ends, offset) - ends.begin());
+                  size_t done = 0;
+                  for (; done < bytes.size(); ++at) {
+                    uint64_t behind = ends[at] - (offset + done);
+                    auto part = bytes.subspan(done, std::min<uint64_t>(bytes.size() - done, behind));
+                    RemoteAddress there{runs[at].end - behind};
+                    if (who == Reader::caller) TRY(to.write(there, part));
+                    size_t put = who == Reader::caller ? part.size() : to.write_where_allowed(there, part);
+                    done += put;
+                    if (put < part.size()) break;
+                  }
+                  return done;
+                }));
   return total;
 }
 

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -33,54 +34,101 @@ class BlobReading {
   }
 
   Result<> run() {
-    std::thread other;
+    std::thread helper;
     try {
-      if (file_.bytes >= kWorthAThread)
-        other = std::thread([this] {
+      if (file_.bytes >= kWorthAThread) {
+        helping_ = true;
+        helper = std::thread([this] {
           become_helper();
-          work();
+          work(Reader::helper);
+          std::lock_guard lock(mutex_);
+          helping_ = false;
+          changed_.notify_all();
         });
+      }
     } catch (const std::system_error&) {
-      // Where there may be no more threads (TasksMax= of a unit), one does all.
+      helping_ = false;  // where there may be no more threads (TasksMax= of a unit), one does all
     }
-    work();
-    if (other.joinable()) other.join();
+    work(Reader::caller);
+    take_what_is_left();
+    if (helper.joinable()) helper.join();
     if (error_) return std::unexpected(*error_);
     if (digest_.finish() != file_.digest) return fail(name_ + ": damaged (checksum differs)");
     return {};
   }
 
  private:
+  struct Part {
+    uint64_t offset = 0;
+    std::span<const std::byte> bytes;
+  };
+
   // Each uses what it has read itself, while it is in its CPU's cache.
-  void work() {
+  void work(Reader who) {
     auto buffer = std::make_unique_for_overwrite<std::byte[]>(kPieceBytes);
     for (Result<> done; done;) {
-      uint64_t offset = 0;
-      auto bytes = read({buffer.get(), kPieceBytes}, offset);
-      if (bytes && bytes->empty()) return;
-      done = bytes ? use_(offset, *bytes) : std::unexpected(bytes.error());
+      auto part = read({buffer.get(), kPieceBytes});
+      if (part && part->bytes.empty()) return;
+      done = part ? use(who, *part) : std::unexpected(part.error());
       if (!done) give_up(done.error());
+      if (who == Reader::caller && done) take_one();
+    }
+  }
+
+  Result<> use(Reader who, const Part& part) {
+    size_t used = TRY(use_(who, part.offset, part.bytes));
+    if (who == Reader::helper && used < part.bytes.size())
+      leave_to_caller({part.offset + used, part.bytes.subspan(used)});
+    return {};
+  }
+
+  // Returns when the caller has used it.
+  void leave_to_caller(const Part& part) {
+    std::unique_lock lock(mutex_);
+    left_ = part;
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return !left_ || error_; });
+  }
+
+  void take_one() {
+    std::unique_lock lock(mutex_);
+    if (!left_ || error_) return;  // of the helper, which does not wait after an error
+    Part part = *left_;
+    lock.unlock();
+    auto used = use_(Reader::caller, part.offset, part.bytes);
+    if (!used) give_up(used.error());
+    lock.lock();
+    left_.reset();
+    changed_.notify_all();
+  }
+
+  void take_what_is_left() {
+    for (bool more = true; more;) {
+      take_one();
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [&] { return left_ || !helping_ || error_; });
+      more = left_ && !error_;
     }
   }
 
   // One at a time, in the order of the file, as the checksum demands. Nothing: there is no more to do.
-  Result<std::span<const std::byte>> read(std::span<std::byte> buffer, uint64_t& offset) {
+  Result<Part> read(std::span<std::byte> buffer) {
     std::lock_guard lock(mutex_);
     size_t size = error_ ? 0 : std::min<uint64_t>(buffer.size(), file_.bytes - read_);
-    auto bytes = buffer.first(size);
-    if (size == 0) return bytes;
-    offset = read_;
-    if (offset % kAhead == 0)
-      ::posix_fadvise(fd_.get(), static_cast<off_t>(offset + kAhead), kAhead, POSIX_FADV_WILLNEED);
-    TRY(read_exactly_at(fd_.get(), bytes, offset, name_));
-    digest_.add(bytes);
+    Part part{read_, buffer.first(size)};
+    if (size == 0) return part;
+    if (part.offset % kAhead == 0)
+      ::posix_fadvise(fd_.get(), static_cast<off_t>(part.offset + kAhead), kAhead, POSIX_FADV_WILLNEED);
+    TRY(read_exactly_at(fd_.get(), buffer.first(size), part.offset, name_));
+    digest_.add(part.bytes);
     read_ += size;
-    return bytes;
+    return part;
   }
 
   void give_up(const Error& error) {
     std::lock_guard lock(mutex_);
     if (!error_) error_ = error;
+    changed_.notify_all();
   }
 
   const std::string& name_;
@@ -88,7 +136,10 @@ class BlobReading {
   const ImageFile& file_;
   const UseBytes& use_;
   std::mutex mutex_;
+  std::condition_variable changed_;
   // Guarded by the mutex.
+  bool helping_ = false;
+  std::optional<Part> left_;  // by the helper to the caller
   Digest digest_;
   uint64_t read_ = 0;
   std::optional<Error> error_;

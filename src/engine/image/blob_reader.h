@@ -11,8 +11,10 @@
 
 namespace ks::engine {
 
-// What is done with a part of a file of raw bytes, which lies at this offset.
-using UseBytes = std::function<Result<>(uint64_t offset, std::span<const std::byte>)>;
+// What is done with a part of a file of raw bytes, which lies at this offset. A helper may leave the end of it to the
+// caller; it returns how much it has used.
+enum class Reader { caller, helper };
+using UseBytes = std::function<Result<size_t>(Reader who, uint64_t offset, std::span<const std::byte>)>;
 
 // Reads a file of exactly this many bytes, and compares its checksum in the end. Two threads take turns at reading,
 // and each uses what it has read; so `use` is called by both, for several parts at once, which come in no order.

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <thread>
 
 #include "base/file.h"
 
@@ -35,11 +36,12 @@ class BlobReaderTest : public testing::Test {
     ImageReader image = TRY(ImageReader::open(image_));
     std::string text(bytes, '\0');
     std::atomic<size_t> seen = 0;
-    TRY(read_blob(image, "pages", bytes, [&](uint64_t offset, std::span<const std::byte> part) -> Result<> {
-      seen += part.size();
-      if (!part.empty()) std::memcpy(text.data() + offset, part.data(), part.size());
-      return {};
-    }));
+    TRY(read_blob(image, "pages", bytes,
+                  [&](Reader, uint64_t offset, std::span<const std::byte> part) -> Result<size_t> {
+                    seen += part.size();
+                    if (!part.empty()) std::memcpy(text.data() + offset, part.data(), part.size());
+                    return part.size();
+                  }));
     EXPECT_EQ(seen, bytes);
     return text;
   }
@@ -77,12 +79,36 @@ TEST_F(BlobReaderTest, NeitherMoreNorLessThanThereIs) {
   for (size_t size : {size_t{1}, 2 * kPiece - 1, 2 * kPiece + 1, 3 * kPiece}) EXPECT_FALSE(read(size)) << size;
 }
 
+TEST_F(BlobReaderTest, WhatTheHelperLeavesTheCallerUses) {
+  image_ = directory_ + "/image";
+  make(11 * kPiece + 5);
+  for (size_t left : {size_t{1}, size_t{4096}, kPiece}) {
+    ImageReader image = ImageReader::open(image_).value();
+    std::string text(content_.size(), '\0');
+    std::atomic<size_t> used = 0;
+    auto caller = std::this_thread::get_id();
+    auto use = [&](Reader who, uint64_t offset, std::span<const std::byte> part) -> Result<size_t> {
+      EXPECT_EQ(who == Reader::caller, std::this_thread::get_id() == caller);
+      if (who == Reader::helper) part = part.first(part.size() - std::min(left, part.size()));
+      if (!part.empty()) std::memcpy(text.data() + offset, part.data(), part.size());
+      used += part.size();
+      return part.size();
+    };
+    ASSERT_TRUE(read_blob(image, "pages", content_.size(), use));
+    EXPECT_EQ(used, content_.size());
+    EXPECT_TRUE(text == content_) << left;
+  }
+}
+
 TEST_F(BlobReaderTest, EndsWhenItsUserFails) {
   for (size_t failing : {size_t{0}, 2 * kPiece, 5 * kPiece}) {
     image_ = directory_ + "/" + std::to_string(failing);
     make(6 * kPiece);
     ImageReader image = ImageReader::open(image_).value();
-    auto use = [&](uint64_t offset, auto) { return offset == failing ? fail("no more") : Result<>(); };
+    auto use = [&](Reader, uint64_t offset, auto part) -> Result<size_t> {
+      if (offset == failing) return fail("no more");
+      return part.size();
+    };
     auto done = read_blob(image, "pages", 6 * kPiece, use);
     ASSERT_FALSE(done);
     EXPECT_EQ(done.error().what, "no more");

@@ -52,4 +52,16 @@ Result<> RemoteMemory::write(RemoteAddress to, std::span<const std::byte> bytes)
   return {};
 }
 
+size_t RemoteMemory::write_where_allowed(RemoteAddress to, std::span<const std::byte> bytes) const {
+  size_t done = 0;
+  while (done < bytes.size()) {
+    iovec local{const_cast<std::byte*>(bytes.data() + done), bytes.size() - done};
+    iovec remote{reinterpret_cast<void*>(to.value + done), bytes.size() - done};
+    ssize_t put = ::process_vm_writev(pid_, &local, 1, &remote, 1, 0);
+    if (put <= 0) break;
+    done += static_cast<size_t>(put);
+  }
+  return done;
+}
+
 }  // namespace ks::engine

@@ -27,9 +27,12 @@ class RemoteMemory {
  public:
   static Result<RemoteMemory> open(pid_t pid);
 
-  // Whatever the protection of the area: /proc/PID/mem where process_vm_readv(2) is denied.
+  // Whatever the protection of the area: /proc/PID/mem where process_vm_readv(2) is denied. Since Linux 6.12 that may
+  // be allowed only to the thread that traces the process (proc_mem.force_override).
   Result<> read(RemoteAddress from, std::span<std::byte> into) const;
   Result<> write(RemoteAddress to, std::span<const std::byte> bytes) const;
+  // The same without that, until it is denied; returns how far it came.
+  size_t write_where_allowed(RemoteAddress to, std::span<const std::byte> bytes) const;
   // Reads at half the speed, but leaves pages shared that are so by fork(2) or KSM: process_vm_readv(2) pins what it
   // reads, and for that gives the process copies of its own (seen on 6.18, since 5.19).
   Result<> peek(RemoteAddress from, std::span<std::byte> into) const;
