@@ -158,7 +158,7 @@ std::string process_file(pid_t pid) { return fmt::format("process-{}.ks", pid); 
 
 Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpOptions& options, ImageWriter* image,
                              Verdict& verdict, std::vector<Fd>& connections) {
-  verdict.reasons.clear();
+  verdict = {};
   Dumping dumping{.kernel = kernel,
                   .options = options,
                   .processes = tree.processes(),

@@ -45,7 +45,8 @@ class Frozen {
   ~Frozen();
 
   // Writes the image to `directory`, which must not exist. Nothing of it is left unless all of it is on disk.
-  // What cannot be carried makes it a refusal, and verdict() then names every reason.
+  // What cannot be carried makes it a refusal, and verdict() then names every reason. What comes back otherwise than
+  // it was, because the options ask for it, is named there too.
   Result<DumpReport> dump(const std::string& directory, const DumpOptions& options);
   // The same, with memory and image left out.
   Result<DumpReport> examine(const DumpOptions& options);

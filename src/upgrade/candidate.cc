@@ -64,7 +64,8 @@ engine::DumpOptions dump_options(const Candidate& candidate) {
                                           .priority = unit.syslog_priority,
                                           .level_prefix = unit.syslog_level_prefix},
                               .no_hold = "only a swap does",
-                              .starter = unit.sockets.empty() ? 0 : 1};
+                              .starter = unit.sockets.empty() ? 0 : 1,
+                              .reset_external_sockets = candidate.mark.external_sockets == ExternalSockets::reset};
   if (candidate.mark.largest_deleted_file) options.largest_deleted_file = *candidate.mark.largest_deleted_file;
   return options;
 }
@@ -92,22 +93,23 @@ bool has_read_all(const engine::Engine& engine, const UnitState& unit) {
   return !waiting || waiting->unread == 0;
 }
 
-std::vector<engine::Reason> examine(const engine::Engine& engine, const Candidate& candidate) {
+engine::Verdict examine(const engine::Engine& engine, const Candidate& candidate) {
   const UnitState& unit = candidate.unit;
-  auto reasons = unit_reasons(unit);
-  if (!reasons.empty()) return reasons;
+  engine::Verdict verdict{.reasons = unit_reasons(unit), .remarks = {}};
+  if (!verdict.ready()) return verdict;
   auto options = swap_options(candidate);  // not while it is frozen
   // A moment that is better than others, on a busy server; a swap has the same patience.
   constexpr timespec kPoll{.tv_sec = 0, .tv_nsec = 5'000'000};
   for (int i = 0; i < 400 && !has_read_all(engine, unit); ++i) ::nanosleep(&kPoll, nullptr);
   auto frozen = engine.freeze(target_of(unit));
-  if (!frozen) return {{0, "freeze", frozen.error().what}};
-  reasons = group_reasons(unit);
+  if (!frozen) return {.reasons = {{0, "freeze", frozen.error().what}}, .remarks = {}};
+  verdict.reasons = group_reasons(unit);
   auto report = frozen->examine(options);
-  if (report) return reasons;
-  if (frozen->verdict().ready()) reasons.push_back({0, "dump", report.error().what});
-  for (const engine::Reason& reason : frozen->verdict().reasons) reasons.push_back(reason);
-  return reasons;
+  verdict.remarks = frozen->verdict().remarks;
+  if (report) return verdict;
+  if (frozen->verdict().ready()) verdict.reasons.push_back({0, "dump", report.error().what});
+  for (const engine::Reason& reason : frozen->verdict().reasons) verdict.reasons.push_back(reason);
+  return verdict;
 }
 
 std::string reason_line(const std::string& unit, const engine::Reason& reason) {

@@ -40,7 +40,7 @@ engine::DumpOptions swap_options(const Candidate& candidate);
 bool has_read_all(const engine::Engine& engine, const UnitState& unit);
 
 // Freezes the unit for as long as it takes to go through the dump without its memory.
-std::vector<engine::Reason> examine(const engine::Engine& engine, const Candidate& candidate);
+engine::Verdict examine(const engine::Engine& engine, const Candidate& candidate);
 
 // Reasons that lie in what the unit's control group holds now: best asked for while it is frozen.
 std::vector<engine::Reason> group_reasons(const UnitState& unit);

@@ -64,6 +64,7 @@ Json to_json(const CarriedUnit& unit) {
       .set("places", std::move(places))
       .set("pid_file", to_json(unit.pid_file))
       .set("sockets", Json::array(unit.sockets))
+      .set("remarks", Json::array(unit.remarks))
       .set("held", Json::array(unit.held))
       .set("image_digest", unit.image_digest)
       .set("memory_bytes", unit.memory_bytes)
@@ -120,6 +121,7 @@ Result<CarriedUnit> parse_unit(const Json& json) {
   }));
   unit.pid_file = TRY(in("pid_file", parse_pid_file(TRY(json.object("pid_file")))));
   unit.sockets = TRY(json.strings("sockets"));
+  unit.remarks = TRY(json.strings("remarks"));
   unit.held = TRY(json.strings("held"));
   unit.image_digest = TRY(json.string("image_digest"));
   unit.memory_bytes = static_cast<uint64_t>(TRY(json.integer("memory_bytes")));

@@ -50,7 +50,8 @@ struct CarriedUnit {
   std::vector<SavedPlace> places;
   std::vector<std::string> sockets;  // .socket units that hand it theirs, when it is started
   PidFile pid_file;
-  std::vector<std::string> held;  // its sockets whose packets are held back: hold/held_socket.h
+  std::vector<std::string> remarks;  // what comes back otherwise than it was
+  std::vector<std::string> held;     // its sockets whose packets are held back: hold/held_socket.h
   // The image.
   std::string image_digest;  // of the image's own manifest
   uint64_t memory_bytes = 0;

@@ -27,6 +27,7 @@ Manifest example() {
                                          .text = "131080\n",
                                          .owner = {0644, 33, 34},
                                          .directory_owner = {0755, 0, 0}},
+                            .remarks = {"pid 131080: fd 7: closed"},
                             .image_digest = "0123",
                             .memory_bytes = 1ull << 40,
                             .frozen_seconds = 0.25,
@@ -42,6 +43,7 @@ TEST(Manifest, RoundTrip) {
   EXPECT_EQ(to_text(*back), text);
   EXPECT_EQ(back->units[0].command.arguments[3], "\xc3\xa9\n");
   EXPECT_EQ(back->units[0].processes[1].start, 18446744073709551u);
+  EXPECT_EQ(back->units[0].remarks, example().units[0].remarks);
   EXPECT_EQ(back->left_out[0].reasons.size(), 2u);
   EXPECT_TRUE(back->find("a\"b.service"));
   EXPECT_FALSE(back->find("c.service"));

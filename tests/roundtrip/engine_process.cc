@@ -22,9 +22,10 @@ Result<> dump_to(pid_t root, const std::string& directory, const DumpPlan& plan)
   auto engine = TRY(engine::Engine::open());
   auto frozen = TRY(engine.freeze({.root = root}));
   std::this_thread::sleep_for(plan.linger);
-  auto report = frozen.dump(
-      directory,
-      {.leave_running = plan.leave_running, .foreign_namespaces = plan.foreign_namespaces, .starter = plan.starter});
+  auto report = frozen.dump(directory, {.leave_running = plan.leave_running,
+                                        .foreign_namespaces = plan.foreign_namespaces,
+                                        .starter = plan.starter,
+                                        .reset_external_sockets = plan.reset_external_sockets});
   if (!report && report.error().refusal) {
     std::string reasons;
     for (const auto& reason : frozen.verdict().reasons) reasons += to_string(reason) + "\n";

@@ -27,6 +27,7 @@ struct DumpPlan {
   bool leave_running = false;
   bool foreign_namespaces = false;
   pid_t starter = 0;
+  bool reset_external_sockets = false;
   std::chrono::milliseconds linger{0};  // between freezing and dumping
 };
 

@@ -12,9 +12,11 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -153,6 +155,105 @@ TEST_F(Restore, StopsThatHaveComeTwice) {
   expect_two();
   subject_->tell();
   EXPECT_EQ(subject_->await_success(), "");
+}
+
+// Whom the target is connected with: greets who comes, and answers what is asked.
+class Stranger {
+ public:
+  explicit Stranger(const Workplace& place) : place_(place) {
+    listen_at(SOCK_STREAM, "stream");
+    listen_at(SOCK_SEQPACKET, "packets");
+  }
+  ~Stranger() {
+    ends_ = true;
+    if (thread_.joinable()) thread_.join();
+  }
+  // The first of them accepts nobody.
+  void begin() {
+    thread_ = std::thread([this] {
+      connect_to("server");
+      while (!ends_) serve();
+    });
+  }
+
+ private:
+  static sockaddr_un name_of(const std::string& path) {
+    sockaddr_un address{.sun_family = AF_UNIX};
+    path.copy(address.sun_path, sizeof address.sun_path - 1);
+    return address;
+  }
+  void listen_at(int type, const std::string& path) {
+    sockaddr_un address = name_of(path);
+    Fd fd(::socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    Fd here = open_file(".", O_PATH | O_DIRECTORY).value();
+    EXPECT_EQ(::chdir(place_.path().c_str()), 0);
+    EXPECT_EQ(::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    EXPECT_EQ(::fchdir(here.get()), 0);
+    EXPECT_EQ(::listen(fd.get(), 4), 0);
+    listeners_.push_back(std::move(fd));
+  }
+  void connect_to(const std::string& path) {
+    Fd directory = open_file(place_.path(), O_PATH | O_DIRECTORY).value();
+    sockaddr_un address = name_of(fmt::format("/proc/self/fd/{}/{}", directory.get(), path));
+    Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    while (!ends_ && ::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address)) ::usleep(1000);
+    connections_.push_back(std::move(fd));
+  }
+  void serve() {
+    for (const Fd& listener : listeners_)
+      if (Fd fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC)); fd) {
+        bool greets = &listener == &listeners_.front();
+        EXPECT_TRUE(!greets || ::send(fd.get(), "hello", 5, MSG_NOSIGNAL) == 5);
+        connections_.push_back(std::move(fd));
+      }
+    char byte;
+    for (const Fd& connection : connections_)
+      if (::recv(connection.get(), &byte, 1, MSG_DONTWAIT) == 1) (void)::send(connection.get(), "!", 1, MSG_NOSIGNAL);
+    ::usleep(1000);
+  }
+
+  const Workplace& place_;
+  std::vector<Fd> listeners_, connections_;
+  std::atomic<bool> ends_ = false;
+  std::thread thread_;
+};
+
+TEST_F(Restore, ConnectionsThatLeadOutsideComeBackClosed) {
+  Stranger stranger(place_);
+  stranger.begin();
+  ASSERT_NO_FATAL_FAILURE(start("external_sockets"));
+  Outcome outcome = EngineProcess::dump(subject_->pid(), image_, {}).wait();
+  EXPECT_EQ(outcome.end, Outcome::End::refused) << outcome;
+  EXPECT_NE(outcome.text.find("stream, which no process of it has open; with ExternalSockets=reset"),
+            std::string::npos)
+      << outcome;
+  // Each time what is closed already stays so.
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_NO_FATAL_FAILURE(dump({.reset_external_sockets = true}));
+    ASSERT_NO_FATAL_FAILURE(restore());
+    ASSERT_TRUE(remove_tree(image_));
+  }
+  verify();
+  EXPECT_NE(subject_->output().find("\nclosed\n"), std::string::npos) << subject_->output();
+}
+
+TEST_F(Restore, ConnectionsThatLeadOutsideStayOpenWhereItRunsOn) {
+  Stranger stranger(place_);
+  stranger.begin();
+  ASSERT_NO_FATAL_FAILURE(start("external_sockets"));
+  Outcome outcome = EngineProcess([&]() -> Result<> {
+                      auto engine = TRY(engine::Engine::open());
+                      auto frozen = TRY(engine.freeze({.root = subject_->pid()}));
+                      TRY(frozen.examine({.reset_external_sockets = true}));
+                      if (frozen.verdict().remarks.size() != 3) return fail("not all that is to be closed is named");
+                      TRY(frozen.dump(image_, {.leave_running = true, .reset_external_sockets = true}));
+                      std::string remarks;
+                      for (const auto& remark : frozen.verdict().remarks) remarks += to_string(remark) + "\n";
+                      return remarks.find("is connected to packets") != remarks.npos ? Result<>() : fail(remarks);
+                    }).wait();
+  ASSERT_TRUE(outcome.done()) << outcome;
+  verify();
+  EXPECT_NE(subject_->output().find("\nopen\n"), std::string::npos) << subject_->output();
 }
 
 // As after a boot: they vanish with the last process and those who have made them.

@@ -154,6 +154,10 @@ struct Dumping {
   void refuse(pid_t pid, std::string object, std::string text) {
     verdict.reasons.push_back({pid, std::move(object), std::move(text)});
   }
+  // Carried otherwise than it was, as the options ask for.
+  void remark(pid_t pid, std::string object, std::string text) {
+    verdict.remarks.push_back({pid, std::move(object), std::move(text)});
+  }
 };
 
 }  // namespace ks::engine

@@ -25,6 +25,7 @@ std::string to_string(const Reason& reason);  // "pid 41: fd 7: why"
 
 struct Verdict {
   std::vector<Reason> reasons;
+  std::vector<Reason> remarks;  // what is carried over otherwise than it was, because somebody has asked for that
   bool ready() const { return reasons.empty(); }
 };
 
@@ -68,6 +69,8 @@ struct DumpOptions {
   // A process outside that hands them sockets when it starts them (sd_listen_fds(3)), and does so before they are
   // restored: those are not made, but taken from RestoreOptions::into. 0: nobody.
   pid_t starter = 0;
+  // A connection whose far end lies outside and keeps state of it comes back closed; without this it is refused.
+  bool reset_external_sockets = false;
 };
 
 }  // namespace ks::engine

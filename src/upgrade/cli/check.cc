@@ -40,14 +40,14 @@ Result<int> run(const Check& check) {
   std::vector<UnitVerdict> verdicts;
   for (const Candidate& one : candidates) {
     bool running = one.unit.active_state != "inactive" && one.unit.active_state != "failed";
-    verdicts.push_back({one.unit.name, running, running ? examine(engine, one) : std::vector<engine::Reason>{}});
+    verdicts.push_back({one.unit.name, running, running ? examine(engine, one) : engine::Verdict{}});
   }
   if (verdicts.empty() && !check.json) fmt::print(stderr, "no unit is marked\n");
   if (check.json)
     fmt::print("{}", to_json(verdicts).text());
   else
     print(verdicts);
-  bool ready = std::ranges::all_of(verdicts, [](const UnitVerdict& one) { return one.reasons.empty(); });
+  bool ready = std::ranges::all_of(verdicts, [](const UnitVerdict& one) { return one.verdict.ready(); });
   return ready ? kDone : kRefused;
 }
 

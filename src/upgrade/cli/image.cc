@@ -138,6 +138,7 @@ Result<int> run(const Checkpoint& checkpoint) {
     return kRefused;
   }
   if (!report) return about(Result<int>(std::unexpected(report.error())));
+  for (const engine::Reason& remark : frozen.verdict().remarks) fmt::print(stderr, "{}\n", reason_line(who, remark));
   if (!checkpoint.leave_running) {
     // With its stop job pending, systemd does not start the unit again when its processes are gone.
     if (auto stopping = checkpoint.unit.empty() ? Result<>{} : stop(who); !stopping) {

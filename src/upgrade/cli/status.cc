@@ -14,6 +14,7 @@ namespace {
 struct Line {
   std::string unit, state, text;
   double pause = 0;
+  std::vector<std::string> remarks = {};
 };
 
 // Before finish has settled the swap, a unit without an outcome is on its way.
@@ -22,9 +23,11 @@ std::vector<Line> lines_of(const Swap& swap, const Manifest& manifest) {
   for (const CarriedUnit& unit : manifest.units) {
     auto outcome = swap.outcome(unit.name);
     if (!outcome)
-      lines.push_back({unit.name, "pending", manifest.boot_id == boot_id() ? "until the next boot" : ""});
+      lines.push_back(
+          {unit.name, "pending", manifest.boot_id == boot_id() ? "until the next boot" : "", 0, unit.remarks});
     else
-      lines.push_back({unit.name, std::string(to_string(outcome->fate)), outcome->reason, outcome->pause_seconds});
+      lines.push_back({unit.name, std::string(to_string(outcome->fate)), outcome->reason, outcome->pause_seconds,
+                       outcome->fate == Fate::restored ? unit.remarks : std::vector<std::string>{}});
   }
   for (const LeftOutUnit& unit : manifest.left_out) {
     std::string reasons;
@@ -53,7 +56,11 @@ Result<int> run(const Status& status) {
     Json units = Json::array();
     for (const Line& line : lines) {
       Json entry = Json::object();
-      entry.set("unit", line.unit).set("state", line.state).set("reason", line.text).set("pause_seconds", line.pause);
+      entry.set("unit", line.unit)
+          .set("state", line.state)
+          .set("reason", line.text)
+          .set("pause_seconds", line.pause)
+          .set("remarks", Json::array(line.remarks));
       units.add(std::move(entry));
     }
     Json json = Json::object();
@@ -74,6 +81,7 @@ Result<int> run(const Status& status) {
     fmt::print("  {}: {}", line.unit, line.state);
     if (line.state == "restored") fmt::print(" after {:.1f} s", line.pause);
     fmt::print("{}{}\n", line.text.empty() ? "" : ": ", line.text);
+    for (const std::string& remark : line.remarks) fmt::print("    {}\n", remark);
   }
   return well ? kDone : kFailed;
 }

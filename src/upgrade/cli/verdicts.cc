@@ -7,33 +7,42 @@
 
 namespace ks::upgrade {
 
+namespace {
+
+Json to_json(const std::vector<engine::Reason>& reasons) {
+  Json list = Json::array();
+  for (const engine::Reason& reason : reasons) {
+    Json entry = Json::object();
+    entry.set("pid", reason.pid).set("object", reason.object).set("text", reason.text);
+    list.add(std::move(entry));
+  }
+  return list;
+}
+
+}  // namespace
+
 Json to_json(const std::vector<UnitVerdict>& verdicts) {
   Json units = Json::array();
-  for (const UnitVerdict& verdict : verdicts) {
-    Json reasons = Json::array();
-    for (const engine::Reason& reason : verdict.reasons) {
-      Json entry = Json::object();
-      entry.set("pid", reason.pid).set("object", reason.object).set("text", reason.text);
-      reasons.add(std::move(entry));
-    }
+  for (const auto& [unit, running, verdict] : verdicts) {
     Json entry = Json::object();
-    entry.set("unit", verdict.unit)
-        .set("running", verdict.running)
-        .set("ready", verdict.running && verdict.reasons.empty())
-        .set("reasons", std::move(reasons));
+    entry.set("unit", unit)
+        .set("running", running)
+        .set("ready", running && verdict.ready())
+        .set("reasons", to_json(verdict.reasons))
+        .set("remarks", to_json(verdict.remarks));
     units.add(std::move(entry));
   }
   return units;
 }
 
 void print(const std::vector<UnitVerdict>& verdicts) {
-  for (const UnitVerdict& verdict : verdicts) {
-    if (!verdict.running)
-      fmt::print("{}: not running, nothing to carry over\n", verdict.unit);
-    else if (verdict.reasons.empty())
-      fmt::print("{}: ready\n", verdict.unit);
-    for (const engine::Reason& reason : verdict.reasons)
-      fmt::print(stderr, "{}\n", reason_line(verdict.unit, reason));
+  for (const auto& [unit, running, verdict] : verdicts) {
+    if (!running)
+      fmt::print("{}: not running, nothing to carry over\n", unit);
+    else if (verdict.ready())
+      fmt::print("{}: ready\n", unit);
+    for (const engine::Reason& remark : verdict.remarks) fmt::print("{}\n", reason_line(unit, remark));
+    for (const engine::Reason& reason : verdict.reasons) fmt::print(stderr, "{}\n", reason_line(unit, reason));
   }
 }
 

@@ -63,6 +63,7 @@ std::expected<CarriedUnit, Reasons> Passenger::dump(const std::string& image, co
   auto carried = describe(*report, image);
   if (carried) {
     carried->held = std::move(held);
+    carried->remarks = lines(frozen_.verdict().remarks);
     auto saved = save_places(volatile_places(unit_), unit_.main_pid, places);
     if (saved)
       carried->places = std::move(*saved);

@@ -118,6 +118,7 @@ void dump_all(std::vector<Passenger>& passengers, const Swap& swap, Manifest& ma
     }
     swap.note("dumped", passenger.name(),
               fmt::format("{} bytes in {:.3f} s", dumped->memory_bytes, dumped->frozen_seconds));
+    for (const std::string& remark : dumped->remarks) swap.note("remark", passenger.name(), remark);
     manifest.units.push_back(std::move(*dumped));
     return false;
   });

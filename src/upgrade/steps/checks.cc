@@ -40,9 +40,9 @@ Result<> examine_units(Upgrade& upgrade) {
   for (const Candidate& one : marked.units) {
     UnitVerdict verdict{.unit = one.unit.name,
                         .running = one.unit.active_state != "inactive" && one.unit.active_state != "failed",
-                        .reasons = {}};
-    if (verdict.running) verdict.reasons = examine(engine, one);
-    if (verdict.running && verdict.reasons.empty()) {
+                        .verdict = {}};
+    if (verdict.running) verdict.verdict = examine(engine, one);
+    if (verdict.running && verdict.verdict.ready()) {
       for (pid_t pid : TRY(cgroup_processes(one.unit.control_group))) bytes += own_memory(pid);
       bytes += measure_places(one.unit).value_or(0);
     }
@@ -52,7 +52,7 @@ Result<> examine_units(Upgrade& upgrade) {
 }
 
 Result<> heed_verdicts(Upgrade& upgrade) {
-  bool ready = std::ranges::all_of(upgrade.verdicts, [](const UnitVerdict& one) { return one.reasons.empty(); });
+  bool ready = std::ranges::all_of(upgrade.verdicts, [](const UnitVerdict& one) { return one.verdict.ready(); });
   if (!ready && !upgrade.skip_unready)
     return refuse("not every marked unit can be carried over; --skip-unready goes on without those that cannot");
   return {};

@@ -20,7 +20,7 @@ namespace ks::upgrade {
 struct UnitVerdict {
   std::string unit;
   bool running = false;
-  std::vector<engine::Reason> reasons;
+  engine::Verdict verdict;
 };
 
 struct Upgrade {

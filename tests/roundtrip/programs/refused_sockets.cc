@@ -402,6 +402,25 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        CHECK(close(listener) == 0 && write(client, "abc", 3) == 3);
        return reads(accepted, "abc");
      }},
+    {"unix_not_accepted_outside",
+     [] {
+       int fds[2];
+       CHECK(pipe(fds) == 0);
+       pid_t between = fork_to([&] {
+         if (fork()) _exit(0);
+         close(fds[0]);
+         int listener = unix_bound(SOCK_STREAM, "listener");
+         CHECK(setsid() > 0 && listen(listener, 1) == 0 && write(fds[1], "x", 1) == 1 && close(fds[1]) == 0);
+         while (!told()) usleep(1000);
+         int accepted = accept(listener, nullptr, nullptr);
+         CHECK(write(accepted, "abc", 3) == 3);
+         _exit(0);
+       });
+       char byte;
+       CHECK(close(fds[1]) == 0 && waitpid(between, nullptr, 0) == between && read(fds[0], &byte, 1) == 1);
+       CHECK(close(fds[0]) == 0);
+       return reads(unix_connected(SOCK_STREAM, "listener"), "abc");
+     }},
     {"unix_from_outside",
      [] {
        int listener = unix_bound(SOCK_STREAM, "listener");

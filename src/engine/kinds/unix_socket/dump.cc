@@ -30,18 +30,25 @@ std::string name_by(Call call, int fd) {
   return std::string(reinterpret_cast<const char*>(&address), std::min<size_t>(length, sizeof address));
 }
 
-// Their inodes, as sock_diag(7) has them.
-using Ids = std::map<uint32_t, uint32_t>;
+constexpr uint8_t kBothWays = 3;  // of shutdown
+
+struct Surroundings {
+  UnixSocketTable table;
+  std::map<uint32_t, uint32_t> ids;  // of the target's own, by inode
+};
 
 class Description {
  public:
-  Description(Dumping& dumping, const OpenFile& file, const Ids& ids) : dumping_(dumping), file_(file), ids_(ids) {}
+  Description(Dumping& dumping, const OpenFile& file, const Surroundings& around)
+      : dumping_(dumping), file_(file), around_(around) {}
 
   Result<> read() {
     mine_ = TRY(file_.fetch());
     out_.set_passed(TRY(is_passed(dumping_.outside, dumping_.options, file_)));
     state_ = TRY(read_socket_state(dumping_.fresh_sockets, file_, mine_.get()));
-    facts_ = TRY(unix_socket_facts(static_cast<uint32_t>(file_.stat.st_ino)));
+    auto facts = around_.table.find(static_cast<uint32_t>(file_.stat.st_ino));
+    if (facts == around_.table.end()) return fail("sock_diag does not list it");
+    facts_ = facts->second;
     out_.set_id(file_.id);
     out_.set_state(state_.SerializeAsString());
     out_.set_shutdown(facts_.shutdown);
@@ -74,7 +81,11 @@ class Description {
     if (peer_is_named) return refuse("is connected to one that has been bound to a name, which is not supported yet");
     return {};
   }
-  void write() { dumping_.put_file(kName, kVersion, out_); }
+  void write() {
+    dumping_.put_file(kName, kVersion, out_);
+    if (!closed_.empty())
+      dumping_.remark(file_.pid, file_.object(), closed_ + "; comes back closed (ExternalSockets=reset)");
+  }
   const OpenFile& file() const { return file_; }
 
  private:
@@ -94,16 +105,30 @@ class Description {
     if (!facts_.peer) return {};
     out_.set_connected(true);
     std::string peer_name = name_by(::getpeername, mine_.get());
-    if (auto known = ids_.find(*facts_.peer); known != ids_.end()) {
+    if (auto known = around_.ids.find(*facts_.peer); known != around_.ids.end()) {
       out_.set_peer(known->second);
     } else if (has_datagrams() && !peer_name.empty()) {
       out_.set_peer_name(peer_name);
-    } else if (*facts_.peer == 0) {
+    } else if (*facts_.peer == 0 && (has_datagrams() || facts_.shutdown == kBothWays)) {
       out_.set_peer_is_gone(true);
+      out_.set_gone_peer_name(peer_name);
     } else {
-      return refuse(fmt::format("is connected to {}, which no process of it has open",
-                                peer_name.empty() ? "a socket without a name" : address_text(peer_name)));
+      return describe_external(peer_name);
     }
+    return {};
+  }
+
+  // Who is at its far end keeps state of it, and does not go along.
+  Result<> describe_external(const std::string& peer_name) {
+    std::string what =
+        fmt::format("is connected to {}, {}", peer_name.empty() ? "a socket without a name" : address_text(peer_name),
+                    *facts_.peer ? "which no process of it has open" : "which has not accepted it yet");
+    if (has_datagrams()) return refuse(what);
+    if (!dumping_.options.reset_external_sockets)
+      return refuse(what + "; with ExternalSockets=reset in the mark it comes back closed (kernel-swap-mark(5))");
+    closed_ = std::move(what);
+    out_.set_peer_is_gone(true);
+    out_.set_gone_peer_name(peer_name);
     return {};
   }
 
@@ -144,9 +169,12 @@ class Description {
     bool is_there = std::ranges::any_of(dumping_.processes, [&](const StoppedProcess& process) {
       return process.pid == peer.pid && !process.zombie;
     });
-    if (!is_there)
-      return refuse(fmt::format("tells of credentials (SO_PEERCRED) of pid {}, which is not part of it", peer.pid));
-    out_.mutable_credentials()->set_pid(peer.pid);
+    bool is_closed = out_.peer_is_gone() && !has_datagrams();
+    if (!is_there && !(is_closed && dumping_.options.reset_external_sockets))
+      return refuse(
+          fmt::format("tells of credentials (SO_PEERCRED) of pid {}, which is not part of it{}", peer.pid,
+                      is_closed ? "; with ExternalSockets=reset in the mark it tells only of the user" : ""));
+    out_.mutable_credentials()->set_pid(is_there ? peer.pid : 0);
     out_.mutable_credentials()->set_user(peer.uid);
     out_.mutable_credentials()->set_group(peer.gid);
     return {};
@@ -203,11 +231,12 @@ class Description {
 
   Dumping& dumping_;
   const OpenFile& file_;  // of all that there are
-  const Ids& ids_;
+  const Surroundings& around_;
   Fd mine_;
   image::SocketState state_;
   UnixSocketFacts facts_;
   Socket out_;
+  std::string closed_;  // what it was connected to, where that is not to be
 };
 
 }  // namespace
@@ -215,12 +244,12 @@ class Description {
 bool owns(const OpenFile& file) { return file.socket && file.socket->family == AF_UNIX; }
 
 Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
-  Ids ids;
-  for (const OpenFile& file : files) ids[static_cast<uint32_t>(file.stat.st_ino)] = file.id;
+  Surroundings around{.table = TRY(read_unix_sockets()), .ids = {}};
+  for (const OpenFile& file : files) around.ids[static_cast<uint32_t>(file.stat.st_ino)] = file.id;
   std::vector<Description> all;
   bool complete = true;
   for (const OpenFile& file : files)
-    complete &= TRY(is_done(dumping, file, all.emplace_back(dumping, file, ids).read()));
+    complete &= TRY(is_done(dumping, file, all.emplace_back(dumping, file, around).read()));
   if (!complete) return {};
   for (Description& socket : all)
     if (TRY(is_done(dumping, socket.file(), socket.check(all)))) socket.write();

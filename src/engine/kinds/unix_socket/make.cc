@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <fcntl.h>
+#include <linux/securebits.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -74,6 +76,19 @@ class Maker {
   const Socket::Credentials& as_;
 };
 
+// As a user of whom no process is there any more. Only this thread changes its user, and it keeps its privileges.
+Result<> as_user(const Socket::Credentials& user, const std::function<Result<>()>& work) {
+  Result<> done;
+  std::thread([&] {
+    if (::prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP) || ::syscall(SYS_setgroups, 0, nullptr) ||
+        ::syscall(SYS_setresgid, -1, user.group(), -1) || ::syscall(SYS_setresuid, -1, user.user(), -1))
+      done = fail_errno(fmt::format("user {}", user.user()));
+    else
+      done = work();
+  }).join();
+  return done;
+}
+
 // With `root` as its root directory, and its own working directory.
 Result<> in_directory(int root, const std::string& directory, const std::function<Result<>()>& work) {
   Result<> done;
@@ -99,8 +114,8 @@ Result<> in_nowhere(const std::function<Result<>()>& work) {
   return done;
 }
 
-std::string file_name(const Socket& socket) {
-  std::string path(path_of(socket.name()));
+std::string file_name(std::string_view name) {
+  std::string path(path_of(name));
   path.resize(::strnlen(path.data(), path.size()));
   return path;
 }
@@ -121,7 +136,7 @@ Result<> clear_the_way(const std::string& path, const SocketType& type, const st
 using There = std::function<Result<>()>;
 
 Result<> bind_to_file(int root, const Work& work, const There& then) {
-  std::string path = file_name(work.socket);
+  std::string path = file_name(work.socket.name());
   const auto& file = work.socket.file();
   return in_directory(root, file.directory(), [&]() -> Result<> {
     TRY(clear_the_way(path, type_of(work.state), work.socket.name()));
@@ -132,15 +147,16 @@ Result<> bind_to_file(int root, const Work& work, const There& then) {
   });
 }
 
-Result<> bind_to_name(const Work& work, const There& then) {
+// A file's name leads to nothing afterwards.
+Result<> bind_to_name(int fd, const std::string& name, const There& then) {
   auto bind = [&]() -> Result<> {
-    if (::bind(work.fd.get(), as_address(work.socket.name()), size_of(work.socket.name()))) return fail_errno("bind");
+    if (::bind(fd, as_address(name), size_of(name))) return fail_errno("bind");
     return then();
   };
-  if (is_abstract(work.socket.name())) return bind();
+  if (is_abstract(name)) return bind();
   return in_nowhere([&]() -> Result<> {
     std::error_code error;
-    auto above = std::filesystem::path(file_name(work.socket)).parent_path();
+    auto above = std::filesystem::path(file_name(name)).parent_path();
     if (!above.empty()) std::filesystem::create_directories(above, error);
     if (error) return fail(error.message());
     return bind();
@@ -234,7 +250,8 @@ class Sockets {
   Result<> bind(const Work& work) {
     if (work.socket.name().empty()) return {};
     auto connect = [&] { return connect_to(work); };
-    return work.socket.has_file() ? bind_to_file(restoring_.root.get(), work, connect) : bind_to_name(work, connect);
+    return work.socket.has_file() ? bind_to_file(restoring_.root.get(), work, connect)
+                                  : bind_to_name(work.fd.get(), work.socket.name(), connect);
   }
 
   // Datagrams lead one way, to a name.
@@ -254,7 +271,8 @@ class Sockets {
     bool was_accepted = !work.socket.name().empty();
     if (work.socket.peer_is_gone()) {
       Fd& peer = gone_peers_[work.socket.id()];
-      return was_accepted ? connect(peer, work) : make_pair(work, work.fd, peer);
+      TRY(was_accepted ? connect(peer, work) : make_pair(work, work.fd, peer));
+      return name_gone(peer.get(), work.socket.gone_peer_name());
     }
     auto peer = all_.find(work.socket.peer());
     if (peer == all_.end()) return fail("its peer is missing in the image");
@@ -263,8 +281,24 @@ class Sockets {
     return other.socket.name().empty() ? make_pair(work, work.fd, other.fd) : connect(work.fd, other);
   }
 
+  // Its peer shows it. An abstract name that somebody has taken meanwhile cannot be shown too.
+  static Result<> name_gone(int fd, const std::string& name) {
+    if (name.empty()) return {};
+    auto bound = bind_to_name(fd, name, [] { return Result<>(); });
+    if (!bound && bound.error().code == EADDRINUSE) return {};
+    return bound;
+  }
+
   Result<> make_pair(const Work& work, Fd& one, Fd& other) {
     if (!work.socket.has_credentials()) return fail("has no credentials of who has made it");
+    if (work.socket.credentials().pid() == 0)
+      return as_user(work.socket.credentials(), [&]() -> Result<> {
+        Two fds;
+        if (::socketpair(AF_UNIX, work.state.type() | SOCK_CLOEXEC, 0, fds.data())) return fail_errno("socketpair");
+        one = Fd(fds[0]);
+        other = Fd(fds[1]);
+        return {};
+      });
     Maker maker = TRY(maker_of(work));
     return maker.act([&](RemoteCalls& calls) -> Result<> {
       RestoredProcess& process = maker.process();
@@ -282,19 +316,35 @@ class Sockets {
       return entry.second.socket.listens() && entry.second.socket.name() == accepted.socket.name();
     });
     if (listener == all_.end()) return fail("nobody listens under its name any more");
+    TRY(accepted.socket.credentials().pid() ? connect_remotely(client, accepted)
+                                            : connect_as_user(client, accepted, listener->second));
+    accepted.fd = Fd(::accept4(listener->second.fd.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (!accepted.fd) return fail_errno("accept");
+    return {};
+  }
+
+  Result<> connect_as_user(Fd& client, const Work& accepted, const Work& listener) {
+    const std::string& name = accepted.socket.name();
+    client = TRY(make_socket(type_of(accepted.state)));
+    const std::string directory = listener.socket.has_file() ? listener.socket.file().directory() : "/";
+    return in_directory(restoring_.root.get(), directory, [&] {
+      return as_user(accepted.socket.credentials(), [&]() -> Result<> {
+        return ::connect(client.get(), as_address(name), size_of(name)) ? fail_errno("connect") : Result<>();
+      });
+    });
+  }
+
+  Result<> connect_remotely(Fd& client, const Work& accepted) {
     Maker maker = TRY(maker_of(accepted));  // what it sees of its peer is who has connected
     const std::string& name = accepted.socket.name();
-    TRY(maker.act([&](RemoteCalls& calls) -> Result<> {
+    return maker.act([&](RemoteCalls& calls) -> Result<> {
       RestoredProcess& process = maker.process();
       auto there = TRY(in("socket", calls(SYS_socket, AF_UNIX, accepted.state.type() | SOCK_CLOEXEC, 0)));
       TRY(process.memory->write(process.scratch, std::as_bytes(std::span(name))));
       TRY(in("connect", calls(SYS_connect, there, process.scratch, name.size())));
       client = TRY(maker.take(calls, static_cast<int>(there)));
       return {};
-    }));
-    accepted.fd = Fd(::accept4(listener->second.fd.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    if (!accepted.fd) return fail_errno("accept");
-    return {};
+    });
   }
 
   // Who logs to a socket that is not there finds its message refused, and connects again.

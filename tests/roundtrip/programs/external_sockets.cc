@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Connections with somebody outside, who is the driver: to "stream" and "packets", and from him, to "server". Told to
+// go on, it finds them as they were or, after a restore, closed, and connects again.
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "program.h"
+
+static sockaddr_un name_of(const char* path) {
+  sockaddr_un address{.sun_family = AF_UNIX};
+  strcpy(address.sun_path, path);
+  return address;
+}
+static int connected(int type, const char* path) {
+  sockaddr_un address = name_of(path);
+  int fd = socket(AF_UNIX, type, 0);
+  CHECK(fd >= 0 && connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+  return fd;
+}
+static void check_names(int fd, const char* own, const char* peer) {
+  sockaddr_un told{};
+  socklen_t length = sizeof told;
+  CHECK(getsockname(fd, reinterpret_cast<sockaddr*>(&told), &length) == 0);
+  CHECK(strcmp(told.sun_path, own) == 0);
+  told = {};
+  length = sizeof told;
+  CHECK(getpeername(fd, reinterpret_cast<sockaddr*>(&told), &length) == 0);
+  CHECK(strcmp(told.sun_path, peer) == 0);
+}
+static void check_user(int fd) {
+  ucred peer{};
+  socklen_t length = sizeof peer;
+  CHECK(getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 && peer.uid == 0 && peer.gid == 0);
+}
+
+int main() {
+  signal(SIGPIPE, SIG_IGN);
+  sockaddr_un address = name_of("server");
+  int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+  CHECK(bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 && listen(listener, 4) == 0);
+  int stream = connected(SOCK_STREAM, "stream"), packets = connected(SOCK_SEQPACKET, "packets");
+  int accepted = accept(listener, nullptr, nullptr);
+  CHECK(accepted >= 0);
+  char text[16]{};
+  while (recv(stream, text, sizeof text, MSG_PEEK) < 5) usleep(1000);  // what is not read yet is read later
+
+  ready();
+
+  bool closed = true;
+  CHECK(read(stream, text, sizeof text) == 5 && memcmp(text, "hello", 5) == 0);
+  for (int fd : {stream, packets, accepted}) {
+    check_user(fd);
+    pollfd poll_{.fd = fd, .events = POLLIN | POLLRDHUP, .revents = 0};
+    if (poll(&poll_, 1, 0) == 0) {
+      CHECK(write(fd, "?", 1) == 1 && read(fd, text, sizeof text) == 1 && *text == '!');
+      closed = false;
+      continue;
+    }
+    CHECK(poll_.revents == (POLLIN | POLLHUP | POLLRDHUP));
+    CHECK(read(fd, text, sizeof text) == 0 && write(fd, "?", 1) == -1 && errno == EPIPE);
+  }
+  check_names(stream, "", "stream");
+  check_names(packets, "", "packets");
+  check_names(accepted, "server", "");
+  dprintf(STDOUT_FILENO, closed ? "closed\n" : "open\n");
+  if (closed) {
+    stream = connected(SOCK_STREAM, "stream");
+    CHECK(read(stream, text, 5) == 5 && write(stream, "?", 1) == 1 && read(stream, text, 1) == 1 && *text == '!');
+  }
+}
