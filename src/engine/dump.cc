@@ -149,6 +149,8 @@ DumpReport report_on(const Dumping& dumping) {
     for (const auto& thread : process.threads) occupy(thread.tid());
   }
   std::ranges::for_each(lost_leaders(family_of(dumping.processes)), occupy);
+  std::ranges::for_each(dumping.remembered, occupy);
+  report.remembered.assign(dumping.remembered.begin(), dumping.remembered.end());
   return report;
 }
 
@@ -188,6 +190,7 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
     TRY(in(label, collect_descriptors(dumping, table, process)));
     if (can_call) callable.push_back(&process);
   }
+  TRY(add_files_in_flight(dumping, table));
   TRY(dump_open_files(dumping, table));
   TRY(check_message_queues(dumping));
   for (StoppedProcess* process : callable)

@@ -32,6 +32,7 @@ struct DumpReport {
   std::vector<pid_t> pids;  // of processes, parents first
   pid_t highest_pid = 0;    // of threads too
   pid_t lowest_pid = 0;
+  std::vector<pid_t> remembered;  // PIDs of processes that have ended, which are needed for a moment
   uint64_t threads = 0;
   uint64_t memory_bytes = 0;  // written to the image
   double frozen_seconds = 0;  // from the first seize to the last thing read

@@ -88,6 +88,11 @@ std::vector<engine::Reason> group_reasons(const UnitState& unit) {
   return reasons;
 }
 
+std::vector<engine::Reason> remembered_reasons(const engine::DumpReport& report) {
+  if (report.remembered.empty()) return {};
+  return pid_reasons(std::ranges::min(report.remembered), ::access(kPidFloorFlag, F_OK) == 0);
+}
+
 bool has_read_all(const engine::Engine& engine, const UnitState& unit) {
   auto waiting = engine.waiting(target_of(unit));
   return !waiting || waiting->unread == 0;
@@ -106,7 +111,10 @@ engine::Verdict examine(const engine::Engine& engine, const Candidate& candidate
   verdict.reasons = group_reasons(unit);
   auto report = frozen->examine(options);
   verdict.remarks = frozen->verdict().remarks;
-  if (report) return verdict;
+  if (report) {
+    for (engine::Reason& reason : remembered_reasons(*report)) verdict.reasons.push_back(std::move(reason));
+    return verdict;
+  }
   if (frozen->verdict().ready()) verdict.reasons.push_back({0, "dump", report.error().what});
   for (const engine::Reason& reason : frozen->verdict().reasons) verdict.reasons.push_back(reason);
   return verdict;

@@ -45,6 +45,9 @@ engine::Verdict examine(const engine::Engine& engine, const Candidate& candidate
 // Reasons that lie in what the unit's control group holds now: best asked for while it is frozen.
 std::vector<engine::Reason> group_reasons(const UnitState& unit);
 
+// PIDs of processes that have ended are needed once more, and may not be free then.
+std::vector<engine::Reason> remembered_reasons(const engine::DumpReport& report);
+
 // "UNIT: pid N: OBJECT: cause"
 std::string reason_line(const std::string& unit, const engine::Reason& reason);
 

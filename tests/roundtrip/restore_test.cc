@@ -172,6 +172,7 @@ class Stranger {
   void begin() {
     thread_ = std::thread([this] {
       connect_to("server");
+      connect_to("server");
       while (!ends_) serve();
     });
   }
@@ -245,7 +246,7 @@ TEST_F(Restore, ConnectionsThatLeadOutsideStayOpenWhereItRunsOn) {
                       auto engine = TRY(engine::Engine::open());
                       auto frozen = TRY(engine.freeze({.root = subject_->pid()}));
                       TRY(frozen.examine({.reset_external_sockets = true}));
-                      if (frozen.verdict().remarks.size() != 3) return fail("not all that is to be closed is named");
+                      if (frozen.verdict().remarks.size() != 4) return fail("not all that is to be closed is named");
                       TRY(frozen.dump(image_, {.leave_running = true, .reset_external_sockets = true}));
                       std::string remarks;
                       for (const auto& remark : frozen.verdict().remarks) remarks += to_string(remark) + "\n";
@@ -254,6 +255,24 @@ TEST_F(Restore, ConnectionsThatLeadOutsideStayOpenWhereItRunsOn) {
   ASSERT_TRUE(outcome.done()) << outcome;
   verify();
   EXPECT_NE(subject_->output().find("\nopen\n"), std::string::npos) << subject_->output();
+}
+
+// Messages without a byte are seen once by who looks without taking.
+TEST_F(Restore, EmptyMessagesAreCarriedOrMissed) {
+  subject_.emplace(place_, "unix_messages", std::vector<std::string>{"empty"});
+  ASSERT_EQ(subject_->await_ready(), "");
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_NO_FATAL_FAILURE(dump());
+    ASSERT_NO_FATAL_FAILURE(restore());
+    ASSERT_TRUE(remove_tree(image_));
+  }
+  ASSERT_NO_FATAL_FAILURE(dump({.leave_running = true}));
+  ASSERT_TRUE(remove_tree(image_));
+  Outcome outcome = EngineProcess::dump(subject_->pid(), image_, {}).wait();
+  EXPECT_EQ(outcome.end, Outcome::End::refused) << outcome;
+  EXPECT_EQ(std::ranges::count(outcome.text, '\n'), 2) << outcome;
+  EXPECT_NE(outcome.text.find("holds an empty message"), std::string::npos) << outcome;
+  verify();
 }
 
 // As after a boot: they vanish with the last process and those who have made them.

@@ -2,6 +2,8 @@
 // What the rooms share while a target is dumped.
 #pragma once
 
+#include <unistd.h>
+
 #include <array>
 #include <compare>
 #include <map>
@@ -20,6 +22,7 @@
 #include "engine/context/mounts.h"
 #include "engine/context/open_file.h"
 #include "engine/context/outside.h"
+#include "engine/context/received_message.h"
 #include "engine/context/system_v_survey.h"
 #include "engine/context/verdict.h"
 #include "engine/image/store.h"
@@ -116,9 +119,11 @@ struct Dumping {
   std::map<KeyringView, image::Keyrings> keyrings;  // without anything that stands in the way
   std::map<dev_t, TerminalUse> terminals;           // by the device of the slave
   SystemVSurvey system_v;
-  std::set<std::pair<uint32_t, std::string>> open_queues;  // of POSIX messages, by namespace of IPC
-  std::span<const OpenFile> open_files;                    // by id
-  std::string file_envelopes;                              // of the open files, all rooms
+  std::set<std::pair<uint32_t, std::string>> open_queues;   // of POSIX messages, by namespace of IPC
+  std::span<const OpenFile> open_files;                     // by id
+  std::map<uint32_t, std::vector<ReceivedMessage>> queues;  // of UNIX sockets, by id
+  std::set<pid_t> remembered;                               // PIDs of which only sockets still tell (SO_PEERCRED)
+  std::string file_envelopes;                               // of the open files, all rooms
   FreshSockets fresh_sockets;
   std::map<AreaFile, uint32_t> area_files;
   uint64_t memory_bytes = 0;
@@ -152,12 +157,16 @@ struct Dumping {
 
   // The dump goes on, to find everything that stands in the way, but will not be committed.
   void refuse(pid_t pid, std::string object, std::string text) {
-    verdict.reasons.push_back({pid, std::move(object), std::move(text)});
+    verdict.reasons.push_back({of_service(pid), std::move(object), std::move(text)});
   }
   // Carried otherwise than it was, as the options ask for.
   void remark(pid_t pid, std::string object, std::string text) {
-    verdict.remarks.push_back({pid, std::move(object), std::move(text)});
+    verdict.remarks.push_back({of_service(pid), std::move(object), std::move(text)});
   }
+
+ private:
+  // Files in flight are open in nobody but ourselves.
+  static pid_t of_service(pid_t pid) { return pid == ::getpid() ? 0 : pid; }
 };
 
 }  // namespace ks::engine

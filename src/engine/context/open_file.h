@@ -40,11 +40,14 @@ struct OpenFile {
   FdInfo info;
   std::optional<SocketType> socket;  // where it is one
   SignalOwner owner;
+  std::string within;  // in flight (SCM_RIGHTS): in which one; then maybe no process has it, but we
 
   // A duplicate of our own. It shares position and flags with the service's: change neither.
   Result<Fd> fetch() const;
   std::string magic_link() const;  // "/proc/PID/fd/N"
-  std::string object() const { return fmt::format("fd {} ({})", fd, link); }
+  std::string object() const {
+    return within.empty() ? fmt::format("fd {} ({})", fd, link) : fmt::format("{}, in flight in {}", link, within);
+  }
   // Flags for open(2) or F_SETFL, without those that only mattered at opening and without O_ASYNC, which
   // is restored with the owner that it signals.
   int flags() const;

@@ -125,6 +125,8 @@ class Restoring {
   PassedSockets passed_sockets;
   RemadeFiles carried;
   std::map<dev_t, Fd> terminals;  // by the device of the slave, which they have open
+  Fds doors;                      // of sockets, by id: the files that their names lead to
+  Fds far_ends;                   // ends of connections, closed when what has come through them has been sent again
   std::set<uint32_t> late_files;  // made when the processes were there: they have not inherited them
   Fd sender, receiver;            // of a socket through which they get those
   MadeNamespaces namespaces;

@@ -3,6 +3,7 @@
 // test, and one entry in all.cc.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <string_view>
 
@@ -22,6 +23,9 @@ struct Kind {
   bool (*owns)(const OpenFile&) = nullptr;
   // Puts one envelope per file, or refuses it. Must not consume anything.
   Result<> (*dump)(Dumping&, std::span<const OpenFile>);
+  // Its files may hold others that no process has: hands them over, and remembers which they are.
+  using Found = std::function<Result<uint32_t>(const OpenFile& within, Fd)>;  // returns its id
+  Result<> (*look_inside)(Dumping&, std::span<const OpenFile>, const Found&) = nullptr;
   // The files again, by id.
   Result<Fds> (*make)(Restoring&, std::span<const Envelope>) = nullptr;
   // What leads from one file to another, or to a process: all files are made, and processes have their descriptors.
@@ -30,6 +34,8 @@ struct Kind {
   Result<> (*release)(Restoring&, std::span<const Envelope>) = nullptr;
   // Its files lead to processes and threads, which must exist when they are made.
   bool of_processes = false;
+  // What they are follows from the process that has them: of none, they cannot be carried.
+  bool of_holder = false;
   // Its dump may wake epolls: it comes after that of all others, when their edges have been looked at.
   bool disturbs = false;
 };

@@ -50,6 +50,16 @@ Result<std::vector<OpenFileTable::Entry>> OpenFileTable::add(const StoppedProces
   return entries;
 }
 
+Result<OpenFileTable::Entry> OpenFileTable::add(Fd in_flight, std::string within) {
+  TRY(turn_to(::getpid()));
+  OpenFile file = TRY(look_at({in_flight.get(), ""}));
+  file.within = std::move(within);
+  Entry entry = TRY(add(std::move(file)));
+  if (files_[entry.file].fd == in_flight.get() && files_[entry.file].pid == ::getpid())
+    in_flight_.push_back(std::move(in_flight));
+  return entry;
+}
+
 Result<OpenFileTable::Entry> OpenFileTable::add(OpenFile file) {
   Entry entry{.number = file.fd, .close_on_exec = (file.info.flags & O_CLOEXEC) != 0};
   for (const auto& line : file.info.rest)
@@ -132,6 +142,25 @@ Result<const OpenFile*> OpenFileTable::find(pid_t pid, int fd) const {
   return nullptr;
 }
 
+Result<> add_files_in_flight(Dumping& dumping, OpenFileTable& table) {
+  auto found = [&](const OpenFile& within, Fd in_flight) -> Result<uint32_t> {
+    int number = in_flight.get();
+    auto entry = TRY(table.add(std::move(in_flight), within.object()));
+    for (const auto& line : entry.locks) dumping.locks.push_back({::getpid(), number, entry.file, line});
+    return entry.file;
+  };
+  for (size_t seen = 0; seen < table.files().size();) {
+    auto fresh = table.files().subspan(seen);
+    seen += fresh.size();
+    std::map<const Kind*, std::vector<OpenFile>> owned;  // copies, since the table grows
+    for (const Kind* kind : all_kinds())
+      for (const OpenFile& file : kind->look_inside ? fresh : std::span<const OpenFile>())
+        if (kind->owns(file)) owned[kind].push_back(file);
+    for (const auto& [kind, files] : owned) TRY(in(kind->name, kind->look_inside(dumping, files, found)));
+  }
+  return {};
+}
+
 namespace {
 
 // An eventfd, timerfd, epoll or the like that a process outside has as well would be two after a restore.
@@ -159,6 +188,10 @@ Result<> dump_open_files(Dumping& dumping, const OpenFileTable& table) {
           file.pid, file.object(),
           fmt::format("{}, which is not supported yet",
                       file.socket ? "is a socket of " + kind_text(*file.socket) : std::string("is of a kind")));
+      continue;
+    }
+    if (!file.within.empty() && (*owner)->of_holder) {
+      dumping.refuse(file.pid, file.object(), "of a kind that cannot be carried in flight");
       continue;
     }
     owned[*owner].push_back(file);

@@ -24,6 +24,8 @@ class OpenFileTable {
   };
   // All descriptors of a process, by number.
   Result<std::vector<Entry>> add(const StoppedProcess& process);
+  // A duplicate of our own of what is in flight within another.
+  Result<Entry> add(Fd in_flight, std::string within);
   std::span<const OpenFile> files() const { return files_; }
   // The file behind a descriptor of a process outside, where it is one of these.
   Result<const OpenFile*> find(pid_t pid, int fd) const;
@@ -59,7 +61,11 @@ class OpenFileTable {
   std::vector<OpenFile> files_;
   std::map<Key, std::vector<Candidate>> by_inode_;
   std::unordered_map<pid_t, Fd> processes_;
+  std::vector<Fd> in_flight_;
 };
+
+// What is in flight within files of the table becomes part of it, and what is in flight within that.
+Result<> add_files_in_flight(Dumping& dumping, OpenFileTable& table);
 
 // Each kind dumps its own; what none owns is refused.
 Result<> dump_open_files(Dumping& dumping, const OpenFileTable& table);

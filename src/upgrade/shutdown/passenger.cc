@@ -60,7 +60,8 @@ std::expected<CarriedUnit, Reasons> Passenger::dump(const std::string& image, co
   if (!report)
     return frozen_.verdict().ready() ? because("dump: " + report.error().what)
                                      : std::unexpected(lines(frozen_.verdict().reasons));
-  auto carried = describe(*report, image);
+  auto reasons = remembered_reasons(*report);
+  auto carried = reasons.empty() ? describe(*report, image) : std::unexpected(lines(reasons));
   if (carried) {
     carried->held = std::move(held);
     carried->remarks = lines(frozen_.verdict().remarks);
@@ -102,6 +103,7 @@ std::expected<CarriedUnit, Reasons> Passenger::describe(const engine::DumpReport
                       .memory_bytes = report.memory_bytes,
                       .frozen_seconds = report.frozen_seconds,
                       .frozen_at = frozen_at_};
+  carried.ids = report.remembered;
   for (pid_t pid : report.pids) {
     auto start = start_of(pid);
     if (start) carried.processes.push_back({pid, *start});  // a zombie ends with its parent

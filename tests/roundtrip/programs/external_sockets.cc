@@ -42,6 +42,9 @@ int main() {
   int stream = connected(SOCK_STREAM, "stream"), packets = connected(SOCK_SEQPACKET, "packets");
   int accepted = accept(listener, nullptr, nullptr);
   CHECK(accepted >= 0);
+  pollfd waiting{.fd = listener, .events = POLLIN, .revents = 0};
+  CHECK(fcntl(listener, F_SETFL, O_NONBLOCK) == 0 &&
+        poll(&waiting, 1, 10'000) == 1);  // somebody whom it does not accept
   char text[16]{};
   while (recv(stream, text, sizeof text, MSG_PEEK) < 5) usleep(1000);  // what is not read yet is read later
 
@@ -63,6 +66,8 @@ int main() {
   check_names(stream, "", "stream");
   check_names(packets, "", "packets");
   check_names(accepted, "server", "");
+  CHECK(closed ? accept(listener, nullptr, nullptr) == -1 && errno == EAGAIN
+               : accept(listener, nullptr, nullptr) >= 0);
   dprintf(STDOUT_FILENO, closed ? "closed\n" : "open\n");
   if (closed) {
     stream = connected(SOCK_STREAM, "stream");

@@ -289,16 +289,16 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        int fds[2], epoll = epoll_create1(0);
        epoll_event event{EPOLLIN, {.u64 = 9}};
        CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, fds[1], &event) == 0);
-       // It lives on, in a message that nobody has received.
-       char control[CMSG_SPACE(sizeof(int))] = {}, byte = 'x';
-       iovec data{&byte, 1};
-       msghdr message{.msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
-       int carrier[2];
-       CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, carrier) == 0);
-       auto* header = CMSG_FIRSTHDR(&message);
-       *header = {.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
-       memcpy(CMSG_DATA(header), &fds[1], sizeof(int));
-       CHECK(sendmsg(carrier[0], &message, 0) == 1 && close(fds[1]) == 0);
+       // It lives on, in a process of which the target knows nothing, and which ends with it.
+       int ends[2];
+       CHECK(pipe(ends) == 0);
+       pid_t between = fork_to([&] {
+         if (fork()) _exit(0);
+         char byte;
+         CHECK(setsid() > 0 && close(fds[0]) == 0 && close(epoll) == 0 && close(ends[1]) == 0);
+         CHECK(read(ends[0], &byte, 1) == 0);
+       });
+       CHECK(waitpid(between, nullptr, 0) == between && close(ends[0]) == 0 && close(fds[1]) == 0);
        return [=] {
          epoll_event got;
          CHECK(write(fds[0], "x", 1) == 1 && epoll_wait(epoll, &got, 1, 0) == 1 && got.data.u64 == 9);

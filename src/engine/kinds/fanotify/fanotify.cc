@@ -265,6 +265,7 @@ const Kind kFanotify{.name = kName,
                      .dump = dump,
                      .make = make,
                      .connect = connect,
-                     .release = release};
+                     .release = release,
+                     .of_holder = true};
 
 }  // namespace ks::engine

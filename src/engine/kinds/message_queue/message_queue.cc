@@ -208,7 +208,12 @@ Result<Fds> make(Restoring& restoring, std::span<const Envelope> envelopes) {
 }  // namespace
 
 extern const Kind kMessageQueue;
-const Kind kMessageQueue{
-    .name = kName, .version = kVersion, .owns = owns, .dump = dump, .make = make, .disturbs = true};
+const Kind kMessageQueue{.name = kName,
+                         .version = kVersion,
+                         .owns = owns,
+                         .dump = dump,
+                         .make = make,
+                         .of_holder = true,
+                         .disturbs = true};
 
 }  // namespace ks::engine

@@ -59,7 +59,12 @@ Result<Fds> make(Restoring& restoring, std::span<const Envelope> envelopes) {
 }  // namespace
 
 extern const Kind kOwnTerminal;
-const Kind kOwnTerminal{
-    .name = kName, .version = kVersion, .owns = owns, .dump = dump, .make = make, .of_processes = true};
+const Kind kOwnTerminal{.name = kName,
+                        .version = kVersion,
+                        .owns = owns,
+                        .dump = dump,
+                        .make = make,
+                        .of_processes = true,
+                        .of_holder = true};
 
 }  // namespace ks::engine

@@ -38,6 +38,10 @@ Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
                                  owner.type == F_OWNER_PGRP ? "process group" : "pid", owner.pid));
       continue;
     }
+    if (asynchronous && !file.within.empty()) {
+      dumping.refuse(file.pid, file.object(), "signals a process (O_ASYNC) while it is in flight");
+      continue;
+    }
     image::FileOwner out;
     out.set_file(file.id);
     out.set_type(owner.type);

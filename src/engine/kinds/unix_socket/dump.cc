@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include <poll.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
 #include <map>
+#include <set>
 
 #include "base/file.h"
 #include "engine/context/named_file.h"
@@ -35,6 +34,16 @@ constexpr uint8_t kBothWays = 3;  // of shutdown
 struct Surroundings {
   UnixSocketTable table;
   std::map<uint32_t, uint32_t> ids;  // of the target's own, by inode
+  std::set<uint32_t> waiting;        // inodes of those that one of the target's own has not accepted yet
+};
+
+class Description;
+
+// All that could be described.
+struct Overview {
+  std::map<uint32_t, const Description*> by_id;
+  std::set<std::string> listened;  // names by which one that listens is reached
+  std::set<std::string> senders;   // abstract names of those that send datagrams
 };
 
 class Description {
@@ -64,45 +73,46 @@ class Description {
   }
 
   // Whether it can be connected again as it is.
-  Result<> check(const std::vector<Description>& all) const {
-    if (!out_.connected() || !out_.peer_name().empty()) return {};
+  Result<> check(const Overview& all) {
+    const Description* peer =
+        out_.connected() && out_.peer_name().empty() && !out_.peer_is_gone() ? all.by_id.at(out_.peer()) : nullptr;
+    bool mutual = peer && peer->out_.connected() && peer->out_.peer() == out_.id();
     if (has_datagrams()) {
-      if (out_.peer_is_gone()) return {};
-      const Description& peer = *std::ranges::find(all, out_.peer(), [](const auto& one) { return one.out_.id(); });
-      bool mutual = peer.out_.connected() && peer.out_.peer() == out_.id();
-      if (peer.out_.name().empty() && (!mutual || !out_.name().empty()))
+      bool is_pair = mutual && peer->out_.name().empty();
+      TRY(check_senders(all, is_pair));
+      if (is_pair && out_.name().empty()) TRY(check_for_more());
+      if (peer && peer->out_.name().empty() && !(is_pair && out_.name().empty()))
         return refuse("is connected to a socket without a name, which is not connected to it, or has one itself");
       return {};
     }
-    if (out_.name().empty()) return {};
-    bool listened = std::ranges::any_of(all, [&](const Description& other) { return other.listens_at(out_.name()); });
-    if (!listened) return refuse("was accepted under a name at which no process of it listens any more");
-    bool peer_is_named = !out_.peer_is_gone() && !name_by(::getpeername, mine_.get()).empty();
-    if (peer_is_named) return refuse("is connected to one that has been bound to a name, which is not supported yet");
-    return {};
+    if (state_.type() == SOCK_SEQPACKET) TRY(check_for_more());
+    return out_.connected() && !out_.name().empty() ? check_name(all, peer) : Result<>();
+  }
+  void enter(Overview& all) const {
+    all.by_id[out_.id()] = this;
+    if (out_.listens() && (out_.has_file() || is_abstract(out_.name()))) all.listened.insert(out_.name());
+    if (has_datagrams() && is_abstract(out_.name())) all.senders.insert(out_.name());
   }
   void write() {
     dumping_.put_file(kName, kVersion, out_);
-    if (!closed_.empty())
-      dumping_.remark(file_.pid, file_.object(), closed_ + "; comes back closed (ExternalSockets=reset)");
+    if (!closed_.empty()) dumping_.remark(file_.pid, file_.object(), closed_ + " (ExternalSockets=reset)");
   }
   const OpenFile& file() const { return file_; }
 
  private:
   bool has_datagrams() const { return state_.type() == SOCK_DGRAM; }
-  bool listens_at(const std::string& name) const {
-    return out_.listens() && out_.name() == name && (out_.has_file() || is_abstract(name));
-  }
 
   Result<> describe_use() {
     if (facts_.listens) {
-      if (!facts_.waiting.empty())
-        return refuse("has connections that nobody has accepted yet, which is not supported yet");
       out_.set_listens(true);
       out_.set_backlog(facts_.backlog);
-      return {};
+      return describe_waiting();
     }
     if (!facts_.peer) return {};
+    if (*facts_.peer == 0 && around_.waiting.contains(static_cast<uint32_t>(file_.stat.st_ino))) {
+      out_.set_waits(true);
+      return {};
+    }
     out_.set_connected(true);
     std::string peer_name = name_by(::getpeername, mine_.get());
     if (auto known = around_.ids.find(*facts_.peer); known != around_.ids.end()) {
@@ -118,6 +128,69 @@ class Description {
     return {};
   }
 
+  // What a client has sent before it is accepted, can be read by nobody.
+  Result<> describe_waiting() {
+    size_t others = 0;
+    for (uint32_t client : facts_.waiting) {
+      auto known = around_.ids.find(client);
+      auto facts = around_.table.find(client);
+      if (known == around_.ids.end() || facts == around_.table.end()) {
+        ++others;
+        continue;
+      }
+      if (facts->second.unread) return refuse("has a connection, with data, that nobody has accepted yet; try again");
+      out_.add_waiting(known->second);
+    }
+    if (!facts_.waiting.empty() && !out_.has_file() && !is_abstract(out_.name()))
+      return refuse("has connections that nobody has accepted yet, and its name leads elsewhere now; try again");
+    if (facts_.waiting.size() > static_cast<size_t>(facts_.backlog) + 1)
+      return refuse("has more connections that nobody has accepted yet than it lets wait now; try again");
+    if (!others) return {};
+    if (!dumping_.options.reset_external_sockets)
+      return refuse(
+          "has connections from outside that nobody has accepted yet; try again; with ExternalSockets=reset in the "
+          "mark they end (kernel-swap-mark(5))");
+    closed_ = fmt::format("{} connections from outside that nobody has accepted yet will not be there", others);
+    return {};
+  }
+
+  // Who has connected is shown when it is accepted, and not before. So it has to be plain: one process has it open,
+  // and all are of one user.
+  Result<> describe_who_waits() {
+    const StoppedProcess* who = nullptr;
+    for (const StoppedProcess& process : dumping_.processes) {
+      if (process.zombie || dumping_.number_of(process.pid, file_.id) < 0) continue;
+      if (who) return refuse("has not been accepted yet, and several processes may have connected it; try again");
+      who = &process;
+    }
+    for (const StoppedProcess& process : dumping_.processes)
+      if (!who || (!process.zombie &&
+                   (process.status.uids[1] != who->status.uids[1] || process.status.gids[1] != who->status.gids[1])))
+        return refuse("has not been accepted yet, and users of several processes may have connected it; try again");
+    out_.mutable_credentials()->set_pid(who->pid);
+    out_.mutable_credentials()->set_user(who->status.uids[1]);
+    out_.mutable_credentials()->set_group(who->status.gids[1]);
+    return {};
+  }
+
+  // A name of one end of a connection is that of who has accepted it, or its own.
+  Result<> check_name(const Overview& all, const Description* peer) {
+    bool peer_is_listened = peer && all.listened.contains(peer->out_.name());
+    if (all.listened.contains(out_.name())) {
+      if (peer_is_listened)
+        return refuse("is connected to one that may have accepted it, or has been accepted by it");
+      out_.set_accepted(true);
+      return {};
+    }
+    if (peer_is_listened) return {};
+    // Two that are made together tell of the same process.
+    bool can_be_pair =
+        !peer || peer->out_.credentials().SerializeAsString() == out_.credentials().SerializeAsString();
+    if (is_abstract(out_.name()) || !can_be_pair)
+      return refuse("was accepted under a name at which no process of it listens any more");
+    return {};
+  }
+
   // Who is at its far end keeps state of it, and does not go along.
   Result<> describe_external(const std::string& peer_name) {
     std::string what =
@@ -126,7 +199,7 @@ class Description {
     if (has_datagrams()) return refuse(what);
     if (!dumping_.options.reset_external_sockets)
       return refuse(what + "; with ExternalSockets=reset in the mark it comes back closed (kernel-swap-mark(5))");
-    closed_ = std::move(what);
+    closed_ = what + "; comes back closed";
     out_.set_peer_is_gone(true);
     out_.set_gone_peer_name(peer_name);
     return {};
@@ -161,72 +234,89 @@ class Description {
 
   // Those of a process that is there again can be had again, from itself.
   Result<> describe_credentials() {
+    if (out_.waits()) return describe_who_waits();
     ucred peer{};
     socklen_t length = sizeof peer;
     if (::getsockopt(mine_.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length)) return fail_errno("SO_PEERCRED");
     if (peer.pid == 0 && peer.uid == ~0u) return {};
     if (out_.passed() && peer.pid == dumping_.options.starter) return {};  // who made it listen, and will again
-    bool is_there = std::ranges::any_of(dumping_.processes, [&](const StoppedProcess& process) {
-      return process.pid == peer.pid && !process.zombie;
-    });
+    auto* out = out_.mutable_credentials();
+    out->set_user(peer.uid);
+    out->set_group(peer.gid);
+    bool has_ended = ::access(proc_path(peer.pid, "").c_str(), F_OK) != 0;
+    if (is_there(peer.pid)) {
+      out->set_pid(peer.pid);
+      return {};
+    }
     bool is_closed = out_.peer_is_gone() && !has_datagrams();
-    if (!is_there && !(is_closed && dumping_.options.reset_external_sockets))
+    out->set_ended(true);
+    if (closed_.empty() && has_ended && dumping_.nested.all().empty()) {
+      out->set_pid(peer.pid);
+      dumping_.remembered.insert(peer.pid);
+    } else if (!is_closed || !dumping_.options.reset_external_sockets) {
       return refuse(
           fmt::format("tells of credentials (SO_PEERCRED) of pid {}, which is not part of it{}", peer.pid,
                       is_closed ? "; with ExternalSockets=reset in the mark it tells only of the user" : ""));
-    out_.mutable_credentials()->set_pid(is_there ? peer.pid : 0);
-    out_.mutable_credentials()->set_user(peer.uid);
-    out_.mutable_credentials()->set_group(peer.gid);
+    }
+    std::vector<gid_t> groups(65536);
+    auto bytes = static_cast<socklen_t>(groups.size() * sizeof(gid_t));
+    if (::getsockopt(mine_.get(), SOL_SOCKET, SO_PEERGROUPS, groups.data(), &bytes))
+      return fail_errno("SO_PEERGROUPS");
+    groups.resize(bytes / sizeof(gid_t));
+    out->mutable_groups()->Assign(groups.begin(), groups.end());
     return {};
   }
 
   Result<> describe_queue() {
-    pollfd poll{.fd = mine_.get(), .events = POLLIN | POLLPRI, .revents = 0};
-    if (::poll(&poll, 1, 0) < 0) return fail_errno("poll");
-    if (facts_.listens || !(poll.revents & (POLLIN | POLLPRI))) return {};
-    int bytes = 0;
-    if (::ioctl(mine_.get(), FIONREAD, &bytes)) return fail_errno("FIONREAD");
-    if (state_.type() != SOCK_STREAM) {
-      // The end of a connection makes it readable too.
-      char byte;
-      ssize_t got = ::recv(mine_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-      bool ended = facts_.shutdown & 1 && got == 0 && bytes == 0;
-      return ended || got < 0 ? Result<>() : refuse("holds messages that nobody has read yet; try again");
+    auto queue = dumping_.queues.find(file_.id);
+    if (queue == dumping_.queues.end()) return {};
+    for (const ReceivedMessage& message : queue->second) {
+      auto* out = out_.add_queue();
+      out->set_bytes(message.bytes);
+      out->set_sender(message.sender);
+      for (uint32_t file : message.files) out->add_files(file);
+      // Who has not told of himself has no PID.
+      if (!message.credentials || message.credentials->pid == 0) continue;
+      if (!is_there(message.credentials->pid))
+        return refuse(fmt::format("holds a message with credentials of pid {}, which is not part of it; try again",
+                                  message.credentials->pid));
+      out->mutable_credentials()->set_pid(message.credentials->pid);
+      out->mutable_credentials()->set_user(message.credentials->uid);
+      out->mutable_credentials()->set_group(message.credentials->gid);
     }
-    if (bytes == 0) return {};
-    if (poll.revents & POLLPRI) return refuse("holds data out of band, which is not supported yet");
-    if (find_option(state_, SOL_SOCKET, SO_PEEK_OFF))
-      return refuse("holds data, and looks ahead in it (SO_PEEK_OFF), which is not supported yet");
-    return peek(static_cast<size_t>(bytes));
+    return {};
   }
 
-  Result<> peek(size_t bytes) {
-    std::string data(bytes, '\0');
-    iovec place{data.data(), data.size()};
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(ucred)) + CMSG_SPACE(253 * sizeof(int))];
-    msghdr message{.msg_name = nullptr,
-                   .msg_namelen = 0,
-                   .msg_iov = &place,
-                   .msg_iovlen = 1,
-                   .msg_control = control,
-                   .msg_controllen = sizeof control,
-                   .msg_flags = 0};
-    ssize_t got = ::recvmsg(mine_.get(), &message, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    if (got < 0) return fail_errno("recvmsg");
-    bool carries = message.msg_flags & MSG_CTRUNC;
-    for (cmsghdr* at = CMSG_FIRSTHDR(&message); at; at = CMSG_NXTHDR(&message, at)) {
-      carries = true;
-      if (at->cmsg_level != SOL_SOCKET || at->cmsg_type != SCM_RIGHTS) continue;
-      for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= at->cmsg_len; ++i) {
-        int fd;
-        std::memcpy(&fd, CMSG_DATA(at) + i * sizeof fd, sizeof fd);
-        Fd closed(fd);
+  bool is_there(pid_t pid) const {
+    return std::ranges::any_of(dumping_.processes,
+                               [&](const StoppedProcess& process) { return process.pid == pid && !process.zombie; });
+  }
+
+  // Whether datagrams can be sent to it once more by who has sent them, as far as they show him.
+  Result<> check_senders(const Overview& all, bool is_pair) const {
+    for (const auto& message : out_.queue()) {
+      const std::string& sender = message.sender();
+      if (out_.name().empty() || out_.peer_is_gone()) {
+        if (!sender.empty() || !(is_pair || out_.peer_is_gone()))
+          return refuse("holds datagrams of others than its peer; try again when they have been read");
+        continue;
       }
+      if (is_abstract(sender) && !all.senders.contains(sender))
+        return refuse(fmt::format("holds a datagram from {}, which no process of it has open; try again",
+                                  address_text(sender)));
     }
-    if (carries || static_cast<size_t>(got) != bytes)
-      return refuse("holds data with descriptors or credentials, which is not supported yet");
-    out_.set_queue(std::move(data));
     return {};
+  }
+  // Only its peer can have sent to it.
+  Result<> check_for_more() const {
+    auto peer = around_.table.find(facts_.peer.value_or(0));
+    if (!dumping_.image || peer == around_.table.end() || out_.peer_is_gone()) return {};
+    auto queue = dumping_.queues.find(file_.id);
+    std::span<const ReceivedMessage> messages;
+    if (queue != dumping_.queues.end()) messages = queue->second;
+    if (peer->second.unread == (messages.empty() ? 0u : TRY(memory_of(state_.type(), messages)))) return {};
+    return refuse(
+        "holds an empty message that shows no more since somebody has looked; try again when it has been read");
   }
 
   Dumping& dumping_;
@@ -245,14 +335,21 @@ bool owns(const OpenFile& file) { return file.socket && file.socket->family == A
 
 Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
   Surroundings around{.table = TRY(read_unix_sockets()), .ids = {}};
-  for (const OpenFile& file : files) around.ids[static_cast<uint32_t>(file.stat.st_ino)] = file.id;
+  for (const OpenFile& file : files) {
+    auto inode = static_cast<uint32_t>(file.stat.st_ino);
+    around.ids[inode] = file.id;
+    if (auto facts = around.table.find(inode); facts != around.table.end())
+      around.waiting.insert(facts->second.waiting.begin(), facts->second.waiting.end());
+  }
   std::vector<Description> all;
   bool complete = true;
   for (const OpenFile& file : files)
     complete &= TRY(is_done(dumping, file, all.emplace_back(dumping, file, around).read()));
   if (!complete) return {};
+  Overview overview;
+  for (const Description& socket : all) socket.enter(overview);
   for (Description& socket : all)
-    if (TRY(is_done(dumping, socket.file(), socket.check(all)))) socket.write();
+    if (TRY(is_done(dumping, socket.file(), socket.check(overview)))) socket.write();
   return {};
 }
 
