@@ -148,7 +148,7 @@ const std::vector<Refusal> kRefusedSockets = {
     {"udp_lite", {"fd", "socket", "UDP-Lite"}},
     {"unix_from_outside", {"fd", "socket", "no process of it has open", "ExternalSockets=reset"}},
     {"unix_not_accepted_outside", {"fd", "socket", "has not accepted it yet", "ExternalSockets=reset"}},
-    {"unix_log_in_flight", {"/dev/kmsg", "in flight in fd"}},
+    {"unix_log_in_flight", {"/dev/kmsg", "in flight in fd", "of pid"}},
     {"unix_message_from_abstract", {"fd", "socket", "a datagram from @kernel-swap-gone"}},
     {"unix_message_from_outside", {"fd", "socket", "a message with credentials of pid"}},
     {"unix_message_with_time", {"fd", "socket", "messages with a time"}},

@@ -145,7 +145,9 @@ Result<const OpenFile*> OpenFileTable::find(pid_t pid, int fd) const {
 Result<> add_files_in_flight(Dumping& dumping, OpenFileTable& table) {
   auto found = [&](const OpenFile& within, Fd in_flight) -> Result<uint32_t> {
     int number = in_flight.get();
-    auto entry = TRY(table.add(std::move(in_flight), within.object()));
+    std::string where =
+        within.within.empty() ? fmt::format("{} of pid {}", within.object(), within.pid) : within.object();
+    auto entry = TRY(table.add(std::move(in_flight), std::move(where)));
     for (const auto& line : entry.locks) dumping.locks.push_back({::getpid(), number, entry.file, line});
     return entry.file;
   };

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // What UNIX sockets have received and nobody has read: datagrams and packets with their bounds and senders;
 // credentials of who has sent them; streams whose pieces have other credentials. With the argument "empty", only
-// messages without a byte among others: they show to the first who looks for them.
+// messages without a byte among others: they show to the first who looks for them. With "many", more to a name than a
+// socket takes that is made later.
 #include <stddef.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -109,9 +110,23 @@ static void empty() {
     expect_all(fd, {{""}, {"first"}, {""}, {""}, {"second"}, {""}});
 }
 
-int main(int count, char**) {
+static void many() {
+  int receiver = bound("receiver"), sender = socket(AF_UNIX, SOCK_DGRAM, 0);
+  connect_to(sender, "receiver");
+  std::vector<Expected> sent;
+  for (int i = 0; i < 40; ++i) {
+    sent.push_back({"number " + std::to_string(i)});
+    CHECK(send(sender, sent.back().text.data(), sent.back().text.size(), MSG_DONTWAIT) > 0);
+  }
+
+  ready();
+
+  expect_all(receiver, sent);
+}
+
+int main(int count, char** arguments) {
   if (count > 1) {
-    empty();
+    arguments[1] == std::string("many") ? many() : empty();
     return 0;
   }
   signal(SIGPIPE, SIG_IGN);
