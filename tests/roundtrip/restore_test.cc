@@ -104,6 +104,16 @@ TEST_F(Restore, NotOfASandboxWithAPidNamespace) {
   EXPECT_EQ(subject_->await_success(), "");
 }
 
+// As after a boot: what lay below /run is gone.
+TEST_F(Restore, SocketsWhoseDirectoriesAreGone) {
+  start("unix_in_memory");
+  dump();
+  std::error_code none;
+  ASSERT_GT(std::filesystem::remove_all(fmt::format("/dev/shm/kernel-swap-test-{}", subject_->pid()), none), 2u);
+  restore();
+  verify();
+}
+
 // As of a .socket unit: systemd keeps them open, and hands them to the placeholder.
 TEST_F(Restore, WithSocketsThatItIsPassed) {
   start("passed_sockets");

@@ -39,20 +39,38 @@ def assert_nothing_waits(services):
 
 
 def swap(phases, services, version, shipped):
-    before = services.look_at_all()
+    before, called = services.look_at_all(), last_call(services)
     with phases(f"swap to {version}"):
         services.swap(version)
     services.guest.run("test ! -e /var/lib/counter-stopped")  # by its ExecStop=
     services.wait_for_reports(3)
     status, told = services.status()
     assert status == 0 and told["well"] and told["settled"], services.story()
-    assert {unit["unit"]: unit["state"] for unit in told["units"]} == dict.fromkeys(MARKED, "restored"), told
+    assert {unit["unit"]: unit["state"] for unit in told["units"]} == dict.fromkeys((*MARKED, "caller.service"), "restored"), told
+    assert_connected_again(services, called)
     for unit in MARKED:
         pause = services.assert_went_on(unit, before[unit], version)
         print(f"  {unit}: paused {pause:.1f} s")
         assert_as_shipped(services, unit, shipped[unit])
     assert_witness(services, before["counter.service"])
     assert_nothing_waits(services)
+
+
+def last_call(services):
+    """What the caller of the message bus (ExternalSockets=reset) said last, in this boot."""
+    lines = [line for line in services.lines("caller.service") if line.text.startswith("caller ")]
+    failed = [line.text for line in services.lines("caller.service") if "FAIL" in line.text]
+    assert not failed, failed
+    return lines[-1]
+
+
+def assert_connected_again(services, before):
+    """It is the same process, and has connected once more."""
+    deadline = time.monotonic() + 60
+    while (now := last_call(services)).boot == before.boot or now.fields["calls"] <= before.fields["calls"] + 2:
+        assert time.monotonic() < deadline, f"{before} {now}"
+        time.sleep(0.5)
+    assert now.pid == before.pid and now.fields["connections"] == before.fields["connections"] + 1, f"{before} {now}"
 
 
 def assert_ordinary_restart(services, unit, do):
@@ -80,6 +98,8 @@ def scenario():
     phases = Phases()
     with phases("disk"), Tree() as tree:
         workload.place(tree)
+        tree.unit("caller.service", (workload.SOURCE / "caller.service").read_text())
+        tree.copy(workload.build_directory() / "tests/vm/services/caller", f"{workload.PROGRAMS}/caller")
         image, kernels = guest_disk(tree.path)
     with Guest(image, kernels, "6.1") as guest:
         services = Workload(guest, kernels)
@@ -87,6 +107,8 @@ def scenario():
             guest.wait_for_boot()
         services.mark()
         services.wait_for_reports(5)
+        told = guest.run("kernel-swap check caller.service").stdout
+        assert "ExternalSockets=reset" in told, told
         shipped = {unit: guest.run(f"systemctl show -p Type,NotifyAccess,NeedDaemonReload,NRestarts,ExecStartPost {unit}").stdout
                    for unit in MARKED}
         swap(phases, services, "6.12", shipped)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include "engine/context/named_file.h"
 #include "engine/context/passed_sockets.h"
 #include "engine/context/socket_state.h"
+#include "engine/kernel/file_system.h"
 #include "engine/kernel/unix_diag.h"
 #include "engine/kinds/unix_socket/unix_socket.h"
 
@@ -205,6 +207,18 @@ class Description {
     return {};
   }
 
+  // Directories below /run are gone with the boot, unless somebody makes them anew.
+  Result<> describe_place(int file, dev_t device, const std::string& path) {
+    struct statfs system{};
+    if (::fstatfs(file, &system)) return fail_errno(path);
+    if (!is_in_memory(static_cast<uint64_t>(system.f_type))) return {};
+    image::CarriedFileList::File place;
+    place.set_path(path);
+    TRY(describe_above(dumping_.mounts.root.get(), path, device, place));
+    out_.mutable_file()->set_place(place.SerializeAsString());
+    return {};
+  }
+
   // Where a name starts that is relative, nobody tells; but most have stayed there.
   Result<> find_file(const std::string& name) {
     std::string path(path_of(name));
@@ -223,6 +237,7 @@ class Description {
           !S_ISSOCK(stat.st_mode))
         continue;
       auto* out = out_.mutable_file();
+      TRY(describe_place(found->get(), stat.st_dev, whole));
       out->set_directory(directory);
       out->set_mode(stat.st_mode & 07777);
       out->set_user(stat.st_uid);

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "base/file.h"
+#include "engine/context/carried_files.h"
 #include "engine/kernel/socket.h"
 #include "engine/kinds/unix_socket/unix_socket.h"
 
@@ -66,6 +67,10 @@ Result<> in_directory(int root, const std::string& directory, const std::functio
 Result<Fd> bind_to_file(int root, int fd, const SocketType& type, const image::UnixSocket& socket) {
   std::string path = file_name(socket.name());
   const auto& file = socket.file();
+  if (image::CarriedFileList::File place; !file.place().empty()) {
+    if (!place.ParseFromString(file.place())) return fail("the image's record of a socket cannot be read");
+    TRY(open_above(root, place));
+  }
   Fd door;
   TRY(in_directory(root, file.directory(), [&]() -> Result<> {
     TRY(clear_the_way(path, type, socket.name()));
