@@ -1,8 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Connections to peers outside the machine go on after a swap, and the peers notice nothing but a pause: on a link that loses
-packets too, and whoever connects meanwhile. A peer that gives up is lost to the service as after any outage."""
+packets too, and whoever connects meanwhile. A peer that gives up is lost to the service as after any outage.
+
+CONNECTIONS=N     so many (300)
+"""
 import json
+import os
 import socket
 import struct
 import subprocess
@@ -19,7 +23,7 @@ from tree import Tree
 from workload import PROGRAMS, SOURCE, Workload
 
 PORT = 7000
-COUNT = 1000
+COUNT = int(os.environ.get("CONNECTIONS", "300"))
 CALLED = 7001  # a port of the peer to which the service connects
 # It knows which connections it has let pass, and takes none for one that it has not seen begin.
 FIREWALL = f"""flush ruleset
