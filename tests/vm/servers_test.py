@@ -218,8 +218,6 @@ def scenario():
                 assert status == 0 and told["well"], services.story()
                 with phases("all carry on"):
                     clients.check()
-                    # Both look for their PID file.
-                    guest.run("systemctl reload nginx.service postgresql@15-main.service")
                     # Each minute its first process looks whether this is still its own, and ends if not.
                     guest.run("test -e /var/lib/postgresql/15/main/postmaster.pid")
             except (AssertionError, GuestError):
@@ -229,6 +227,8 @@ def scenario():
         check_port_mapper(guest, network)
         with phases("download"):
             clients.finish()
+        # Both look for their PID file.
+        guest.run("systemctl reload nginx.service postgresql@15-main.service")
 
 
 if __name__ == "__main__":
