@@ -24,6 +24,7 @@
 
 #include "base/file.h"
 #include "engine/kernel/proc.h"
+#include "engine/kernel/socket_insides.h"
 #include "engine_process.h"
 #include "family.h"
 #include "subject.h"
@@ -280,7 +281,9 @@ TEST_F(Restore, EmptyMessagesAreCarriedOrMissed) {
   ASSERT_TRUE(remove_tree(image_));
   Outcome outcome = EngineProcess::dump(subject_->pid(), image_, {}).wait();
   EXPECT_EQ(outcome.end, Outcome::End::refused) << outcome;
-  EXPECT_EQ(std::ranges::count(outcome.text, '\n'), 2) << outcome;
+  // Those to a name are counted, where the kernel allows it.
+  auto missed = std::ranges::count(outcome.text, '\n');
+  EXPECT_TRUE(missed == 3 || (missed == 2 && !engine::look_into_sockets())) << outcome;
   EXPECT_NE(outcome.text.find("holds an empty message"), std::string::npos) << outcome;
   verify();
 }

@@ -177,7 +177,8 @@ Result<std::map<int, SocketInsides>> look_into_sockets() {
     sockets[static_cast<int>(record.fd)] = {.error = static_cast<int>(record.error),
                                             .peer_ended = (record.flags & kDone) != 0,
                                             .multicast_interface = record.multicast_interface,
-                                            .datagrams = record.queued + record.being_read};
+                                            .datagrams = record.queued + record.being_read,
+                                            .messages = record.queued};
   }
   return sockets;
 }

@@ -15,6 +15,7 @@ struct SocketInsides {
   bool peer_ended = false;           // of a stream: its peer's end has come
   uint32_t multicast_interface = 0;  // of IPv4: to which IP_MULTICAST_IF leads
   uint32_t datagrams = 0;            // of UDP: how many nobody has read
+  uint32_t messages = 0;             // of UNIX datagrams and packets: how many nobody has read
 };
 
 // Of all sockets that we have open, duplicates of another's too, by number. A program that we load into the kernel

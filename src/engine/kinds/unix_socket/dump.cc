@@ -325,7 +325,7 @@ class Description {
   // Only its peer can have sent to it.
   Result<> check_for_more() const {
     auto peer = around_.table.find(facts_.peer.value_or(0));
-    if (!dumping_.image || peer == around_.table.end() || out_.peer_is_gone()) return {};
+    if (!dumping_.image || dumping_.messages_counted || peer == around_.table.end() || out_.peer_is_gone()) return {};
     auto queue = dumping_.queues.find(file_.id);
     std::span<const ReceivedMessage> messages;
     if (queue != dumping_.queues.end()) messages = queue->second;

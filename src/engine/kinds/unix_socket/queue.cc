@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "engine/context/socket_state.h"
 #include "engine/kernel/socket.h"
+#include "engine/kernel/socket_insides.h"
 #include "engine/kinds/unix_socket/unix_socket.h"
 #include "engine/target/undisturbed.h"
 
@@ -126,8 +127,8 @@ Result<> read_stream(int fd, size_t bytes, const Take& take) {
   return {};
 }
 
-// A message without a byte is shown to the first who looks past others, and to nobody who does so after that
-// (memory_of() is for that).
+// A message without a byte is shown to the first who looks past others, and to nobody who does so after that. So they
+// are counted, or where the kernel lets nobody count them, told by what they take (memory_of()).
 Result<> read_messages(int fd, bool may_end, const Take& take) {
   size_t most = kUsualMessage;
   for (size_t at = 0;;) {
@@ -273,6 +274,10 @@ class Looking {
     Fd report(::memfd_create("messages", MFD_CLOEXEC));
     if (!report) return fail_errno("memfd_create");
     Carrier carrier = TRY(Carrier::make());
+    bool only_streams =
+        std::ranges::all_of(deep_, [](const Deep& one) { return one.file->socket->type == SOCK_STREAM; });
+    auto insides = only_streams ? std::map<int, SocketInsides>() : look_into_sockets();
+    if (!only_streams) dumping_.messages_counted = insides.has_value();
     if (!TRY(do_undisturbed([&] { return read_all_deep(deep_, carrier, report.get()); })))
       return fail("no memory for what UNIX sockets hold");
     if (::lseek(report.get(), 0, SEEK_SET)) return fail_errno("lseek");
@@ -282,8 +287,9 @@ class Looking {
       return fail("what was read of UNIX sockets cannot be understood");
     if (!readings.error().empty()) return fail(readings.error());
     for (size_t i = 0; i < deep_.size(); ++i)
-      TRY(is_done(dumping_, *deep_[i].file,
-                  take_all(*deep_[i].file, readings.readings(static_cast<int>(i)), carrier)));
+      TRY(is_done(
+          dumping_, *deep_[i].file,
+          take_all(deep_[i], readings.readings(static_cast<int>(i)), carrier, insides ? &*insides : nullptr)));
     return {};
   }
 
@@ -294,7 +300,8 @@ class Looking {
     dumping_.queues[file.id].push_back(std::move(message));
     return {};
   }
-  Result<> take_all(const OpenFile& file, const image::UnixQueueReadings::Reading& reading, const Carrier& carrier) {
+  Result<> take_all(const Deep& socket, const image::UnixQueueReadings::Reading& reading, const Carrier& carrier,
+                    const std::map<int, SocketInsides>* insides) {
     for (const auto& message : reading.messages()) {
       Piece piece{.bytes = message.bytes(), .sender = message.sender(), .credentials = {}, .files = {}};
       if (message.has_credentials())
@@ -304,9 +311,15 @@ class Looking {
       if (auto files = message.files().empty() ? std::nullopt : TRY(carrier.receive()))
         piece.files = std::move(*files);
       if (static_cast<int>(piece.files.size()) != message.files_size()) return fail("descriptors in flight are lost");
-      TRY(take(file, std::move(piece)));
+      TRY(take(*socket.file, std::move(piece)));
     }
-    return reading.obstacle().empty() ? Result<>() : refuse(reading.obstacle());
+    if (!reading.obstacle().empty()) return refuse(reading.obstacle());
+    if (insides && socket.file->socket->type != SOCK_STREAM)
+      if (auto inside = insides->find(socket.fd.get());
+          inside != insides->end() && static_cast<uint32_t>(reading.messages_size()) < inside->second.messages)
+        return refuse(
+            "holds an empty message that shows no more since somebody has looked; try again when it has been read");
+    return {};
   }
 
   Dumping& dumping_;
