@@ -108,6 +108,7 @@ int main() {
   CHECK(read(hears, text, sizeof text) == 3 && memcmp(text, "all", 3) == 0);
   if (looks) {
     CHECK(sendto(by_number, "too", 3, 0, reinterpret_cast<sockaddr*>(&group), sizeof(sockaddr_in)) == 3);
+    await_input(hears);
     CHECK(recv(hears, text, sizeof text, MSG_DONTWAIT) == 3 && memcmp(text, "too", 3) == 0);
   }
   if (over6) {

@@ -62,6 +62,7 @@ static void hear(int fd, const std::string& text, int type) {
   char bytes[64];
   sockaddr_ll from{};
   socklen_t length = sizeof from;
+  await_input(fd);
   ssize_t got = recvfrom(fd, bytes, sizeof bytes, MSG_DONTWAIT, reinterpret_cast<sockaddr*>(&from), &length);
   CHECK(got == static_cast<ssize_t>(text.size()) && std::string(bytes, text.size()) == text);
   CHECK(from.sll_pkttype == type && from.sll_protocol == htons(kProtocol));

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -48,6 +49,12 @@ inline void say_ready() { CHECK(write(STDOUT_FILENO, "ready\n", 6) == 6); }  // 
 inline void ready() {
   say_ready();
   wait_until_told();
+}
+
+// What is sent over the loopback interface may come a moment later.
+inline void await_input(int fd) {
+  pollfd poll_input{.fd = fd, .events = POLLIN, .revents = 0};
+  CHECK(poll(&poll_input, 1, 10000) == 1);
 }
 
 inline char* map_memory(size_t bytes, int flags = MAP_PRIVATE, int protection = PROT_READ | PROT_WRITE) {

@@ -39,6 +39,7 @@ static sockaddr_in loopback(uint32_t last, int port = 0) {
 }
 static void hear(int fd, const std::string& text) {
   char bytes[256];
+  await_input(fd);
   ssize_t got = recv(fd, bytes, sizeof bytes, MSG_DONTWAIT);
   CHECK(got >= static_cast<ssize_t>(text.size()));
   CHECK(std::string(bytes + got - text.size(), text.size()) == text);
