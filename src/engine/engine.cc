@@ -11,6 +11,7 @@
 #include "engine/dump.h"
 #include "engine/image/store.h"
 #include "engine/kernel/socket.h"
+#include "engine/kernel/socket_insides.h"
 #include "engine/layout.pb.h"
 #include "engine/mapped_files.pb.h"
 #include "engine/memory.pb.h"
@@ -84,6 +85,7 @@ Result<WaitingSockets> Engine::waiting(const Target& target) const {
 }
 
 Result<Frozen> Engine::freeze(const Target& target) const {
+  prepare_to_look_into_sockets();
   auto since = Clock::now();
   FrozenTree tree = TRY(FrozenTree::freeze(target.cgroup, target.root));
   return Frozen(std::unique_ptr<Frozen::State>(new Frozen::State{state_->kernel, std::move(tree), since, {}, {}}));

@@ -157,16 +157,21 @@ Result<Fd> begin(const Fd& program) {
   return bpf(BPF_ITER_CREATE, iterator, "BPF_ITER_CREATE");
 }
 
-Result<Fd> load_once() {
+Result<Fd> find_and_load() {
   Layout layout = TRY(find_layout());
   return load_program(layout);
+}
+
+const Result<Fd>& loaded_program() {
+  static const Result<Fd> program = find_and_load();
+  return program;
 }
 
 }  // namespace
 
 Result<std::map<int, SocketInsides>> look_into_sockets() {
   constexpr uint32_t kDone = 1u << 1;  // SOCK_DONE (net/sock.h)
-  static const Result<Fd> program = load_once();
+  const Result<Fd>& program = loaded_program();
   if (!program) return std::unexpected(program.error());
   Fd iterator = TRY(begin(*program));
   std::string all = TRY(read_all(iterator.get(), "sockets"));
@@ -182,5 +187,7 @@ Result<std::map<int, SocketInsides>> look_into_sockets() {
   }
   return sockets;
 }
+
+void prepare_to_look_into_sockets() { (void)loaded_program(); }
 
 }  // namespace ks::engine

@@ -22,5 +22,7 @@ struct SocketInsides {
 // reads them where they lie (bpf(2), an iterator over our open files) and changes nothing. Fails where the kernel has
 // no BTF or bpf(2), or lets nobody read in it (kernel_lockdown(7)).
 Result<std::map<int, SocketInsides>> look_into_sockets();
+// What takes longest of it, and needs to be done once: better before a service stands still.
+void prepare_to_look_into_sockets();
 
 }  // namespace ks::engine
