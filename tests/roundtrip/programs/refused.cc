@@ -1083,14 +1083,19 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
     {"shared_directories_of_others", [] { return shares_with_target(CLONE_FS); }},
     {"vfork_parent",
      [] {
+       static int begun[2];
+       CHECK(pipe(begun) == 0);
        target = fork_child([] {
          pid_t child = vfork();
          if (child == 0) {
+           CHECK(write(begun[1], "x", 1) == 1);
            while (!told()) usleep(1000);
            _exit(0);
          }
          CHECK(child > 0 && waitpid(child, nullptr, 0) == child);
        });
+       char byte;
+       CHECK(read(begun[0], &byte, 1) == 1);
        return ends_well(target);
      }},
     {"shared_descriptors_of_cousins",
