@@ -72,8 +72,8 @@ def wrong_units(bad):
     bad("kernel-swap check redis-server.service", FAILED, "redis-server.service: not running")
     bad("kernel-swap checkpoint --unit=redis-server.service /var/tmp/x", FAILED, "redis-server.service: not running")
     bad("kernel-swap checkpoint --pid=999999 /var/tmp/x", FAILED, "999999")
-    bad("kernel-swap check packets.service", REFUSED, r"packets.service: pid \d+: fd \d+ \(.*\): ")
-    bad("kernel-swap checkpoint --unit=packets.service /var/tmp/x", REFUSED, r"packets.service: pid \d+: fd \d+ \(.*\): ")
+    bad("kernel-swap check unready.service", REFUSED, r"unready.service: pid \d+: fd \d+ \(.*\): ")
+    bad("kernel-swap checkpoint --unit=unready.service /var/tmp/x", REFUSED, r"unready.service: pid \d+: fd \d+ \(.*\): ")
 
 
 def wrong_marks(bad):
@@ -84,9 +84,9 @@ def wrong_marks(bad):
         bad(f"kernel-swap {verb}", FAILED, rf'{DROP_IN}:3: unknown key "Speed"')
     guest.put(DROP_IN, "[X-KernelSwap]\nCheckpoint=maybe\n")
     bad("kernel-swap now", FAILED, rf'{DROP_IN}:2: Checkpoint="maybe"')
-    guest.run(f"rm {DROP_IN}; kernel-swap enable packets.service")
-    bad("kernel-swap now", REFUSED, r"packets.service: pid \d+: fd", "not every marked unit can be carried over")
-    guest.run("kernel-swap disable packets.service")
+    guest.run(f"rm {DROP_IN}; kernel-swap enable unready.service")
+    bad("kernel-swap now", REFUSED, r"unready.service: pid \d+: fd", "not every marked unit can be carried over")
+    guest.run("kernel-swap disable unready.service")
 
 
 def wrong_directories(bad):
@@ -149,7 +149,7 @@ def scenario():
     phases = Phases()
     with phases("disk"), Tree() as tree:
         workload.place(tree)
-        tree.unit("packets.service", (workload.SOURCE / "packets.service").read_text())
+        tree.unit("unready.service", (workload.SOURCE / "unready.service").read_text())
         tree.copy(workload.build_directory() / "tests/vm/services/forge", f"{workload.PROGRAMS}/forge")
         image, kernels = guest_disk(tree.path)
     with Guest(image, kernels, "6.1") as guest:

@@ -115,6 +115,14 @@ Result<> apply(int fd, const State& state, bool in_use) {
 }  // namespace
 
 Result<> apply_socket_state(int fd, const State& state) { return apply(fd, state, false); }
+Result<Fd> make_socket_from(const std::string& record) {
+  State state;
+  if (!state.ParseFromString(record)) return fail("the image's record of a socket cannot be read");
+  Fd fd = TRY(make_socket(type_of(state)));
+  TRY(apply_socket_state(fd.get(), state));
+  return fd;
+}
+
 Result<> change_socket_state(int fd, const State& state) { return apply(fd, state, true); }
 
 Result<> with_wide_buffers(int fd, size_t send, size_t receive, const std::function<Result<>()>& work) {

@@ -23,6 +23,8 @@ SocketType type_of(const image::SocketState& state);
 Result<> apply_socket_state(int fd, const image::SocketState& state);
 // The same to one that is in use: what it has already is not set.
 Result<> change_socket_state(int fd, const image::SocketState& state);
+// A new one, from the record of its state.
+Result<Fd> make_socket_from(const std::string& record);
 // Whether the sizes of its buffers allow for it or not: what `work` sends into it, or has others send to it.
 Result<> with_wide_buffers(int fd, size_t send, size_t receive, const std::function<Result<>()>& work);
 // The value of an option that the socket was given, or null.

@@ -9,6 +9,7 @@
 
 #include <vector>
 
+#include "options.h"
 #include "program.h"
 
 static int make(int protocol, int type = SOCK_RAW) {
@@ -32,15 +33,6 @@ static unsigned port_of(int fd) {
   socklen_t length = sizeof address;
   CHECK(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0);
   return address.nl_pid;
-}
-static void set(int fd, int level, int name, int value) {
-  CHECK(setsockopt(fd, level, name, &value, sizeof value) == 0);
-}
-static int number(int fd, int level, int name) {
-  int value = 0;
-  socklen_t length = sizeof value;
-  CHECK(getsockopt(fd, level, name, &value, &length) == 0);
-  return value;
 }
 static std::string groups_of(int fd) {
   uint32_t bits[64]{};

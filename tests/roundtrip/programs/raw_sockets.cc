@@ -7,6 +7,7 @@
 #include <netinet/ip.h>
 #include <sys/socket.h>
 
+#include "options.h"
 #include "program.h"
 
 // By a number that lies between.
@@ -16,15 +17,6 @@ static int make(int family, int type, int protocol) {
   int fd = socket(family, type, protocol);
   CHECK(fd >= 0);
   return fd;
-}
-static void set(int fd, int level, int name, int value) {
-  CHECK(setsockopt(fd, level, name, &value, sizeof value) == 0);
-}
-static int number(int fd, int level, int name) {
-  int value = 0;
-  socklen_t length = sizeof value;
-  CHECK(getsockopt(fd, level, name, &value, &length) == 0);
-  return value;
 }
 static std::string name_of(int fd) {
   sockaddr_storage address{};

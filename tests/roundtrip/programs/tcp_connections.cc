@@ -10,17 +10,9 @@
 
 #include "begun_thread.h"
 #include "numbered_bytes.h"
+#include "options.h"
 #include "program.h"
 
-static int number(int fd, int level, int name) {
-  int value = 0;
-  socklen_t length = sizeof value;
-  CHECK(getsockopt(fd, level, name, &value, &length) == 0);
-  return value;
-}
-static void set(int fd, int level, int name, int value) {
-  CHECK(setsockopt(fd, level, name, &value, sizeof value) == 0);
-}
 
 struct Pair {
   int client, server;

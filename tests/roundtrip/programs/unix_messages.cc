@@ -10,34 +10,8 @@
 #include <vector>
 
 #include "program.h"
+#include "unix_names.h"
 
-struct Pair {
-  int one, other;
-};
-static Pair make_pair(int type) {
-  int fds[2];
-  CHECK(socketpair(AF_UNIX, type, 0, fds) == 0);
-  return {fds[0], fds[1]};
-}
-// A leading '@' stands for an abstract name.
-static socklen_t name_of(const std::string& name, sockaddr_un& address) {
-  address = {.sun_family = AF_UNIX};
-  memcpy(address.sun_path, name.data(), name.size());
-  if (name[0] == '@') address.sun_path[0] = '\0';
-  return static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size() + (name[0] != '@'));
-}
-static int bound(const std::string& name) {
-  sockaddr_un address;
-  socklen_t length = name_of(name, address);
-  int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
-  CHECK(fd >= 0 && bind(fd, reinterpret_cast<sockaddr*>(&address), length) == 0);
-  return fd;
-}
-static void connect_to(int fd, const std::string& name) {
-  sockaddr_un address;
-  socklen_t length = name_of(name, address);
-  CHECK(connect(fd, reinterpret_cast<sockaddr*>(&address), length) == 0);
-}
 static void send_to(int fd, const std::string& name, const std::string& text) {
   sockaddr_un address;
   socklen_t length = name_of(name, address);
@@ -99,7 +73,7 @@ static void expect_all(int fd, const std::vector<Expected>& all) {
 
 static void empty() {
   Pair datagrams = make_pair(SOCK_DGRAM), packets = make_pair(SOCK_SEQPACKET);
-  int receiver = bound("receiver"), sender = socket(AF_UNIX, SOCK_DGRAM, 0);
+  int receiver = bound(SOCK_DGRAM, "receiver"), sender = socket(AF_UNIX, SOCK_DGRAM, 0);
   connect_to(sender, "receiver");
   for (int fd : {datagrams.one, packets.one, sender})
     for (const char* text : {"", "first", "", "", "second", ""}) say(fd, text);
@@ -111,7 +85,7 @@ static void empty() {
 }
 
 static void many() {
-  int receiver = bound("receiver"), sender = socket(AF_UNIX, SOCK_DGRAM, 0);
+  int receiver = bound(SOCK_DGRAM, "receiver"), sender = socket(AF_UNIX, SOCK_DGRAM, 0);
   connect_to(sender, "receiver");
   std::vector<Expected> sent;
   for (int i = 0; i < 40; ++i) {
@@ -148,8 +122,9 @@ int main(int count, char** arguments) {
   CHECK(close(orphan.one) == 0);
 
   // To names: by some without a name, by one that has another name, by one that is gone, and back.
-  int receiver = bound("receiver"), hidden = bound("hidden"), anonymous = bound(abstract), client = bound("client");
-  int nameless = socket(AF_UNIX, SOCK_DGRAM, 0), gone = bound("gone");
+  int receiver = bound(SOCK_DGRAM, "receiver"), hidden = bound(SOCK_DGRAM, "hidden"),
+      anonymous = bound(SOCK_DGRAM, abstract), client = bound(SOCK_DGRAM, "client");
+  int nameless = socket(AF_UNIX, SOCK_DGRAM, 0), gone = bound(SOCK_DGRAM, "gone");
   for (const auto& name : {std::string("receiver"), std::string("hidden"), abstract}) {
     send_to(nameless, name, "from nobody to " + name);
     send_to(anonymous, name, "from one without a file");
@@ -161,7 +136,7 @@ int main(int count, char** arguments) {
   CHECK(close(gone) == 0 && unlink("gone") == 0 && unlink("hidden") == 0);
 
   // Whoever asks for credentials gets those of all, as far as they have been told.
-  int asking = bound("asking");
+  int asking = bound(SOCK_DGRAM, "asking");
   send_to(nameless, "asking", "before");
   ask_for_credentials(asking);
   send_to(nameless, "asking", "after");

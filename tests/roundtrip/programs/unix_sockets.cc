@@ -8,36 +8,8 @@
 
 #include "begun_thread.h"
 #include "program.h"
+#include "unix_names.h"
 
-struct Pair {
-  int one, other;
-};
-static Pair make_pair(int type) {
-  int fds[2];
-  CHECK(socketpair(AF_UNIX, type, 0, fds) == 0);
-  return {fds[0], fds[1]};
-}
-// A leading '@' stands for an abstract name.
-static socklen_t name_of(const std::string& name, sockaddr_un& address) {
-  address = {.sun_family = AF_UNIX};
-  memcpy(address.sun_path, name.data(), name.size());
-  if (name[0] == '@') address.sun_path[0] = '\0';
-  return static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size() + (name[0] != '@'));
-}
-static int bound(int type, const std::string& name) {
-  sockaddr_un address;
-  socklen_t length = name_of(name, address);
-  int fd = socket(AF_UNIX, type, 0);
-  CHECK(fd >= 0 && bind(fd, reinterpret_cast<sockaddr*>(&address), length) == 0);
-  return fd;
-}
-static int connected(int type, const std::string& name) {
-  sockaddr_un address;
-  socklen_t length = name_of(name, address);
-  int fd = socket(AF_UNIX, type, 0);
-  CHECK(fd >= 0 && connect(fd, reinterpret_cast<sockaddr*>(&address), length) == 0);
-  return fd;
-}
 static void say(int from, int to, char what = '!') {
   char byte = 0;
   CHECK(write(from, &what, 1) == 1 && read(to, &byte, 1) == 1 && byte == what);

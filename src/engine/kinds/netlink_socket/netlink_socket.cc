@@ -93,10 +93,7 @@ Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
 }
 
 Result<Fd> make_one(Restoring&, const Socket& socket) {
-  image::SocketState state;
-  if (!state.ParseFromString(socket.state())) return fail("the image's record of a socket cannot be read");
-  Fd fd = TRY(make_socket(type_of(state)));
-  TRY(apply_socket_state(fd.get(), state));
+  Fd fd = TRY(make_socket_from(socket.state()));
   sockaddr_nl address{.nl_family = AF_NETLINK, .nl_pad = 0, .nl_pid = socket.port(), .nl_groups = 0};
   if (socket.port() && ::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address))
     return fail_errno(fmt::format("netlink port {}", socket.port()));

@@ -99,10 +99,7 @@ Result<> join(int fd, const Socket::Membership& membership) {
 
 // It receives nothing before all else is in its place.
 Result<Fd> make_one(Restoring&, const Socket& socket) {
-  image::SocketState state;
-  if (!state.ParseFromString(socket.state())) return fail("the image's record of a socket cannot be read");
-  Fd fd = TRY(make_socket(type_of(state)));
-  TRY(apply_socket_state(fd.get(), state));
+  Fd fd = TRY(make_socket_from(socket.state()));
   if (socket.copy_threshold())
     TRY(set_number(fd.get(), SOL_PACKET, PACKET_COPY_THRESH, static_cast<int>(socket.copy_threshold())));
   for (const auto& membership : socket.memberships()) TRY(join(fd.get(), membership));
