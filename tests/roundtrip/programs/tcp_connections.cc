@@ -13,7 +13,6 @@
 #include "options.h"
 #include "program.h"
 
-
 struct Pair {
   int client, server;
 };
