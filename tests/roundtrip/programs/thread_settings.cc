@@ -95,6 +95,12 @@ int main() {
       View before = view();
       while (!finish) usleep(1000);
       View after = view();
+      const Attributes &was = before.attributes, &is = after.attributes;
+      CHECK(was.policy == is.policy && was.flags == is.flags && was.nice == is.nice && was.priority == is.priority);
+      CHECK(was.runtime == is.runtime && was.deadline == is.deadline && was.period == is.period);
+      CHECK(was.utilization_min == is.utilization_min && was.utilization_max == is.utilization_max);
+      CHECK(memcmp(&before.cpus, &after.cpus, sizeof before.cpus) == 0);
+      CHECK(before.nice == after.nice && before.io == after.io && before.slack == after.slack);
       CHECK(memcmp(&before, &after, sizeof before) == 0);
     });
   usleep(50'000);
