@@ -5,6 +5,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cstring>
+
 #include "base/file.h"
 #include "base/text.h"
 #include "engine/scheduling.pb.h"
@@ -25,12 +27,13 @@ struct Attributes {
 };
 static_assert(sizeof(Attributes) == 56);
 
+constexpr uint32_t kFifo = 1, kRoundRobin = 2, kDeadline = 6;  // SCHED_*
+
 constexpr int kIoPriorityOfProcess = 1;  // IOPRIO_WHO_PROCESS
 
 // Since 6.12 the runtime of an ordinary thread is its slice. One that has not chosen it shows the kernel's, which
 // another kernel has another of.
 Result<Attributes> read_attributes(pid_t tid) {
-  constexpr uint32_t kFifo = 1, kRoundRobin = 2, kDeadline = 6;  // SCHED_*
   Attributes attributes{}, ours{};
   if (::syscall(SYS_sched_getattr, tid, &attributes, sizeof attributes, 0) ||
       ::syscall(SYS_sched_getattr, 0, &ours, sizeof ours, 0))
@@ -71,12 +74,39 @@ Result<> dump(Dumping&, DumpedProcess& process, const TaskRoom& room) {
   return {};
 }
 
+// Utilization clamps are told by all, but only set where the flags say so. A kernel without them tells 0 for both; a
+// real-time thread has the highest minimum by itself (sched_util_clamp_min_rt_default).
+uint64_t clamp_flags(const Attributes& wanted, const Attributes& had) {
+  constexpr uint64_t kClampMin = 0x20, kClampMax = 0x40;  // SCHED_FLAG_UTIL_CLAMP_*
+  constexpr uint32_t kMost = 1024;
+  if (!wanted.utilization_max) return 0;
+  bool real_time = wanted.policy == kFifo || wanted.policy == kRoundRobin;
+  bool usual = wanted.utilization_min == had.utilization_min || (real_time && wanted.utilization_min == kMost);
+  return (usual ? 0 : kClampMin) | (wanted.utilization_max == had.utilization_max ? 0 : kClampMax);
+}
+
+Result<> set_attributes(const image::Scheduling::Thread& to, const image::Scheduling::Thread& inherited) {
+  if (to.attributes() == inherited.attributes()) return {};
+  if (to.attributes().size() != sizeof(Attributes)) return fail("of another size");
+  Attributes wanted{}, had{};
+  std::memcpy(&wanted, to.attributes().data(), sizeof wanted);
+  std::memcpy(&had, inherited.attributes().data(), sizeof had);
+  uint64_t clamps = clamp_flags(wanted, had);
+  auto set = [&](uint64_t more) {
+    Attributes all = wanted;
+    all.flags |= more;
+    return ::syscall(SYS_sched_setattr, to.tid(), &all, 0) == 0;
+  };
+  // A kernel that has none leaves its frequencies to itself.
+  if (set(clamps) || (clamps && errno == EOPNOTSUPP && set(0))) return {};
+  return fail_errno("sched_setattr");
+}
+
 Result<> set_thread(const image::Scheduling::Thread& to, const image::Scheduling::Thread& inherited) {
   if (to.affinity() != inherited.affinity() &&
       ::syscall(SYS_sched_setaffinity, to.tid(), to.affinity().size(), to.affinity().data()))
     return fail_errno("sched_setaffinity");
-  if (to.attributes() != inherited.attributes() && ::syscall(SYS_sched_setattr, to.tid(), to.attributes().data(), 0))
-    return fail_errno("sched_setattr");
+  TRY(set_attributes(to, inherited));
   // Of an idle or a real-time thread sched_setattr(2) leaves it alone.
   if (to.nice() != inherited.nice() && ::setpriority(PRIO_PROCESS, static_cast<id_t>(to.tid()), to.nice()))
     return fail_errno("setpriority");
