@@ -49,6 +49,22 @@ static View view() {
   return is;
 }
 
+static void compare(View before, View after) {
+  Attributes &was = before.attributes, &is = after.attributes;
+  // A kernel without clamps has told nothing of them.
+  if (!was.utilization_max || !is.utilization_max)
+    was.utilization_min = was.utilization_max = is.utilization_min = is.utilization_max = 0;
+  CHECK(was.policy == is.policy && was.flags == is.flags && was.nice == is.nice && was.priority == is.priority);
+  CHECK(was.runtime == is.runtime && was.deadline == is.deadline && was.period == is.period);
+  CHECK(was.utilization_min == is.utilization_min && was.utilization_max == is.utilization_max);
+  CHECK(memcmp(&before.cpus, &after.cpus, sizeof before.cpus) == 0);
+  CHECK(before.nice == after.nice && before.io == after.io && before.slack == after.slack);
+  CHECK(memcmp(before.name, after.name, sizeof before.name) == 0);
+  CHECK(memcmp(before.uids, after.uids, sizeof before.uids) == 0);
+  CHECK(memcmp(before.capabilities, after.capabilities, sizeof before.capabilities) == 0);
+  CHECK(memcmp(&before.mask, &after.mask, sizeof before.mask) == 0);
+}
+
 // Where a machine does not allow one, the thread stays as it is.
 static void set(Attributes attributes) {
   attributes.size = sizeof attributes;
@@ -95,25 +111,13 @@ int main() {
       View before = view();
       while (!finish) usleep(1000);
       View after = view();
-      Attributes &was = before.attributes, &is = after.attributes;
-      // A kernel without clamps has told nothing of them.
-      if (!was.utilization_max || !is.utilization_max)
-        was.utilization_min = was.utilization_max = is.utilization_min = is.utilization_max = 0;
-      CHECK(was.policy == is.policy && was.flags == is.flags && was.nice == is.nice && was.priority == is.priority);
-      CHECK(was.runtime == is.runtime && was.deadline == is.deadline && was.period == is.period);
-      CHECK(was.utilization_min == is.utilization_min && was.utilization_max == is.utilization_max);
-      CHECK(memcmp(&before.cpus, &after.cpus, sizeof before.cpus) == 0);
-      CHECK(before.nice == after.nice && before.io == after.io && before.slack == after.slack);
-      CHECK(memcmp(before.name, after.name, sizeof before.name) == 0);
-      CHECK(memcmp(before.uids, after.uids, sizeof before.uids) == 0);
-      CHECK(memcmp(before.capabilities, after.capabilities, sizeof before.capabilities) == 0);
-      CHECK(memcmp(&before.mask, &after.mask, sizeof before.mask) == 0);
+      compare(before, after);
     });
   usleep(50'000);
   View before = view();
   ready();
   View after = view();
-  CHECK(memcmp(&before, &after, sizeof before) == 0);
+  compare(before, after);
   finish = true;
   for (auto& thread : threads) thread.join();
   return 0;
