@@ -41,13 +41,20 @@ bool was_interrupted(const std::string& output) {
   return output.find("(errno: Interrupted system call)") != std::string::npos;
 }
 
+// While it makes a thread the C library blocks every signal, also those that no program can block through it.
+bool has_beginners(const Portrait& portrait) {
+  return std::ranges::any_of(portrait, [](const auto& entry) {
+    return entry.second.find("SigBlk:\tfffffffffffbfeff") != std::string::npos;
+  });
+}
+
 // Threads and children that the program has just made may still be on their way through the C library.
 Portrait portrait_at_rest(pid_t pid) {
   Portrait portrait = portray(pid);
   for (int i = 0; i < 200; ++i) {
     std::this_thread::sleep_for(5ms);
     Portrait later = portray(pid);
-    if (differences(portrait, later).empty()) return portrait;
+    if (differences(portrait, later).empty() && !has_beginners(later)) return portrait;
     portrait = std::move(later);
   }
   return portrait;
