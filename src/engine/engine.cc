@@ -79,13 +79,18 @@ Result<Engine> Engine::open() {
   return Engine(std::make_unique<State>(State{std::move(kernel)}));
 }
 
-Result<WaitingSockets> Engine::waiting(const Target& target) const {
-  auto pids = TRY(target.cgroup.empty() ? list_tree(target.root) : list_cgroup(target.cgroup));
-  return find_waiting(pids);
+namespace {
+
+Result<std::vector<pid_t>> members_of(const Target& target) {
+  return target.cgroup.empty() ? list_tree(target.root) : list_cgroup(target.cgroup);
 }
 
+}  // namespace
+
+Result<WaitingSockets> Engine::waiting(const Target& target) const { return find_waiting(TRY(members_of(target))); }
+
 Result<Frozen> Engine::freeze(const Target& target) const {
-  prepare_to_look_into_sockets();
+  if (auto pids = members_of(target); pids && have_sockets(*pids)) prepare_to_look_into_sockets();
   auto since = Clock::now();
   FrozenTree tree = TRY(FrozenTree::freeze(target.cgroup, target.root));
   return Frozen(std::unique_ptr<Frozen::State>(new Frozen::State{state_->kernel, std::move(tree), since, {}, {}}));

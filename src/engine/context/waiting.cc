@@ -5,6 +5,7 @@
 #include <netinet/tcp.h>
 
 #include <algorithm>
+#include <functional>
 #include <set>
 
 #include "base/file.h"
@@ -16,9 +17,9 @@ namespace ks::engine {
 
 namespace {
 
-std::set<uint64_t> sockets_of(std::span<const pid_t> pids) {
+// Of each socket that they have open; `take` says whether it wants more.
+void each_socket(std::span<const pid_t> pids, const std::function<bool(std::string_view inode)>& take) {
   constexpr std::string_view kPrefix = "socket:[";
-  std::set<uint64_t> inodes;
   for (pid_t pid : pids) {
     std::string directory = proc_path(pid, "fd");
     auto names = list_directory(directory);
@@ -27,9 +28,17 @@ std::set<uint64_t> sockets_of(std::span<const pid_t> pids) {
       auto link = read_link(directory + "/" + name);
       if (!link || !link->starts_with(kPrefix)) continue;
       std::string_view rest = std::string_view(*link).substr(kPrefix.size());
-      if (auto inode = parse_number<uint64_t>(take_until(rest, ']'))) inodes.insert(*inode);
+      if (!take(take_until(rest, ']'))) return;
     }
   }
+}
+
+std::set<uint64_t> sockets_of(std::span<const pid_t> pids) {
+  std::set<uint64_t> inodes;
+  each_socket(pids, [&](std::string_view inode) {
+    if (auto number = parse_number<uint64_t>(inode)) inodes.insert(*number);
+    return true;
+  });
   return inodes;
 }
 
@@ -38,6 +47,15 @@ in_port_t port_of(const std::string& address) {
 }
 
 }  // namespace
+
+bool have_sockets(std::span<const pid_t> pids) {
+  bool any = false;
+  each_socket(pids, [&](std::string_view) {
+    any = true;
+    return false;
+  });
+  return any;
+}
 
 Result<WaitingSockets> find_waiting(std::span<const pid_t> pids) {
   std::set<uint64_t> inodes = sockets_of(pids);

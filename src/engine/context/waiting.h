@@ -11,7 +11,9 @@
 
 namespace ks::engine {
 
-// In our network namespace alone. Processes that end meanwhile are passed over.
+// Of both, processes that end meanwhile are passed over.
+bool have_sockets(std::span<const pid_t> pids);  // of any kind
+// In our network namespace alone.
 Result<WaitingSockets> find_waiting(std::span<const pid_t> pids);
 
 }  // namespace ks::engine

@@ -39,15 +39,12 @@ Result<> RemoteMemory::poke(RemoteAddress to, std::byte byte) const {
 }
 
 Result<> RemoteMemory::write(RemoteAddress to, std::span<const std::byte> bytes) const {
-  while (!bytes.empty()) {
-    iovec local{const_cast<std::byte*>(bytes.data()), bytes.size()};
-    iovec remote{reinterpret_cast<void*>(to.value), bytes.size()};
-    ssize_t put = ::process_vm_writev(pid_, &local, 1, &remote, 1, 0);
-    if (put <= 0) put = ::pwrite(mem_.get(), bytes.data(), bytes.size(), static_cast<off_t>(to.value));
-    if (put < 0) return fail_errno(fmt::format("writing memory at {:x}", to.value));
-    if (put == 0) return fail(fmt::format("writing memory at {:x}: nothing there", to.value), EFAULT);
-    bytes = bytes.subspan(static_cast<size_t>(put));
-    to.value += static_cast<uint64_t>(put);
+  for (size_t done = 0; (done += write_where_allowed({to.value + done}, bytes.subspan(done))) < bytes.size();) {
+    uint64_t at = to.value + done;
+    ssize_t put = ::pwrite(mem_.get(), bytes.data() + done, bytes.size() - done, static_cast<off_t>(at));
+    if (put < 0) return fail_errno(fmt::format("writing memory at {:x}", at));
+    if (put == 0) return fail(fmt::format("writing memory at {:x}: nothing there", at), EFAULT);
+    done += static_cast<size_t>(put);
   }
   return {};
 }

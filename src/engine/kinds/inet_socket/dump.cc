@@ -42,7 +42,7 @@ Result<tcp_info> info_of(int fd) {
 
 // What no socket tells of itself.
 struct Survey {
-  MulticastGroups groups;
+  std::optional<MulticastGroups> groups;
   std::map<int, std::map<uint64_t, SocketEntry>> tables;  // by protocol and inode
 
   // What getpeername(2) does not say: whom a socket in this state is connecting to, or is connected to at no port.
@@ -125,8 +125,9 @@ Result<> dump_datagram_socket(Dumped& socket, const std::string& address, Survey
   if (TRY(bytes_being_sent(mine))) return refuse("is sending a datagram; try again");
   TRY(check_for_router(socket));
   bool six = as<sockaddr>(address).sa_family == AF_INET6;
-  if (!six || !is_raw(socket)) TRY(survey.groups.read_memberships(mine, AF_INET, socket.out));
-  if (six) TRY(survey.groups.read_memberships(mine, AF_INET6, socket.out));
+  if (!survey.groups) survey.groups = TRY(MulticastGroups::read());
+  if (!six || !is_raw(socket)) TRY(survey.groups->read_memberships(mine, AF_INET, socket.out));
+  if (six) TRY(survey.groups->read_memberships(mine, AF_INET6, socket.out));
   if (auto peer = address_by(::getpeername, mine))
     socket.out.set_peer(*std::move(peer));
   else
@@ -355,7 +356,7 @@ bool owns(const OpenFile& file) {
 }
 
 Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
-  Survey survey{.groups = TRY(MulticastGroups::read()), .tables = {}};
+  Survey survey;
   std::vector<Dumped> sockets;
   for (const OpenFile& file : files) {
     auto described = describe(dumping, file, survey);

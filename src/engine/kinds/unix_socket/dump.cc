@@ -14,6 +14,7 @@
 #include "engine/context/socket_state.h"
 #include "engine/kernel/file_system.h"
 #include "engine/kernel/unix_diag.h"
+#include "engine/kinds/unix_socket/places.h"
 #include "engine/kinds/unix_socket/unix_socket.h"
 
 namespace ks::engine::unix_socket {
@@ -221,8 +222,7 @@ class Description {
 
   // Where a name starts that is relative, nobody tells; but most have stayed there.
   Result<> find_file(const std::string& name) {
-    std::string path(path_of(name));
-    path.resize(::strnlen(path.data(), path.size()));
+    std::string path = file_name(name);
     std::vector<std::string> directories = {"/"};
     if (!path.starts_with('/')) {
       directories.clear();
