@@ -2,7 +2,6 @@
 #include "engine/context/socket_state.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/socket.h>
 
 namespace ks::engine {
@@ -26,9 +25,7 @@ Result<> read_buffers(int mine, const FreshSockets::Facts& fresh, State& out) {
 
 // What is pending there is told once, to whoever asks first.
 Result<> check_for_errors(int mine) {
-  pollfd poll{.fd = mine, .events = 0, .revents = 0};
-  if (::poll(&poll, 1, 0) < 0) return fail_errno("poll");
-  if (poll.revents & POLLERR) return refuse("has an error that nobody has read yet (SO_ERROR); try again");
+  if (TRY(has_error(mine))) return refuse("has an error that nobody has read yet (SO_ERROR); try again");
   return {};
 }
 

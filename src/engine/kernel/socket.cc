@@ -13,6 +13,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -299,6 +300,12 @@ Result<> attach_filter(int fd, std::string_view filter) {
   std::memcpy(code.data(), filter.data(), code.size() * sizeof(sock_filter));
   sock_fprog program{static_cast<unsigned short>(code.size()), code.data()};
   return set_option(fd, SOL_SOCKET, SO_ATTACH_FILTER, {reinterpret_cast<const char*>(&program), sizeof program});
+}
+
+Result<bool> has_error(int fd) {
+  pollfd poll{.fd = fd, .events = 0, .revents = 0};
+  if (::poll(&poll, 1, 0) < 0) return fail_errno("poll");
+  return (poll.revents & POLLERR) != 0;
 }
 
 Result<uint64_t> network_of_socket(int fd) {

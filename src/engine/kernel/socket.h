@@ -39,6 +39,9 @@ inline constexpr int kBufferLock = 72, kSendLocked = 1, kReceiveLocked = 2;
 Result<std::string> read_filter(int fd);
 Result<> attach_filter(int fd, std::string_view filter);
 
+// That is pending (SO_ERROR), or lies in its error queue. It is left there.
+Result<bool> has_error(int fd);
+
 // The number of its network namespace, which no other has had since boot (SO_NETNS_COOKIE).
 Result<uint64_t> network_of_socket(int fd);
 

@@ -99,12 +99,6 @@ Result<> let_time_out(int fd, const Fd& peer) {
 
 }  // namespace
 
-Result<bool> has_error(int fd) {
-  pollfd poll{.fd = fd, .events = 0, .revents = 0};
-  if (::poll(&poll, 1, 0) < 0) return fail_errno("poll");
-  return (poll.revents & POLLERR) != 0;
-}
-
 bool can_happen_again(bool tcp, const SocketInsides& insides) {
   if (!tcp) return insides.error == ECONNREFUSED;
   switch (insides.error) {

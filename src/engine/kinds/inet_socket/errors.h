@@ -11,8 +11,6 @@
 
 namespace ks::engine::inet_socket {
 
-Result<bool> has_error(int fd);
-
 // Of a TCP connection that has ended so, or of a socket of UDP.
 bool can_happen_again(bool tcp, const SocketInsides& insides);
 
