@@ -77,23 +77,50 @@ std::optional<int> await_end(pid_t pid, std::chrono::milliseconds limit) {
 
 void forget_end(pid_t pid) { ends().erase(pid); }
 
+namespace {
+
+// All tasks of a process and its descendants that still are; without those that have ended meanwhile.
+std::map<pid_t, engine::Status> tasks_of(pid_t root) {
+  std::map<pid_t, engine::Status> tasks;
+  std::vector<pid_t> pids = descendants(root);
+  pids.push_back(root);
+  for (pid_t pid : pids)
+    for (const auto& tid : list_directory(fmt::format("/proc/{}/task", pid)).value_or(std::vector<std::string>{})) {
+      auto text = read_file(fmt::format("/proc/{}/task/{}/status", pid, tid));
+      auto status = text ? engine::parse_status(*text) : std::unexpected(text.error());
+      if (status) tasks.emplace(status->pid, std::move(*status));
+    }
+  return tasks;
+}
+
+}  // namespace
+
 std::string await_unseized(pid_t root) {
   std::string traced;
   for (auto until = std::chrono::steady_clock::now() + 20s * patience(); std::chrono::steady_clock::now() < until;) {
     traced.clear();
-    std::vector<pid_t> pids = descendants(root);
-    pids.push_back(root);
-    for (pid_t pid : pids)
-      for (const auto& tid : list_directory(fmt::format("/proc/{}/task", pid)).value_or(std::vector<std::string>{})) {
-        auto text = read_file(fmt::format("/proc/{}/task/{}/status", pid, tid));
-        auto status = text ? engine::parse_status(*text) : std::unexpected(text.error());
-        if (status && (status->tracer_pid || status->state == 't'))
-          traced += fmt::format("{}/{} is traced\n", pid, tid);
-      }
+    for (const auto& [tid, status] : tasks_of(root))
+      if (status.tracer_pid || status.state == 't') traced += fmt::format("{}/{} is traced\n", status.tgid, tid);
     if (traced.empty()) break;
     std::this_thread::sleep_for(1ms);
   }
   return traced;
+}
+
+std::string await_sleep(pid_t root) {
+  auto until = std::chrono::steady_clock::now() + 20s * patience();
+  auto awake = tasks_of(root);
+  for (;;) {
+    auto now = tasks_of(root);
+    std::erase_if(awake, [&](const auto& task) {
+      auto found = now.find(task.first);
+      return found == now.end() || (found->second.state != 'R' && found->second.state != 't');
+    });
+    if (awake.empty()) return "";
+    if (std::chrono::steady_clock::now() > until)
+      return fmt::format("{} does not come to sleep", awake.begin()->first);
+    std::this_thread::sleep_for(1ms);
+  }
 }
 
 void kill_descendants() {

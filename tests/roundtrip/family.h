@@ -27,6 +27,8 @@ void reap();
 void forget_end(pid_t pid);
 // Empty once no task of a process and its descendants is traced any more; otherwise, after a while, which ones are.
 std::string await_unseized(pid_t root);
+// Empty once every task of them has slept since, or has ended: what had interrupted it is behind it.
+std::string await_sleep(pid_t root);
 // All below this process, dead and reaped.
 void kill_descendants();
 

@@ -47,6 +47,7 @@ const std::vector<Program> kPrograms = {
     {"heap"},
     {"huge_pages"},
     {"huge_tlb"},
+    {"ignored_signals", {}, false},
     {"inet_sockets"},
     {"inotify"},
     {"inotify", {"chroot"}},

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <ranges>
 
 #include "base/file.h"
 #include "base/text.h"
@@ -91,6 +92,23 @@ Result<SeizedThread> reconsider(pid_t pid, pid_t tid, Error error) {
   return std::unexpected(std::move(error));
 }
 
+// A signal that the process ignores is not ignored if it is for a thread that is traced, and the kernel then wakes
+// another one for it, whose wait would end with EINTR unless it is traced too. Signals for the process are for its
+// leader, those of a child that ends are for the thread that has made it: these come last.
+std::vector<pid_t> in_order_of_seizing(pid_t pid, std::vector<pid_t> tids) {
+  if (tids.size() == 1) return tids;
+  auto rank = [&](pid_t tid) {
+    if (tid == pid) return 2;
+    auto children = read_file(proc_path(pid, fmt::format("task/{}/children", tid)));
+    return children && !children->empty() ? 1 : 0;
+  };
+  std::vector<std::pair<int, pid_t>> ranked;
+  for (pid_t tid : tids) ranked.emplace_back(rank(tid), tid);
+  std::ranges::sort(ranked);
+  std::ranges::transform(ranked, tids.begin(), &std::pair<int, pid_t>::second);
+  return tids;
+}
+
 Result<bool> read_and_settle(StoppedProcess& process, StoppedThread& thread, std::span<const Vma> vdso_texts) {
   thread.mask = TRY(thread.hold.signal_mask());
   thread.xstate = TRY(thread.hold.xstate());
@@ -108,7 +126,7 @@ Result<bool> Seizure::seize_more(const std::vector<pid_t>& pids) {
     if (is_new) processes_.push_back(StoppedProcess{.pid = pid});
     found |= is_new;
     StoppedProcess& process = processes_[known->second];
-    for (pid_t tid : TRY(list_threads(pid))) {
+    for (pid_t tid : in_order_of_seizing(pid, TRY(list_threads(pid)))) {
       if (tids_.contains(tid) || (tid == pid && process.zombie)) continue;
       auto event_wait = find_event_wait(pid, tid);
       auto thread = SeizedThread::seize(tid);
@@ -129,6 +147,8 @@ Result<bool> Seizure::seize_more(const std::vector<pid_t>& pids) {
   }
   TRY(await_stops());
   forget_dead_threads();
+  for (auto& process : processes_)
+    std::ranges::stable_partition(process.threads, [&](auto& thread) { return thread.tid() == process.pid; });
   return found;
 }
 
@@ -183,9 +203,15 @@ void Seizure::forget_dead_threads() {
 
 void Seizure::release(std::vector<StoppedProcess>& processes) {
   std::vector<SeizedThread> late;
-  for (auto& process : processes)
-    for (auto& thread : process.threads)
-      if (thread.tid() && !thread.hold.detach()) late.push_back(std::move(thread.hold));
+  auto let_go = [&](StoppedThread& thread) {
+    if (thread.tid() && !thread.hold.detach()) late.push_back(std::move(thread.hold));
+  };
+  // In the reverse order of seizing.
+  for (auto& process : processes) {
+    if (process.threads.empty()) continue;
+    let_go(process.leader());
+    for (auto& thread : std::views::reverse(std::views::drop(process.threads, 1))) let_go(thread);
+  }
   processes.clear();
   for (Backoff backoff(Clock::now() + kReleaseLimit); !late.empty() && backoff.pause();)
     std::erase_if(late, [](SeizedThread& thread) {

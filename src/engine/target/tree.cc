@@ -126,6 +126,8 @@ Result<FrozenTree> FrozenTree::freeze(const std::string& cgroup, pid_t root) {
   }
 }
 
+FrozenTree::~FrozenTree() { Seizure::release(processes_); }
+
 Result<> FrozenTree::kill_with_us() {
   for (auto& process : processes_)
     for (auto& thread : process.threads) TRY(thread.hold.kill_with_us());

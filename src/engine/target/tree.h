@@ -22,7 +22,7 @@ class FrozenTree {
 
   FrozenTree(FrozenTree&&) noexcept = default;
   FrozenTree& operator=(FrozenTree&&) noexcept = default;
-  ~FrozenTree() = default;  // thaws: every SeizedThread detaches
+  ~FrozenTree();  // thaws
 
   const std::string& cgroup() const { return cgroup_; }  // the directory; empty: a process and its descendants
   std::vector<StoppedProcess>& processes() { return processes_; }  // parents before children

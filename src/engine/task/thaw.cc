@@ -121,9 +121,10 @@ Result<> thaw(RestoredProcess& process) {
   // Before, it would have come between all that has been called in it.
   auto control = TRY(process.read<image::JobControl>("job-control", 1));
   if (control.stopped_again() && ::kill(process.pid, SIGSTOP)) return fail_errno("kill");
-  // From the last to the first, so that a failure leaves the leader, and with it the process, in our hands.
-  for (; !process.threads.empty(); process.threads.pop_back()) {
-    SeizedThread& thread = process.threads.back().hold;
+  // The leader first: a signal that the process ignores is for it, and as long as it is traced wakes others
+  // (Seizure). Those that are left to the end are still in our hands after a failure, and with them the process.
+  for (; !process.threads.empty(); process.threads.pop_front()) {
+    SeizedThread& thread = process.threads.front().hold;
     auto detached = thread.detach();
     // One of those that run already may have ended the process: that is its own affair.
     if (!detached && detached.error().code == ESRCH) {
