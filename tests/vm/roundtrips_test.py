@@ -7,6 +7,7 @@ SHARE=N       only every N-th program (16)
 SEED=N        which of them (random)
 NAMES=A,B     only those whose names begin so
 TO=VERSION    of the second kernel (the newest if SEED is odd)
+STRICT=0|1    that kernel lets nobody write to read-only memory through /proc (half of the seeds)
 CYCLES=N      so many cycles in a row (5)
 PATIENCE=N    the guest may be N times as slow as the machine itself (8)
 """
@@ -30,6 +31,7 @@ SHARE = int(os.environ.get("SHARE", "16"))
 SEED = int(os.environ.get("SEED", random.randrange(1000)))
 NAMES = os.environ.get("NAMES", "").split(",")
 TO = os.environ.get("TO", "newest" if SEED % 2 else "6.12")
+STRICT = "proc_mem.force_override=never" if int(os.environ.get("STRICT", SEED // 2 % 2)) else ""
 CYCLES = int(os.environ.get("CYCLES", "5"))
 PATIENCE = int(os.environ.get("PATIENCE", "8"))
 MODES = ("Restored", "LeftRunning", "LeftRunningThenRestored", "RestoredAgainAndAgain")
@@ -105,7 +107,7 @@ def swap_kernels(guest, kernels, version, append=""):
 
 
 def scenario():
-    print(f"  SEED={SEED} SHARE={SHARE} TO={TO} CYCLES={CYCLES} PATIENCE={PATIENCE}")
+    print(f"  SEED={SEED} SHARE={SHARE} TO={TO} {STRICT} CYCLES={CYCLES} PATIENCE={PATIENCE}")
     phases = Phases()
     with phases("disk"), Tree() as tree:
         place_programs(tree)
@@ -121,7 +123,7 @@ def scenario():
         with phases("dump on 6.1"):
             dumped = trips.passage("dump")
         with phases(f"kexec to {TO}"):
-            swap_kernels(guest, kernels, TO)
+            swap_kernels(guest, kernels, TO, STRICT)
         guest.run("echo 4194304 > /proc/sys/kernel/pid_max; echo 64 > /proc/sys/vm/nr_hugepages")
         with phases(f"restore on {TO}"):
             restored = trips.passage("restore")

@@ -28,9 +28,12 @@ class RemoteMemory {
   static Result<RemoteMemory> open(pid_t pid);
 
   // Whatever the protection of the area: /proc/PID/mem where process_vm_readv(2) is denied. Since Linux 6.12 that may
-  // be allowed only to the thread that traces the process (proc_mem.force_override).
+  // be allowed only to the thread that traces the process, or to nobody (proc_mem.force_override): then by words.
   Result<> read(RemoteAddress from, std::span<std::byte> into) const;
   Result<> write(RemoteAddress to, std::span<const std::byte> bytes) const;
+  // By ptrace(2), a call for each word; for the thread that traces the process, which is stopped.
+  Result<> read_by_words(RemoteAddress from, std::span<std::byte> into) const;
+  Result<> write_by_words(RemoteAddress to, std::span<const std::byte> bytes) const;
   // The same without that, until it is denied; returns how far it came.
   size_t write_where_allowed(RemoteAddress to, std::span<const std::byte> bytes) const;
   // Reads at half the speed, but leaves pages shared that are so by fork(2) or KSM: process_vm_readv(2) pins what it
