@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/kernel/socket_insides.h"
 
-#include <linux/bpf.h>
-#include <sys/syscall.h>
+#include <bpf/bpf.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -16,12 +15,6 @@ namespace ks::engine {
 
 namespace {
 
-Result<Fd> bpf(bpf_cmd command, bpf_attr& attribute, const char* what) {
-  Fd made(static_cast<int>(::syscall(SYS_bpf, command, &attribute, sizeof attribute)));
-  if (!made) return fail_errno(what);
-  return made;
-}
-
 // Where it lies.
 struct Layout {
   uint32_t iterator = 0;  // id of the function
@@ -31,15 +24,15 @@ struct Layout {
 
 Result<Layout> find_layout() {
   auto types = TRY(KernelTypes::read());
-  auto iterator = types.function("bpf_iter_task_file");
   // The sockets of a family begin with a sock, and that with a sock_common.
-  auto sk = types.offset("socket", "sk"), error = types.offset("sock", "sk_err"),
-       flags = types.offset("sock_common", "skc_flags"), multicast = types.offset("inet_sock", "mc_index"),
-       received = types.offset("sock", "sk_receive_queue"), reading = types.offset("udp_sock", "reader_queue"),
-       length = types.offset("sk_buff_head", "qlen");
-  if (!iterator || !sk || !error || !flags || !multicast || !received || !reading || !length)
-    return fail("the kernel's types (BTF) lack those of sockets");
-  return Layout{*iterator, *sk, *error, *flags, *multicast, *received + *length, *reading + *length};
+  uint32_t length = TRY(types.offset("sk_buff_head", "qlen"));
+  return Layout{.iterator = TRY(types.function("bpf_iter_task_file")),
+                .socket_sk = TRY(types.offset("socket", "sk")),
+                .error = TRY(types.offset("sock", "sk_err")),
+                .flags = TRY(types.offset("sock_common", "skc_flags")),
+                .multicast_interface = TRY(types.offset("inet_sock", "mc_index")),
+                .queued = TRY(types.offset("sock", "sk_receive_queue")) + length,
+                .being_read = TRY(types.offset("udp_sock", "reader_queue")) + length};
 }
 
 // What the program writes for each socket.
@@ -129,32 +122,24 @@ std::vector<bpf_insn> write_program(const Layout& layout) {
 }
 
 Result<Fd> load_program(const Layout& layout) {
-  constexpr char kLicense[] = "GPL";  // which ours may be taken under, and which the helpers ask for
+  // GPL: which ours may be taken under, and which the helpers ask for.
   auto code = write_program(layout);
-  bpf_attr attribute{};
-  attribute.prog_type = BPF_PROG_TYPE_TRACING;
-  attribute.expected_attach_type = BPF_TRACE_ITER;
-  attribute.attach_btf_id = layout.iterator;
-  attribute.insns = reinterpret_cast<uint64_t>(code.data());
-  attribute.insn_cnt = static_cast<uint32_t>(code.size());
-  attribute.license = reinterpret_cast<uint64_t>(kLicense);
-  std::strcpy(attribute.prog_name, "ks_sockets");
-  return bpf(BPF_PROG_LOAD, attribute, "BPF_PROG_LOAD");
+  LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = BPF_TRACE_ITER, .attach_btf_id = layout.iterator);
+  Fd program(::bpf_prog_load(BPF_PROG_TYPE_TRACING, "ks_sockets", "GPL", code.data(), code.size(), &options));
+  if (!program) return fail_errno("BPF_PROG_LOAD");
+  return program;
 }
 
 // Over our own open files.
 Result<Fd> begin(const Fd& program) {
   bpf_iter_link_info which{};
   which.task.pid = static_cast<uint32_t>(::getpid());
-  bpf_attr link{};
-  link.link_create.prog_fd = static_cast<uint32_t>(program.get());
-  link.link_create.attach_type = BPF_TRACE_ITER;
-  link.link_create.iter_info = reinterpret_cast<uint64_t>(&which);
-  link.link_create.iter_info_len = sizeof which;
-  Fd linked = TRY(bpf(BPF_LINK_CREATE, link, "BPF_LINK_CREATE"));
-  bpf_attr iterator{};
-  iterator.iter_create.link_fd = static_cast<uint32_t>(linked.get());
-  return bpf(BPF_ITER_CREATE, iterator, "BPF_ITER_CREATE");
+  LIBBPF_OPTS(bpf_link_create_opts, options, .iter_info = &which, .iter_info_len = sizeof which);
+  Fd linked(::bpf_link_create(program.get(), 0, BPF_TRACE_ITER, &options));
+  if (!linked) return fail_errno("BPF_LINK_CREATE");
+  Fd iterator(::bpf_iter_create(linked.get()));
+  if (!iterator) return fail_errno("BPF_ITER_CREATE");
+  return iterator;
 }
 
 Result<Fd> find_and_load() {
