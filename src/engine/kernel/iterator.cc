@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/kernel/iterator.h"
+
+#include <bpf/bpf.h>
+
+#include "base/file.h"
+
+namespace ks::engine {
+
+Result<Iterator> Iterator::load(const KernelTypes& types, const char* over, std::span<const bpf_insn> code) {
+  uint32_t function = TRY(types.function(("bpf_iter_" + std::string(over)).c_str()));
+  LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = BPF_TRACE_ITER, .attach_btf_id = function);
+  // GPL: which ours may be taken under, and which the helpers ask for.
+  Fd program(::bpf_prog_load(BPF_PROG_TYPE_TRACING, "kernel_swap", "GPL", code.data(), code.size(), &options));
+  if (!program) return fail_errno("BPF_PROG_LOAD");
+  return Iterator(std::move(program));
+}
+
+Result<std::string> Iterator::run(pid_t pid) const {
+  bpf_iter_link_info which{};
+  which.task.pid = static_cast<uint32_t>(pid);
+  LIBBPF_OPTS(bpf_link_create_opts, options, .iter_info = &which, .iter_info_len = sizeof which);
+  Fd linked(::bpf_link_create(program_.get(), 0, BPF_TRACE_ITER, &options));
+  if (!linked) return fail_errno("BPF_LINK_CREATE");
+  Fd iterator(::bpf_iter_create(linked.get()));
+  if (!iterator) return fail_errno("BPF_ITER_CREATE");
+  return read_all(iterator.get(), "iterator");
+}
+
+namespace bpf {
+
+bpf_insn load(uint8_t size, uint8_t to, uint8_t from, int64_t offset) {
+  return {.code = static_cast<uint8_t>(BPF_LDX | BPF_MEM | size),
+          .dst_reg = to,
+          .src_reg = from,
+          .off = static_cast<int16_t>(offset),
+          .imm = 0};
+}
+bpf_insn store(uint8_t from, int64_t at) {
+  return {.code = BPF_STX | BPF_MEM | BPF_W,
+          .dst_reg = BPF_REG_10,
+          .src_reg = from,
+          .off = static_cast<int16_t>(at),
+          .imm = 0};
+}
+bpf_insn copy(uint8_t to, uint8_t from) {
+  return {.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = to, .src_reg = from, .off = 0, .imm = 0};
+}
+bpf_insn set(uint8_t to, int32_t value) {
+  return {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = to, .src_reg = 0, .off = 0, .imm = value};
+}
+bpf_insn add(uint8_t to, int32_t value) {
+  return {.code = BPF_ALU64 | BPF_ADD, .dst_reg = to, .src_reg = 0, .off = 0, .imm = value};
+}
+bpf_insn call(int32_t helper) {
+  return {.code = BPF_JMP | BPF_CALL, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = helper};
+}
+bpf_insn leave_if_null(uint8_t what) {
+  return {.code = BPF_JMP | BPF_JEQ | BPF_K, .dst_reg = what, .src_reg = 0, .off = 0, .imm = 0};
+}
+bpf_insn leave_unless(uint8_t what, int32_t value) {
+  return {.code = BPF_JMP | BPF_JNE | BPF_K, .dst_reg = what, .src_reg = 0, .off = 0, .imm = value};
+}
+
+std::vector<bpf_insn> read(int64_t at, size_t bytes, uint8_t from, int64_t offset) {
+  return {copy(BPF_REG_1, BPF_REG_10), add(BPF_REG_1, static_cast<int32_t>(at)),
+          set(BPF_REG_2, static_cast<int32_t>(bytes)),
+          copy(BPF_REG_3, from), add(BPF_REG_3, static_cast<int32_t>(offset)),
+          call(BPF_FUNC_probe_read_kernel)};
+}
+
+std::vector<bpf_insn> write_down(int64_t at, size_t bytes, uint8_t context) {
+  constexpr int16_t kMeta = 0, kSequence = 0;  // of the context, and of struct bpf_iter_meta
+  return {load(BPF_DW, BPF_REG_1, context, kMeta),
+          load(BPF_DW, BPF_REG_1, BPF_REG_1, kSequence),
+          copy(BPF_REG_2, BPF_REG_10),
+          add(BPF_REG_2, static_cast<int32_t>(at)),
+          set(BPF_REG_3, static_cast<int32_t>(bytes)),
+          call(BPF_FUNC_seq_write),
+          set(BPF_REG_0, 0),
+          {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0}};
+}
+
+void lead_to_the_end(std::vector<bpf_insn>& code) {
+  constexpr size_t kEnd = 2;  // instructions
+  for (size_t i = 0; i < code.size(); ++i)
+    if (code[i].code == (BPF_JMP | BPF_JEQ | BPF_K) || code[i].code == (BPF_JMP | BPF_JNE | BPF_K))
+      code[i].off = static_cast<int16_t>(code.size() - kEnd - i - 1);
+}
+
+}  // namespace bpf
+
+}  // namespace ks::engine

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What no call tells: a program that we load into the kernel is run for each of its objects of a kind (bpf(2), an
+// iterator) and writes down what lies there. It changes nothing.
+#pragma once
+
+#include <linux/bpf.h>
+#include <sys/types.h>
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/fd.h"
+#include "base/result.h"
+#include "engine/kernel/kernel_types.h"
+
+namespace ks::engine {
+
+class Iterator {
+ public:
+  // Over a task, or over its open files ("task_file"). Fails where the kernel lets nobody read in it
+  // (kernel_lockdown(7)).
+  static Result<Iterator> load(const KernelTypes& types, const char* over, std::span<const bpf_insn> code);
+  // All that the program has written of a process.
+  Result<std::string> run(pid_t pid) const;
+
+ private:
+  explicit Iterator(Fd program) : program_(std::move(program)) {}
+  Fd program_;
+};
+
+// What a program is made of.
+namespace bpf {
+
+// The context that the kernel gives it: struct bpf_iter__task and bpf_iter__task_file (kernel/bpf/task_iter.c).
+inline constexpr int16_t kContextTask = 8, kContextFd = 16, kContextFile = 24;
+
+bpf_insn load(uint8_t size, uint8_t to, uint8_t from, int64_t offset);
+bpf_insn store(uint8_t from, int64_t at);  // 4 bytes on its stack
+bpf_insn copy(uint8_t to, uint8_t from);
+bpf_insn set(uint8_t to, int32_t value);
+bpf_insn add(uint8_t to, int32_t value);
+bpf_insn call(int32_t helper);
+bpf_insn leave_if_null(uint8_t what);
+bpf_insn leave_unless(uint8_t what, int32_t value);
+// Onto its stack what lies beyond an address; zero where nothing does. Takes the registers 0 to 5.
+std::vector<bpf_insn> read(int64_t at, size_t bytes, uint8_t from, int64_t offset);
+// The end: writes down what is on its stack. `context`: the register that has it.
+std::vector<bpf_insn> write_down(int64_t at, size_t bytes, uint8_t context);
+// So that whoever leaves does so at the end.
+void lead_to_the_end(std::vector<bpf_insn>& code);
+
+}  // namespace bpf
+
+}  // namespace ks::engine
