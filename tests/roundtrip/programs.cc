@@ -107,6 +107,8 @@ const std::vector<Program> kPrograms = {
     {"protection_keys", {"freed"}},
     {"protection_keys", {"last"}},
     {"protections"},
+    {"queue_notifications"},
+    {"queue_notifications", {"own"}},
     {"queued_messages"},
     {"queued_messages", {"own"}},
     {"raw_sockets"},

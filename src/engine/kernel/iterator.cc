@@ -63,9 +63,11 @@ bpf_insn leave_unless(uint8_t what, int32_t value) {
 }
 
 std::vector<bpf_insn> read(int64_t at, size_t bytes, uint8_t from, int64_t offset) {
-  return {copy(BPF_REG_1, BPF_REG_10), add(BPF_REG_1, static_cast<int32_t>(at)),
+  return {copy(BPF_REG_1, BPF_REG_10),
+          add(BPF_REG_1, static_cast<int32_t>(at)),
           set(BPF_REG_2, static_cast<int32_t>(bytes)),
-          copy(BPF_REG_3, from), add(BPF_REG_3, static_cast<int32_t>(offset)),
+          copy(BPF_REG_3, from),
+          add(BPF_REG_3, static_cast<int32_t>(offset)),
           call(BPF_FUNC_probe_read_kernel)};
 }
 

@@ -396,8 +396,27 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        sigevent event{};
        event.sigev_notify = SIGEV_SIGNAL;
        event.sigev_signo = SIGUSR1;
+       CHECK(mq_send(queue, "x", 1, 0) == 0 && mq_notify(queue, &event) == 0);
+       return Verify([=] {
+         std::string text(8192, '\0');
+         CHECK(!came && mq_receive(queue, text.data(), text.size(), nullptr) == 1);
+         CHECK(mq_send(queue, "x", 1, 0) == 0 && came);
+       });
+     }},
+    {"message_queue_with_notified_thread",
+     [] {
+       mqd_t queue = new_queue();
+       static std::atomic<int> came = 0;
+       sigevent event{};
+       event.sigev_notify = SIGEV_THREAD;
+       event.sigev_notify_function = [](sigval value) { came = value.sival_int; };
+       event.sigev_value.sival_int = 4711;
        CHECK(mq_notify(queue, &event) == 0);
-       return Verify([=] { CHECK(mq_send(queue, "x", 1, 0) == 0 && came); });
+       return Verify([=] {
+         CHECK(mq_send(queue, "x", 1, 0) == 0);
+         while (!came) usleep(1000);
+         CHECK(came == 4711);
+       });
      }},
     {"bpf_map",
      [] {

@@ -3,18 +3,21 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <mqueue.h>
+#include <signal.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <map>
+#include <optional>
 #include <set>
 
 #include "base/file.h"
-#include "base/text.h"
 #include "engine/context/ipc_guard.h"
 #include "engine/context/outside.h"
 #include "engine/kernel/namespace.h"
 #include "engine/kinds/kind.h"
 #include "engine/kinds/message_queue/messages.h"
+#include "engine/kinds/message_queue/registration.h"
 #include "engine/message_queue.pb.h"
 #include "engine/target/process.h"
 
@@ -25,7 +28,7 @@ namespace {
 using Queue = image::OpenMessageQueue;
 
 constexpr std::string_view kName = "message_queue";
-constexpr uint32_t kVersion = 2;  // 1: always empty
+constexpr uint32_t kVersion = 3;  // 1: always empty, 2: notifies nobody
 constexpr std::string_view kDeleted = " (deleted)";
 constexpr uint64_t kFileSystem = 0x19800202;  // magic number of mqueue
 constexpr int kMostNames = 100;
@@ -33,13 +36,29 @@ constexpr uint64_t kMostBytes = 64 << 20;  // of messages in one queue
 
 bool owns(const OpenFile& file) { return S_ISREG(file.stat.st_mode) && file.file_system == kFileSystem; }
 
-// "QSIZE:0          NOTIFY:0     SIGNO:0     NOTIFY_PID:0     "
-Result<bool> has_registration(const OpenFile& file) {
-  std::string text = TRY(read_file(file.magic_link()));  // a description of our own
-  for (auto word : split_words(text))
-    if (constexpr std::string_view kKey = "NOTIFY_PID:"; word.starts_with(kKey))
-      return word.substr(kKey.size()) != "0";
-  return fail("does not tell who is to be notified");
+// The number under which a process has the queue: it has, or would be registered no more.
+std::optional<int> number_of(const Dumping& dumping, pid_t pid, const OpenFile& queue) {
+  for (const OpenFile& file : dumping.open_files)
+    if (file.stat.st_dev == queue.stat.st_dev && file.stat.st_ino == queue.stat.st_ino)
+      if (int number = dumping.number_of(pid, file.id); number >= 0) return number;
+  return std::nullopt;
+}
+
+Result<> dump_registration(const Dumping& dumping, const OpenFile& file, int own, Queue& out) {
+  auto registration = TRY(message_queue::registration_of(own));
+  if (!registration) return {};
+  auto number = number_of(dumping, registration->pid, file);
+  if (!number) return refuse(fmt::format("is to notify pid {}, which is not part of it", registration->pid));
+  // The first one that is put back would be told.
+  if (TRY(message_queue::filling_of(own)).messages)
+    return refuse("holds messages and is to notify a process (mq_notify), which is not supported yet");
+  auto& put = *out.mutable_registration();
+  put.set_pid(registration->pid);
+  put.set_number(static_cast<uint32_t>(*number));
+  put.set_by_signal(registration->by_signal);
+  put.set_signal(registration->signal);
+  put.set_value(registration->value);
+  return {};
 }
 
 // Only for an image, not to examine: to an epoll that watches the queue edge-triggered, each message is an edge.
@@ -67,7 +86,7 @@ Result<> dump_one(Dumping& dumping, const OpenFile& file, Queue& out) {
   auto own = TRY(open_file(file.magic_link(), O_RDONLY | O_NONBLOCK));
   if (auto filling = TRY(message_queue::filling_of(own.get())); filling.bytes > kMostBytes)
     return refuse(fmt::format("holds {} bytes of messages, more than {}", filling.bytes, kMostBytes));
-  if (TRY(has_registration(file))) return refuse("is to notify a process (mq_notify), which is not supported yet");
+  TRY(dump_registration(dumping, file, own.get(), out));
   // mq_open(3) uses a mount that nobody sees.
   if (file.link.rfind('/') != 0) return refuse("was opened as a file, which is not supported yet");
   // With none in common we could not tell whether it is that namespace's.
@@ -109,6 +128,7 @@ Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
   std::set<std::pair<dev_t, ino_t>> read;
   for (auto& [file, out] : openings) {
     bool is_first = read.emplace(file->stat.st_dev, file->stat.st_ino).second;
+    if (!is_first) out.clear_registration();
     if (is_first && dumping.image && dumping.verdict.ready()) TRY(is_done(dumping, *file, dump_messages(*file, out)));
     dumping.put_file(kName, kVersion, out);
   }
@@ -205,6 +225,27 @@ Result<Fds> make(Restoring& restoring, std::span<const Envelope> envelopes) {
   return made;
 }
 
+Result<> register_process(const Restoring& restoring, const Queue::Registration& registration) {
+  RestoredProcess& process = *TRY(restoring.process(registration.pid()));
+  sigevent event{};
+  event.sigev_notify = registration.by_signal() ? SIGEV_SIGNAL : SIGEV_NONE;
+  event.sigev_signo = registration.signal();
+  event.sigev_value.sival_ptr = reinterpret_cast<void*>(registration.value());
+  TRY(process.memory->write_value(process.scratch, event));
+  TRY(in("mq_notify", process.leader()(SYS_mq_notify, registration.number(), process.scratch)));
+  return {};
+}
+
+// When the messages are there, of which it is not to be told.
+Result<> connect(Restoring& restoring, std::span<const Envelope> envelopes) {
+  for (const Envelope& envelope : envelopes) {
+    Queue queue;
+    TRY(parse_body(envelope, queue));
+    if (queue.has_registration()) TRY(register_process(restoring, queue.registration()));
+  }
+  return {};
+}
+
 }  // namespace
 
 extern const Kind kMessageQueue;
@@ -213,6 +254,7 @@ const Kind kMessageQueue{.name = kName,
                          .owns = owns,
                          .dump = dump,
                          .make = make,
+                         .connect = connect,
                          .of_holder = true,
                          .disturbs = true};
 
