@@ -133,6 +133,8 @@ const std::vector<Program> kPrograms = {
     {"stopped", {}, false},
     {"stopped_twice", {}, false},
     {"suspended"},
+    {"system_v_huge", {}, false},
+    {"system_v_huge", {"own"}, false},
     {"system_v_memory", {}, false},
     {"system_v_memory", {"own"}, false},
     {"system_v_queues"},

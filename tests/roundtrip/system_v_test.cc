@@ -183,7 +183,7 @@ TEST(SystemVOfOthers, MayBeInUseDuringADump) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Programs, SystemV,
-                         testing::Values("system_v_memory", "system_v_queues", "system_v_semaphores",
+                         testing::Values("system_v_huge", "system_v_memory", "system_v_queues", "system_v_semaphores",
                                          "message_queues", "queue_notifications", "queued_messages"),
                          [](const auto& info) { return std::string(info.param); });
 

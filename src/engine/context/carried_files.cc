@@ -123,10 +123,7 @@ Result<> CarriedFiles::describe(int root, const std::string& path, const struct 
   if (magic == HUGETLBFS_MAGIC) file.set_huge_page(static_cast<uint64_t>(system.f_bsize));
   file.set_path(without_mark(path));
 
-  if (use.segment) {
-    if (magic == HUGETLBFS_MAGIC) return refuse(path + ": has huge pages, which is not supported yet");
-    return describe_segment(*use.segment, path, stat, file);
-  }
+  if (use.segment) return describe_segment(*use.segment, path, stat, file);
   if (magic == HUGETLBFS_MAGIC || stat.st_dev == TRY(kernel_memory_device())) {
     constexpr std::string_view kMemfd = "/memfd:";
     if (path.starts_with(kMemfd) && stat.st_nlink == 0) {

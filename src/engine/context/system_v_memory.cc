@@ -6,8 +6,11 @@
 #include <sys/shm.h>
 #include <unistd.h>
 
+#include <bit>
+
 #include "base/file.h"
 #include "base/text.h"
+#include "engine/kernel/proc.h"
 
 namespace ks::engine {
 
@@ -19,21 +22,50 @@ using SystemV = image::CarriedFileList::SystemV;
 constexpr std::string_view kPrefix = "/SYSV";  // and its key, in eight hexadecimal digits
 constexpr uint64_t kPage = 4096;
 
-uint64_t whole_pages(uint64_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
+uint64_t whole_pages(uint64_t bytes, uint64_t page) { return (bytes + page - 1) / page * page; }
+
+int flags_of(const File& file) {
+  if (!file.huge_page()) return 0;
+  int size = std::countr_zero(file.huge_page()) << MAP_HUGE_SHIFT;  // which shmget(2) has in common with mmap(2)
+  return SHM_HUGETLB | size | (file.system_v().no_reserve() ? SHM_NORESERVE : 0);
+}
+
+// The kernel reserves all huge pages of a segment at once, or none (SHM_NORESERVE), and does not tell which. Where
+// fewer are reserved, for anybody, than this one lacks, none of its are.
+Result<bool> is_unreserved(const File& file, const struct stat& stat) {
+  constexpr uint64_t kBlock = 512;
+  uint64_t lacking =
+      file.bytes() / file.huge_page() - static_cast<uint64_t>(stat.st_blocks) * kBlock / file.huge_page();
+  auto path = fmt::format("/sys/kernel/mm/hugepages/hugepages-{}kB/resv_hugepages", file.huge_page() / 1024);
+  auto reserved = parse_number<uint64_t>(trim(TRY(read_file(path))));
+  if (!reserved) return fail(path + ": cannot be read");
+  return *reserved < lacking;
+}
+
+// A magic link to what we have attached there.
+Result<std::string> link_to(const void* at) {
+  auto start = reinterpret_cast<uint64_t>(at);
+  for (const Vma& area : TRY(parse_maps(TRY(read_file("/proc/self/maps")))))
+    if (area.start == start) return fmt::format("/proc/self/map_files/{:x}-{:x}", start, area.end);
+  return fail("is not where it has been attached");
+}
 
 bool is_same(const shmid_ds& segment, const SystemV& wanted) {
   return segment.shm_perm.__key == wanted.key() && segment.shm_segsz == wanted.bytes() &&
          segment.shm_cpid == wanted.creator() && segment.shm_ctime == wanted.changed();
 }
 
-Result<> make(const SystemV& from) {
+Result<> make(const File& file) {
+  const SystemV& from = file.system_v();
   auto under = [&](key_t key) {
     return make_system_v(SystemVType::memory, from.id(), key, from.mode(), from.bytes(),
-                         {.uid = from.creator_uid(), .gid = from.creator_gid()});
+                         {.uid = from.creator_uid(), .gid = from.creator_gid()}, flags_of(file));
   };
   auto made = under(from.first_key());
   // A key that has been given up may be another's by now.
   if (!made && made.error().code == EEXIST && from.mode() & SHM_DEST) made = under(IPC_PRIVATE);
+  if (!made && made.error().code == ENOMEM && file.huge_page())
+    return fail("huge pages (are enough reserved in vm.nr_hugepages?)", ENOMEM);
   TRY(std::move(made));
   shmid_ds there{};
   if (::shmctl(from.id(), IPC_STAT, &there)) return fail_errno("IPC_STAT");
@@ -57,7 +89,8 @@ Result<bool> find(const SystemV& from) {
 
 Result<> describe_segment(const SegmentUse& use, const std::string& path, const struct stat& stat, File& file) {
   const shmid_ds& segment = use.object->memory;
-  if (whole_pages(segment.shm_segsz) != whole_pages(static_cast<uint64_t>(stat.st_size)) ||
+  uint64_t page = file.huge_page() ? file.huge_page() : kPage;
+  if (whole_pages(segment.shm_segsz, page) != whole_pages(static_cast<uint64_t>(stat.st_size), page) ||
       !path.starts_with(kPrefix))
     return refuse(path + ": is not the System V shared memory of that number");
   auto key = parse_number<uint32_t>(std::string_view(path).substr(kPrefix.size(), 8), 16);
@@ -69,22 +102,20 @@ Result<> describe_segment(const SegmentUse& use, const std::string& path, const 
   out.set_mode(segment.shm_perm.mode);
   out.set_bytes(segment.shm_segsz);
   out.set_creator(segment.shm_cpid);
+  if (file.huge_page()) out.set_no_reserve(TRY(is_unreserved(file, stat)));
   return {};
 }
 
 Result<AttachedSegment> AttachedSegment::attach(const SystemVObject& object) {
   void* at = ::shmat(object.id, nullptr, SHM_RDONLY);
   if (at == reinterpret_cast<void*>(-1)) return fail_errno(object.label());
-  return AttachedSegment(at, whole_pages(object.memory.shm_segsz));
+  AttachedSegment attached(at);
+  attached.link_ = TRY(in(object.label(), link_to(at)));
+  return attached;
 }
 
 AttachedSegment::~AttachedSegment() {
   if (at_) ::shmdt(at_);
-}
-
-std::string AttachedSegment::link() const {
-  auto start = reinterpret_cast<uint64_t>(at_);
-  return fmt::format("/proc/self/map_files/{:x}-{:x}", start, start + bytes_);
 }
 
 Result<Fd> remake_segment(const File& file, const MadeNamespaces& namespaces, IpcGuard& guard) {
@@ -94,14 +125,13 @@ Result<Fd> remake_segment(const File& file, const MadeNamespaces& namespaces, Ip
     there = TRY(find(from));
     return {};
   }));
-  if (!there) TRY(guard.make(from.name_space(), SystemVType::memory, from.id(), [&] { return make(from); }));
+  if (!there) TRY(guard.make(from.name_space(), SystemVType::memory, from.id(), [&] { return make(file); }));
   Fd content;
   TRY(namespaces.in_ipc(from.name_space(), [&]() -> Result<> {
     void* at = ::shmat(from.id(), nullptr, 0);
     if (at == reinterpret_cast<void*>(-1)) return fail_errno("shmat");
-    auto start = reinterpret_cast<uint64_t>(at);
-    auto opened =
-        open_file(fmt::format("/proc/self/map_files/{:x}-{:x}", start, start + whole_pages(from.bytes())), O_RDWR);
+    auto link = link_to(at);
+    auto opened = link ? open_file(*link, O_RDWR) : Result<Fd>(std::unexpected(link.error()));
     ::shmdt(at);
     content = TRY(std::move(opened));
     return {};

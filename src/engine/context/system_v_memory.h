@@ -42,15 +42,16 @@ Result<> describe_segment(const SegmentUse& segment, const std::string& path, co
 class AttachedSegment {
  public:
   static Result<AttachedSegment> attach(const SystemVObject& object);
-  AttachedSegment(AttachedSegment&& other) noexcept : at_(std::exchange(other.at_, nullptr)), bytes_(other.bytes_) {}
+  AttachedSegment(AttachedSegment&& other) noexcept
+      : at_(std::exchange(other.at_, nullptr)), link_(std::move(other.link_)) {}
   AttachedSegment& operator=(AttachedSegment&&) = delete;
   ~AttachedSegment();
-  std::string link() const;  // a magic link to its file
+  const std::string& link() const { return link_; }  // a magic link to its file
 
  private:
-  AttachedSegment(void* at, size_t bytes) : at_(at), bytes_(bytes) {}
+  explicit AttachedSegment(void* at) : at_(at) {}
   void* at_;
-  size_t bytes_;
+  std::string link_;
 };
 
 // A segment under the id and the key that it had, as a file to write its content to; or the very same one, if it is

@@ -2,6 +2,7 @@
 #include "engine/kernel/system_v.h"
 
 #include <fmt/format.h>
+#include <linux/capability.h>
 #include <linux/kcmp.h>
 #include <sched.h>
 #include <sys/syscall.h>
@@ -78,6 +79,16 @@ Result<> read_object(SystemVObject& object) {
 
 bool is_gone(const Error& error) { return error.code == EINVAL || error.code == EIDRM; }
 
+// Of this thread alone, which has lost its effective ones with its user.
+void keep_capability(unsigned capability) {
+  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3]{};
+  if (::syscall(SYS_capget, &header, data)) return;
+  auto& half = data[CAP_TO_INDEX(capability)];
+  half.effective |= half.permitted & CAP_TO_MASK(capability);
+  (void)::syscall(SYS_capset, &header, data);
+}
+
 // This thread alone, for as long as the object lives.
 class Disguise {
  public:
@@ -85,6 +96,7 @@ class Disguise {
     constexpr int kAsItIs = -1;
     (void)::syscall(SYS_setresgid, kAsItIs, as.gid, kAsItIs);
     (void)::syscall(SYS_setresuid, kAsItIs, as.uid, kAsItIs);
+    keep_capability(CAP_IPC_LOCK);  // for huge pages, which a group may have too (vm.hugetlb_shm_group)
   }
   Disguise(const Disguise&) = delete;
   ~Disguise() {
@@ -145,13 +157,13 @@ Result<std::vector<QueuedMessage>> copy_messages(const SystemVObject& queue) {
 }
 
 Result<> make_system_v(SystemVType type, int id, key_t key, uint32_t mode, size_t extent,
-                       const SystemVCreator& creator) {
+                       const SystemVCreator& creator, int flags) {
   for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
     TRY(write_value(fmt::format("/proc/sys/kernel/{}", names_of(type).next), std::to_string(id)));
     int made = -1, error = 0;
     {
       Disguise disguise(creator);
-      made = make_one(type, key, static_cast<int>(IPC_CREAT | IPC_EXCL | (mode & 0777)), extent);
+      made = make_one(type, key, static_cast<int>(IPC_CREAT | IPC_EXCL | (mode & 0777)) | flags, extent);
       error = errno;
     }
     if (made == id) return {};

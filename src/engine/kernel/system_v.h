@@ -50,9 +50,9 @@ struct SystemVCreator {
 };
 // Makes one under the very id: the kernel takes what is asked for if it is free, and else another. Who makes an
 // object is its creator for ever, so this thread is another user for a moment. `extent` are bytes of memory, or
-// semaphores.
+// semaphores, `flags` more of shmget(2).
 Result<> make_system_v(SystemVType type, int id, key_t key, uint32_t mode, size_t extent,
-                       const SystemVCreator& creator);
+                       const SystemVCreator& creator, int flags = 0);
 Result<> remove_system_v(SystemVType type, int id);
 
 // Operations of one semop(2) that move the caller's adjustment of a semaphore (SEM_UNDO) by `by` and leave its value

@@ -70,8 +70,6 @@ std::string obstacle(const Vma& area) {
                     std::ranges::find(kAdvice, std::string_view(flag), &Advice::flag) != kAdvice.end();
     if (!harmless) return "has the unknown property \"" + flag + "\"";
   }
-  if (area.path.starts_with("/SYSV") && area.has("ht"))
-    return "System V shared memory of huge pages, which is not supported yet";
   if (area.path.starts_with("/[aio]")) return "an asynchronous I/O ring, which is not supported yet";
   if (area.path.starts_with("anon_inode:")) return "memory of " + area.path + ", which is not supported yet";
   bool known = area.path.empty() || area.path.starts_with('/') || area.path == "[heap]" || area.path == "[stack]" ||

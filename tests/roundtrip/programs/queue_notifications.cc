@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// POSIX message queues that are to notify a process of a message (mq_notify(3)): by a signal with a value, by one that
-// is caught, a process's own and another's, or not at all. With the argument "own", in an IPC namespace of its own.
+// POSIX message queues that are to notify a process of a message (mq_notify(3)): by a signal with a value, by one
+// that is caught, a process's own and another's, or not at all. With the argument "own", in an IPC namespace of its
+// own.
 #include <mqueue.h>
 #include <sched.h>
 
@@ -59,24 +60,25 @@ int main(int count, char** arguments) {
   sigaddset(&blocked, SIGRTMIN + 1);
   sigaddset(&blocked, SIGUSR1);
   CHECK(sigprocmask(SIG_BLOCK, &blocked, nullptr) == 0);
-  struct sigaction catches {};
+  struct sigaction catches{};
   catches.sa_sigaction = [](int, siginfo_t* info, void*) { caught = info->si_value.sival_int; };
   catches.sa_flags = SA_SIGINFO;
   CHECK(sigaction(SIGUSR2, &catches, nullptr) == 0);
   int to_child[2], to_parent[2];
   CHECK(pipe(to_child) == 0 && pipe(to_parent) == 0);
-  pid_t parent = getpid(), child = fork_to([&] {
-    char byte;
-    CHECK(ask(others, SIGEV_SIGNAL, SIGUSR1, kValue + 1) == 0 && ask(kept, SIGEV_NONE, 0, 0) == 0);
-    CHECK(write(to_parent[1], "", 1) == 1 && read(to_child[0], &byte, 1) == 1);
-    // Of `others` its parent has sent us word; of the parent's we do.
-    expect_signal(SIGUSR1, kValue + 1, parent);
-    expect_free(others);
-    receive(others);
-    CHECK(mq_notify(kept, nullptr) == 0);
-    send(mine);
-    CHECK(write(to_parent[1], "", 1) == 1);
-  });
+  pid_t parent = getpid(),
+        child = fork_to([&] {
+          char byte;
+          CHECK(ask(others, SIGEV_SIGNAL, SIGUSR1, kValue + 1) == 0 && ask(kept, SIGEV_NONE, 0, 0) == 0);
+          CHECK(write(to_parent[1], "", 1) == 1 && read(to_child[0], &byte, 1) == 1);
+          // Of `others` its parent has sent us word; of the parent's we do.
+          expect_signal(SIGUSR1, kValue + 1, parent);
+          expect_free(others);
+          receive(others);
+          CHECK(mq_notify(kept, nullptr) == 0);
+          send(mine);
+          CHECK(write(to_parent[1], "", 1) == 1);
+        });
   char byte;
   CHECK(read(to_parent[0], &byte, 1) == 1);
   CHECK(ask(again, SIGEV_SIGNAL, SIGRTMIN + 1, kValue) == 0 && ask(handled, SIGEV_SIGNAL, SIGUSR2, 4711) == 0);

@@ -125,8 +125,7 @@ Result<std::optional<Registration>> registration_of(int fd) {
   if (told.how != SIGEV_SIGNAL && told.how != SIGEV_NONE)
     return refuse(fmt::format("is to notify a process in an unknown way, {}", told.how));
   auto looked = look(fd);
-  if (!looked)
-    return refuse("is to notify a process (mq_notify), and cannot be looked into: " + looked.error().what);
+  if (!looked) return refuse("is to notify a process (mq_notify), and cannot be looked into: " + looked.error().what);
   bool by_signal = told.how == SIGEV_SIGNAL;
   // Whatever has been read, it was not this.
   if (looked->how != told.how || (by_signal && looked->signal != told.signal))
