@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "engine/context/own_packets.h"
 #include "engine/context/verdict.h"
 
 namespace ks::engine {

@@ -147,6 +147,7 @@ const std::vector<Program> kPrograms = {
     {"tcp_endings"},
     {"tcp_remains"},
     {"tcp_remains", {"errors"}},
+    {"tcp_urgent"},
     {"terminal_output"},
     {"terminals"},
     {"thread_directories"},

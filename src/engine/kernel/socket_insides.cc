@@ -19,6 +19,7 @@ using namespace bpf;
 struct Layout {
   uint32_t socket_sk = 0, error = 0, flags = 0, multicast_interface = 0;
   uint32_t queued = 0, being_read = 0;  // datagrams: UDP takes them from one queue to the other
+  uint32_t urgent = 0, urgent_at = 0, read_up_to = 0, come = 0, acknowledged = 0, urgent_sent = 0;  // of TCP
 };
 
 Result<Layout> find_layout(const KernelTypes& types) {
@@ -29,12 +30,19 @@ Result<Layout> find_layout(const KernelTypes& types) {
                 .flags = TRY(types.offset("sock_common", "skc_flags")),
                 .multicast_interface = TRY(types.offset("inet_sock", "mc_index")),
                 .queued = TRY(types.offset("sock", "sk_receive_queue")) + length,
-                .being_read = TRY(types.offset("udp_sock", "reader_queue")) + length};
+                .being_read = TRY(types.offset("udp_sock", "reader_queue")) + length,
+                .urgent = TRY(types.offset("tcp_sock", "urg_data")),
+                .urgent_at = TRY(types.offset("tcp_sock", "urg_seq")),
+                .read_up_to = TRY(types.offset("tcp_sock", "copied_seq")),
+                .come = TRY(types.offset("tcp_sock", "rcv_nxt")),
+                .acknowledged = TRY(types.offset("tcp_sock", "snd_una")),
+                .urgent_sent = TRY(types.offset("tcp_sock", "snd_up"))};
 }
 
 // What the program writes for each socket.
 struct Record {
   uint32_t fd, error, flags, multicast_interface, queued, being_read;
+  uint32_t urgent, urgent_at, read_up_to, come, acknowledged, urgent_sent;
 };
 
 // On its stack.
@@ -59,7 +67,13 @@ std::vector<bpf_insn> write_program(const Layout& layout) {
   // Beyond a socket of another family there may be nothing, of which the helper takes notice.
   for (auto [from, to] : {std::pair(layout.multicast_interface, offsetof(Record, multicast_interface)),
                           {layout.queued, offsetof(Record, queued)},
-                          {layout.being_read, offsetof(Record, being_read)}}) {
+                          {layout.being_read, offsetof(Record, being_read)},
+                          {layout.urgent, offsetof(Record, urgent)},
+                          {layout.urgent_at, offsetof(Record, urgent_at)},
+                          {layout.read_up_to, offsetof(Record, read_up_to)},
+                          {layout.come, offsetof(Record, come)},
+                          {layout.acknowledged, offsetof(Record, acknowledged)},
+                          {layout.urgent_sent, offsetof(Record, urgent_sent)}}) {
     auto reading = read(kRecordAt + static_cast<int64_t>(to), sizeof(uint32_t), BPF_REG_7, from);
     code.insert(code.end(), reading.begin(), reading.end());
   }
@@ -90,11 +104,19 @@ Result<std::map<int, SocketInsides>> look_into_sockets() {
   for (std::string_view rest = all; rest.size() >= sizeof(Record); rest.remove_prefix(sizeof(Record))) {
     Record record;
     std::memcpy(&record, rest.data(), sizeof record);
+    uint16_t urgent;  // and what lies behind it
+    std::memcpy(&urgent, &record.urgent, sizeof urgent);
     sockets[static_cast<int>(record.fd)] = {.error = static_cast<int>(record.error),
                                             .peer_ended = (record.flags & kDone) != 0,
                                             .multicast_interface = record.multicast_interface,
                                             .datagrams = record.queued + record.being_read,
-                                            .messages = record.queued};
+                                            .messages = record.queued,
+                                            .tcp = {.urgent = urgent,
+                                                    .urgent_at = record.urgent_at,
+                                                    .read_up_to = record.read_up_to,
+                                                    .received = record.come,
+                                                    .acknowledged = record.acknowledged,
+                                                    .urgent_sent = record.urgent_sent}};
   }
   return sockets;
 }

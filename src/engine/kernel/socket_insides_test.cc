@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/kernel/socket_insides.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <string>
 
 #include "base/fd.h"
 #include "engine/kernel/socket.h"
@@ -52,6 +56,37 @@ TEST(SocketInsides, TellOfErrorsThatStay) {
   }
   EXPECT_EQ(read_number(broken.client.get(), SOL_SOCKET, SO_ERROR).value_or(0), ECONNRESET);
   EXPECT_EQ(look_into_sockets()->at(broken.client.get()).error, 0);
+}
+
+TEST(SocketInsides, TellWhatIsUrgent) {
+  auto pair = connect_pair(), quiet = connect_pair();
+  int server = pair.server.get(), client = pair.client.get();
+  char bytes[8];
+  ASSERT_TRUE(::send(client, "abcd", 4, MSG_OOB) == 4 && ::send(client, "e", 1, 0) == 1);
+  ASSERT_TRUE(::recv(server, bytes, 1, 0) == 1 && ::send(quiet.client.get(), "a", 1, 0) == 1);
+  auto all = look_into_sockets();
+  if (!all) GTEST_SKIP() << all.error().what;
+  TcpInsides urgent = all->at(server).tcp, sent = all->at(client).tcp, none = all->at(quiet.server.get()).tcp;
+  EXPECT_EQ(urgent.urgent, TcpInsides::kHasCome | 'd');
+  EXPECT_EQ(urgent.urgent_at - urgent.read_up_to, 2u);
+  EXPECT_LE(static_cast<int32_t>(sent.urgent_sent - sent.acknowledged), 0) << "it has been acknowledged";
+  EXPECT_EQ(none.urgent, 0);
+
+  ASSERT_EQ(::recv(server, bytes, 1, MSG_OOB), 1);
+  EXPECT_EQ(look_into_sockets()->at(server).tcp.urgent, TcpInsides::kHasBeenRead);
+  ASSERT_TRUE(::recv(server, bytes, sizeof bytes, 0) == 2 && ::recv(server, bytes, sizeof bytes, 0) == 1);
+  EXPECT_EQ(look_into_sockets()->at(server).tcp.urgent, 0) << "the mark lies behind";
+
+  // More than is taken, of which the last byte but two is urgent.
+  std::string much(1 << 20, 'x');
+  ASSERT_EQ(::fcntl(client, F_SETFL, O_NONBLOCK), 0);
+  while (::send(client, much.data(), much.size(), 0) > 0);
+  int free = 4 << 20, sent_bytes = 0;
+  ASSERT_EQ(::setsockopt(client, SOL_SOCKET, SO_SNDBUFFORCE, &free, sizeof free), 0);
+  ASSERT_TRUE(::send(client, "u", 1, MSG_OOB) == 1 && ::send(client, "vw", 2, 0) == 2);
+  sent = look_into_sockets()->at(client).tcp;
+  ASSERT_EQ(::ioctl(client, SIOCOUTQ, &sent_bytes), 0);
+  EXPECT_EQ(sent.urgent_sent - sent.acknowledged, static_cast<uint32_t>(sent_bytes - 2));
 }
 
 TEST(SocketInsides, TellWhereMulticastGoes) {

@@ -20,6 +20,7 @@
 #include <thread>
 
 #include "base/fd.h"
+#include "engine/engine.h"
 #include "upgrade/hold/client.h"
 #include "upgrade/hold/keeper.h"
 #include "upgrade/hold/tracking.h"
@@ -132,6 +133,20 @@ TEST(Hold, LetsNothingThroughUntilItIsLifted) {
     ASSERT_TRUE(holdings.lift("a.service"));
     EXPECT_TRUE(readable(held.server.get(), 10000));
     EXPECT_TRUE(readable(held.client.get(), 10000));
+  });
+}
+
+TEST(Hold, LetsTheEngineSpeakForPeers) {
+  in_own_network([] {
+    TcpPair held;
+    Holdings holdings;
+    ASSERT_TRUE(holdings.hold("a.service", std::vector{held.flow()}));
+    uint32_t mark = engine::kOwnPackets;
+    ASSERT_EQ(setsockopt(held.client.get(), SOL_SOCKET, SO_MARK, &mark, sizeof mark), 0);
+    EXPECT_EQ(write(held.client.get(), "x", 1), 1);
+    EXPECT_TRUE(readable(held.server.get(), 2000));
+    EXPECT_EQ(write(held.server.get(), "x", 1), 1);
+    EXPECT_FALSE(readable(held.client.get(), 100));
   });
 }
 

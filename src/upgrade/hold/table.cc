@@ -4,16 +4,19 @@
 #include <nftables/libnftables.h>
 
 #include <map>
+#include <string>
 #include <utility>
 
 #include "base/text.h"
+#include "engine/engine.h"
 
 namespace ks::upgrade {
 
 namespace {
 
-// Before any rule of others can answer. Whoever connects to a port that waits, is not answered and tries again; what
-// belongs to another connection of that port passes. Packets that are forwarded are none of ours.
+// Before any rule of others can answer. What the engine says to itself in the name of peers passes. Whoever connects
+// to a port that waits, is not answered and tries again; what belongs to another connection of that port passes.
+// Packets that are forwarded are none of ours.
 constexpr char kTable[] = R"(table inet {name} {
   flags owner
   set flows4 { type inet_proto . ipv4_addr . inet_service . ipv4_addr . inet_service; }
@@ -24,6 +27,7 @@ constexpr char kTable[] = R"(table inet {name} {
   set ports6 { type inet_proto . inet_service; }
   chain in {
     type filter hook input priority raw; policy accept;
+    iif lo meta mark {mark} accept
     meta l4proto . ip daddr . th dport . ip saddr . th sport @flows4 drop
     meta l4proto . ip6 daddr . th dport . ip6 saddr . th sport @flows6 drop
     meta l4proto tcp tcp flags & (fin | syn | rst | ack) != syn accept
@@ -34,6 +38,7 @@ constexpr char kTable[] = R"(table inet {name} {
   }
   chain out {
     type filter hook output priority raw; policy accept;
+    oif lo meta mark {mark} accept
     meta l4proto . ip saddr . th sport . ip daddr . th dport @flows4 drop
     meta l4proto . ip6 saddr . th sport . ip6 daddr . th dport @flows6 drop
   }
@@ -44,9 +49,13 @@ constexpr char kTable[] = R"(table inet {name} {
 constexpr char kName[] = "kernel_swap", kProbeName[] = "kernel_swap_probe";
 
 std::string table_of(std::string_view name) {
-  constexpr std::string_view kPlace = "{name}";
   std::string text = kTable;
-  return text.replace(text.find(kPlace), kPlace.size(), name);
+  auto fill_in = [&](std::string_view place, std::string_view value) {
+    for (size_t at = 0; (at = text.find(place)) != text.npos;) text.replace(at, place.size(), value);
+  };
+  fill_in("{name}", name);
+  fill_in("{mark}", std::to_string(engine::kOwnPackets));
+  return text;
 }
 
 Result<> run(nft_ctx* context, const std::string& commands) {

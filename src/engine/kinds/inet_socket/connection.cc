@@ -14,6 +14,7 @@
 
 #include "engine/kernel/sock_diag.h"
 #include "engine/kernel/socket.h"
+#include "engine/kinds/inet_socket/urgent.h"
 
 namespace ks::engine::inet_socket {
 
@@ -45,9 +46,9 @@ Result<std::string> peek(int fd, size_t room) {
 
 Result<> choose_queue(int fd, int queue) { return set_number(fd, IPPROTO_TCP, TCP_REPAIR_QUEUE, queue); }
 
-// An urgent byte ends what is counted as unread, and what is seen of it at once.
+// Where the kernel lets nobody see it. An urgent byte ends what is counted as unread, and what is seen of it at once.
 Result<> check_urgent(int fd, uint8_t state, const Progress& progress) {
-  Error refusal = refuse("holds urgent data, which is not supported yet").error();
+  Error refusal = refuse("holds urgent data, and the kernel does not let us see where").error();
   if (TRY(is_at_mark(fd))) return std::unexpected(refusal);
   if (progress.unread == 0) return {};
   bool ended = state == kCloseWait || state == kLastAck || state == kClosing;  // which is counted until it is read
@@ -55,13 +56,27 @@ Result<> check_urgent(int fd, uint8_t state, const Progress& progress) {
   return more == 0 || (ended && more == 1) ? Result<>() : std::unexpected(refusal);
 }
 
-Result<> read_received(int fd, const Progress& progress, Connection::Queue& out) {
+Result<> read_urgent(const TcpInsides& insides, Connection& out) {
+  if (!insides.urgent) return {};
+  auto offset = static_cast<int32_t>(insides.urgent_at - insides.read_up_to);
+  if (offset < 0) return refuse("holds urgent data from before what has been read, which is not supported yet");
+  out.mutable_urgent()->set_offset(static_cast<uint32_t>(offset));
+  out.mutable_urgent()->set_has_been_read(insides.urgent & TcpInsides::kHasBeenRead);
+  return {};
+}
+
+Result<> read_received(int fd, const Progress& progress, Connection& out) {
   auto bytes = static_cast<size_t>(progress.unread);
   TRY(choose_queue(fd, kReceived));
-  out.set_end(static_cast<uint32_t>(progress.received));
-  std::string data = TRY(peek(fd, bytes));
-  if (data.size() != bytes) return refuse("holds urgent data, which is not supported yet");
-  out.set_data(std::move(data));
+  out.mutable_received()->set_end(static_cast<uint32_t>(progress.received));
+  bool marked = out.has_urgent() && out.urgent().offset() < bytes;
+  if (!marked && out.urgent().has_been_read())
+    return refuse(
+        "has urgent data read before all that comes before it has come, which is not supported yet; try again");
+  std::string data = TRY(marked ? peek_around_mark(fd, out.urgent().offset(), bytes) : peek(fd, bytes));
+  if (data.size() != bytes && progress.insides) return fail("what it has received changes", EAGAIN);
+  if (data.size() != bytes) return refuse("holds urgent data, and the kernel does not let us see where");
+  out.mutable_received()->set_data(std::move(data));
   return {};
 }
 
@@ -72,6 +87,10 @@ Result<> read_sent(int fd, const Progress& progress, bool ended, Connection::Que
   out.set_unsent(static_cast<uint32_t>(without_end(progress.unsent)));
   out.set_end(static_cast<uint32_t>(progress.written) - (ended ? 1 : 0));
   if (bytes == 0) return {};
+  if (progress.insides) {
+    auto urgent = static_cast<int32_t>(progress.insides->urgent_sent - progress.insides->acknowledged);
+    out.set_urgent(static_cast<uint32_t>(std::clamp(urgent, 0, static_cast<int>(bytes))));
+  }
   TRY(choose_queue(fd, kSent));
   std::string data = TRY(peek(fd, bytes + kLargestSegment));
   if (data.size() < bytes || data.size() == bytes + kLargestSegment) return fail("what it has sent changes", EAGAIN);
@@ -79,18 +98,36 @@ Result<> read_sent(int fd, const Progress& progress, bool ended, Connection::Que
   return {};
 }
 
-Result<> send_pieces(int fd, std::string_view data) {
+// The last one of the first `urgent` bytes is.
+Result<> send_pieces(int fd, std::string_view data, size_t urgent = 0) {
   while (!data.empty()) {
-    ssize_t sent = ::send(fd, data.data(), std::min(data.size(), kPiece), MSG_DONTWAIT | MSG_NOSIGNAL);
+    size_t bytes = std::min(urgent ? urgent : data.size(), kPiece);
+    int oob = bytes == urgent ? MSG_OOB : 0;
+    ssize_t sent = ::send(fd, data.data(), bytes, MSG_DONTWAIT | MSG_NOSIGNAL | oob);
     if (sent < 0) return fail_errno("send");
     data.remove_prefix(static_cast<size_t>(sent));
+    urgent -= std::min(urgent, static_cast<size_t>(sent));
   }
   return {};
 }
 
-template <class Value>
-std::string_view bytes_of(const Value& value) {
-  return {reinterpret_cast<const char*>(&value), sizeof value};
+Result<> set_window(int fd, const tcp_repair_window& window) {
+  return set_option(fd, IPPROTO_TCP, TCP_REPAIR_WINDOW, {reinterpret_cast<const char*>(&window), sizeof window});
+}
+tcp_repair_window window_of(const Connection& connection) {
+  const auto& told = connection.window();
+  return {.snd_wl1 = told.update_sequence(),
+          .snd_wnd = told.send(),
+          .max_window = told.largest(),
+          .rcv_wnd = told.receive(),
+          .rcv_wup = told.receive_update()};
+}
+
+// What of the sent queue the kernel takes as sent before it is out of repair.
+std::pair<std::string_view, std::string_view> sent_and_unsent(const Connection::Queue& queue) {
+  std::string_view data = queue.data();
+  size_t sent = data.size() - queue.unsent();
+  return {data.substr(0, sent), data.substr(sent)};
 }
 
 }  // namespace
@@ -108,7 +145,7 @@ bool is_connection(uint8_t state) {
          state == kLastAck || state == kClosing;
 }
 
-Result<Progress> progress_of(int fd) {
+Result<Progress> progress_of(int fd, const std::map<int, SocketInsides>* insides) {
   Progress progress;
   TRY(choose_queue(fd, kReceived));
   progress.received = TRY(read_number(fd, IPPROTO_TCP, TCP_QUEUE_SEQ));
@@ -117,6 +154,11 @@ Result<Progress> progress_of(int fd) {
   progress.written = TRY(read_number(fd, IPPROTO_TCP, TCP_QUEUE_SEQ));
   progress.unacknowledged = TRY(count(fd, SIOCOUTQ, "SIOCOUTQ"));
   progress.unsent = TRY(count(fd, SIOCOUTQNSD, "SIOCOUTQNSD"));
+  if (!insides) return progress;
+  auto inside = insides->find(fd);
+  if (inside == insides->end()) return fail("the kernel does not tell of all sockets");
+  progress.insides = inside->second.tcp;
+  progress.unread = static_cast<int>(inside->second.bytes_unread());  // behind an urgent byte too
   return progress;
 }
 
@@ -128,8 +170,8 @@ Result<Connection> read_connection(int fd, const Progress& progress) {
   Connection out;
   out.set_ends_receiving(TRY(has_ended_receiving(fd)));
   out.set_ends_sending(info.tcpi_state != kEstablished && info.tcpi_state != kCloseWait);
-  TRY(check_urgent(fd, info.tcpi_state, progress));
-  TRY(read_received(fd, progress, *out.mutable_received()));
+  TRY(progress.insides ? read_urgent(*progress.insides, out) : check_urgent(fd, info.tcpi_state, progress));
+  TRY(read_received(fd, progress, out));
   TRY(read_sent(fd, progress, out.ends_sending(), *out.mutable_sent()));
   tcp_repair_window window{};
   length = sizeof window;
@@ -174,17 +216,29 @@ Result<> fill_connection(int fd, const Connection& connection) {
                  {reinterpret_cast<const char*>(options.data()), options.size() * sizeof options[0]}));
   if (connection.has_timestamps())
     TRY(set_number(fd, IPPROTO_TCP, TCP_TIMESTAMP, static_cast<int>(connection.timestamp())));
-  TRY(put_received(fd, connection.received().data()));
+  std::string_view received = connection.received().data();
+  TRY(put_received(fd, connection.has_urgent() ? received.substr(0, connection.urgent().offset()) : received));
   TRY(choose_queue(fd, kSent));
-  std::string_view sent = connection.sent().data();
-  TRY(in("sent", send_pieces(fd, sent.substr(0, sent.size() - connection.sent().unsent()))));
-  const auto& told = connection.window();
-  tcp_repair_window window{.snd_wl1 = told.update_sequence(),
-                           .snd_wnd = told.send(),
-                           .max_window = told.largest(),
-                           .rcv_wnd = told.receive(),
-                           .rcv_wup = told.receive_update()};
-  TRY(set_option(fd, IPPROTO_TCP, TCP_REPAIR_WINDOW, bytes_of(window)));
+  std::string_view sent = sent_and_unsent(connection.sent()).first;
+  size_t urgent = connection.sent().urgent();
+  TRY(in("sent", send_pieces(fd, sent, urgent <= sent.size() ? urgent : 0)));
+  return connection.has_urgent() ? Result<>() : finish_received(fd, connection);
+}
+
+Result<uint32_t> open_window(int fd, const Connection& connection) {
+  constexpr uint32_t kFarthest = 1 << 17;  // to which an urgent byte can be announced, and more
+  TRY(choose_queue(fd, kReceived));
+  auto sequence = static_cast<uint32_t>(TRY(read_number(fd, IPPROTO_TCP, TCP_QUEUE_SEQ)));
+  tcp_repair_window window = window_of(connection);
+  window.snd_wl1 = sequence - 1;
+  window.rcv_wnd = kFarthest;
+  window.rcv_wup = sequence;
+  TRY(set_window(fd, window));
+  return sequence;
+}
+
+Result<> finish_received(int fd, const Connection& connection) {
+  TRY(set_window(fd, window_of(connection)));
   if (connection.ends_receiving() && ::shutdown(fd, SHUT_RD)) return fail_errno("shutdown");
   return {};
 }
@@ -196,8 +250,9 @@ Result<> put_received(int fd, std::string_view data) {
 
 Result<> resume_connection(int fd, const Connection& connection) {
   TRY(set_number(fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF));
-  std::string_view sent = connection.sent().data();
-  TRY(in("unsent", send_pieces(fd, sent.substr(sent.size() - connection.sent().unsent()))));
+  auto [sent, unsent] = sent_and_unsent(connection.sent());
+  size_t urgent = connection.sent().urgent();
+  TRY(in("unsent", send_pieces(fd, unsent, urgent > sent.size() ? urgent - sent.size() : 0)));
   // Its end comes again, at its old place; a peer that knows it says so.
   if (connection.ends_sending() && ::shutdown(fd, SHUT_WR)) return fail_errno("shutdown");
   return {};

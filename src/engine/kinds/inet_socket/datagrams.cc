@@ -3,7 +3,6 @@
 
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
-#include <netinet/ip.h>
 #include <netinet/ip6.h>
 #include <netinet/udp.h>
 #include <poll.h>
@@ -11,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstring>
 #include <memory>
 #include <span>
@@ -18,6 +18,7 @@
 #include "engine/context/socket_state.h"
 #include "engine/kernel/socket.h"
 #include "engine/kinds/inet_socket/address.h"
+#include "engine/kinds/inet_socket/forger.h"
 #include "engine/target/undisturbed.h"
 
 namespace ks::engine::inet_socket {
@@ -132,102 +133,16 @@ class Queue {
   std::unique_ptr<Head, Unmap> head_;
 };
 
-// The sum of RFC 1071, of which what is sent is the complement.
-class Checksum {
- public:
-  // Of an even number, but for the last ones.
-  void add(std::string_view bytes) {
-    for (size_t i = 0; i < bytes.size(); ++i) {
-      auto byte = static_cast<uint8_t>(bytes[i]);
-      sum_ += i % 2 ? byte : byte << 8;
-    }
-  }
-  // In network order; 0 stands for none.
-  uint16_t value() const {
-    uint64_t sum = sum_;
-    while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
-    auto sent = static_cast<uint16_t>(~sum);
-    return htons(sent ? sent : 0xffff);
-  }
-
- private:
-  uint64_t sum_ = 0;
-};
-
-// Whole packets, from whomever they are said to be.
-class Forger {
- public:
-  static Result<Forger> make() {
-    Forger forger;
-    forger.four_ = TRY(make_socket({AF_INET, SOCK_RAW, IPPROTO_RAW}));
-    auto six = make_socket({AF_INET6, SOCK_RAW, IPPROTO_RAW});
-    if (six) forger.six_ = *std::move(six);
-    return forger;
-  }
-
-  // To a port of the loopback interface.
-  Result<> send(const image::InetSocket::Datagram& datagram, in_port_t port) const {
-    const std::string& source = datagram.source();
-    if (as<sockaddr>(source).sa_family == AF_INET) {
-      auto in = as<sockaddr_in>(source);
-      return send4(in.sin_addr, udp(in.sin_port, port, datagram.data()), datagram.data());
-    }
-    auto in = as<sockaddr_in6>(source);
-    udphdr header = udp(in.sin6_port, port, datagram.data());
-    if (!is_mapped(source)) return send6(in.sin6_addr, header, datagram.data());
-    in_addr four;
-    std::memcpy(&four, &in.sin6_addr.s6_addr[12], sizeof four);
-    return send4(four, header, datagram.data());
-  }
-
- private:
-  static udphdr udp(in_port_t from, in_port_t to, const std::string& data) {
-    udphdr header{};
-    header.source = from;
-    header.dest = to;
-    header.len = htons(static_cast<uint16_t>(sizeof header + data.size()));
-    return header;
-  }
-
-  // Over IPv4 a datagram need not have a checksum, and the kernel fills in that of the packet.
-  Result<> send4(in_addr from, const udphdr& header, const std::string& data) const {
-    sockaddr_in to{.sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    iphdr packet{};
-    packet.version = 4;
-    packet.ihl = sizeof packet / 4;
-    packet.ttl = IPDEFTTL;
-    packet.protocol = IPPROTO_UDP;
-    packet.saddr = from.s_addr;
-    packet.daddr = to.sin_addr.s_addr;
-    return send(four_, bytes_of(packet) + bytes_of(header) + data, to);
-  }
-
-  Result<> send6(const in6_addr& from, udphdr header, const std::string& data) const {
-    if (!six_) return fail("no IPv6");
-    sockaddr_in6 to{.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
-    Checksum sum;
-    sum.add(bytes_of(from) + bytes_of(to.sin6_addr) + bytes_of(header.len) + bytes_of(htons(IPPROTO_UDP)));
-    sum.add(bytes_of(header) + data);
-    header.check = sum.value();
-    ip6_hdr packet{};
-    packet.ip6_flow = htonl(6u << 28);
-    packet.ip6_plen = header.len;
-    packet.ip6_nxt = IPPROTO_UDP;
-    packet.ip6_hlim = IPDEFTTL;
-    packet.ip6_src = from;
-    packet.ip6_dst = to.sin6_addr;
-    return send(six_, bytes_of(packet) + bytes_of(header) + data, to);
-  }
-
-  template <class Address>
-  static Result<> send(const Fd& fd, const std::string& packet, const Address& to) {
-    if (::sendto(fd.get(), packet.data(), packet.size(), 0, reinterpret_cast<const sockaddr*>(&to), sizeof to) < 0)
-      return fail_errno("raw socket");
-    return {};
-  }
-
-  Fd four_, six_;
-};
+// To a port of the loopback interface.
+Result<> forge(const Forger& forger, const image::InetSocket::Datagram& datagram, in_port_t port) {
+  const std::string& source = datagram.source();
+  udphdr header{};
+  header.source = as<sockaddr_in>(source).sin_port;  // in both families at the same place
+  header.dest = port;
+  header.len = htons(static_cast<uint16_t>(sizeof header + datagram.data().size()));
+  return forger.send(source, loopback_like(source, 0), IPPROTO_UDP, bytes_of(header) + datagram.data(),
+                     offsetof(udphdr, check));
+}
 
 // A port that nobody knows. Whoever is about to send without one gets it, even if he says not whereto.
 Result<in_port_t> take_port(int fd) {
@@ -277,7 +192,7 @@ Result<> put_datagrams(int fd, const image::InetSocket& socket) {
     in_port_t port = TRY(take_port(fd));
     for (const auto& datagram : socket.datagrams()) {
       size_t before = TRY(memory_of_queue(fd));
-      TRY(in("a datagram", forger.send(datagram, port)));
+      TRY(in("a datagram", forge(forger, datagram, port)));
       TRY(await_arrival(fd, before));
     }
     return give_port_back(fd);

@@ -92,10 +92,7 @@ Result<> dump_tcp(Dumped& socket, Survey& survey) {
       out.set_connecting(true);
       return {};
     case TCP_CLOSE:
-      if (auto unread = TRY(read_remains(mine, socket.looks_ahead()))) {
-        out.set_ended(true);
-        out.set_unread(*std::move(unread));
-      }
+      out.set_ended(TRY(has_remains(mine)));
       return {};
     default:
       return refuse("is a TCP connection that is being made by TCP Fast Open; try again");
@@ -160,11 +157,13 @@ Result<> dump_error(Dumped& socket, const Insides& insides) {
 
 Result<> look_inside(Dumped& socket, const Insides& insides) {
   if (TRY(has_error(socket.mine.get()))) TRY(dump_error(socket, insides));
-  if (socket.info || !insides) return {};
-  auto found = insides->find(socket.mine.get());
-  if (found == insides->end()) return {};
-  socket.datagrams = found->second.datagrams;
-  TRY(name_multicast_interface(socket.state, found->second.multicast_interface, socket.out));
+  const SocketInsides* found = nullptr;
+  if (insides)
+    if (auto entry = insides->find(socket.mine.get()); entry != insides->end()) found = &entry->second;
+  if (socket.out.ended()) return read_remains(socket.mine.get(), socket.state, found, socket.out);
+  if (socket.info || !found) return {};
+  socket.datagrams = found->datagrams;
+  TRY(name_multicast_interface(socket.state, found->multicast_interface, socket.out));
   socket.out.set_state(socket.state.SerializeAsString());
   return {};
 }
@@ -172,7 +171,8 @@ Result<> look_inside(Dumped& socket, const Insides& insides) {
 // What no call tells, or tells once.
 Result<> look_inside(std::vector<Dumped>& sockets) {
   bool wanted = false;
-  for (const Dumped& socket : sockets) wanted = wanted || !socket.info || TRY(has_error(socket.mine.get()));
+  for (const Dumped& socket : sockets)
+    wanted = wanted || !socket.info || socket.out.ended() || TRY(has_error(socket.mine.get()));
   if (!wanted) return {};
   Insides insides = look_into_sockets();
   for (Dumped& socket : sockets) {
@@ -319,6 +319,12 @@ Result<> read_unread(Dumping& dumping, std::vector<Dumped>& sockets) {
   return {};
 }
 
+// Which is delivered anew, when the socket has all else.
+bool filters_urgent(const Dumped& socket, const std::string& record) {
+  image::TcpConnection connection;
+  return !socket.state.filter().empty() && connection.ParseFromString(record) && connection.has_urgent();
+}
+
 // Why one is refused is left with it.
 Result<> read_connections_of(std::vector<Dumped>& sockets) {
   std::vector<Dumped*> readable;
@@ -326,7 +332,8 @@ Result<> read_connections_of(std::vector<Dumped>& sockets) {
   for (Dumped& socket : sockets) {
     if (!socket.connection || !socket.readable || !socket.obstacle.empty()) continue;
     readable.push_back(&socket);
-    connections.push_back({socket.mine.get(), socket.reuse});
+    bool in_line = find_option(socket.state, SOL_SOCKET, SO_OOBINLINE);
+    connections.push_back({socket.mine.get(), socket.reuse, in_line});
   }
   if (connections.empty()) return {};
   auto tried = read_connections(connections);
@@ -340,6 +347,8 @@ Result<> read_connections_of(std::vector<Dumped>& sockets) {
     } else {
       auto& reading = *read.mutable_readings(static_cast<int>(i));
       readable[i]->obstacle = reading.obstacle();
+      if (filters_urgent(*readable[i], reading.connection()))
+        readable[i]->obstacle = "holds urgent data and has a filter, which is not supported yet; try again";
       readable[i]->out.set_connection(std::move(*reading.mutable_connection()));
     }
   return {};

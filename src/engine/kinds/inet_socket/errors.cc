@@ -83,6 +83,22 @@ Result<> send_all(int fd, std::string_view data) {
   return {};
 }
 
+// In line everything is counted, behind an urgent byte too.
+Result<> send_unread(int fd, int peer, const image::InetSocket& was) {
+  std::string_view unread = was.unread();
+  TRY(set_number(fd, SOL_SOCKET, SO_OOBINLINE, 1));
+  if (was.urgent()) {
+    TRY(send_all(peer, unread.substr(0, was.urgent() - 1)));
+    if (::send(peer, &unread[was.urgent() - 1], 1, MSG_OOB | MSG_NOSIGNAL) != 1) return fail_errno("send");
+  }
+  TRY(send_all(peer, unread.substr(was.urgent())));
+  TRY(await_bytes(fd, unread.size()));
+  TRY(set_number(fd, SOL_SOCKET, SO_OOBINLINE, 0));
+  char byte;
+  if (was.urgent_is_read() && ::recv(fd, &byte, 1, MSG_OOB | MSG_DONTWAIT) != 1) return fail_errno("recv");
+  return {};
+}
+
 // Closed so, the other end says that it knows of no connection.
 Result<> reset(Fd peer) {
   linger none{.l_onoff = 1, .l_linger = 0};
@@ -113,28 +129,27 @@ bool can_happen_again(bool tcp, const SocketInsides& insides) {
   }
 }
 
-Result<EndingConnection> EndingConnection::begin(Fd fd, const std::string& local, const std::string& unread,
-                                                 const SocketInsides& insides) {
+Result<EndingConnection> EndingConnection::begin(Fd fd, const image::InetSocket& was) {
   EndingConnection connection(std::move(fd));
   int mine = connection.fd_.get();
-  std::string loopback = loopback_like(local, 0);
-  if (insides.error == ECONNREFUSED) {
+  std::string loopback = loopback_like(was.address(), 0);
+  if (was.error() == ECONNREFUSED) {
     connection.peer_ = TRY(bound_to_loopback(mine, loopback));  // and does not listen
     TRY(connect_without_waiting(mine, TRY(address_by(::getsockname, connection.peer_.get()))));
     return connection;
   }
-  TRY(with_wide_buffers(mine, 0, unread.size(), [&]() -> Result<> {
+  TRY(with_wide_buffers(mine, 0, was.unread().size(), [&]() -> Result<> {
     Fd& peer = connection.peer_;
     peer = TRY(connect_to_ourselves(mine, loopback));
-    TRY(send_all(peer.get(), unread));
-    TRY(await_bytes(mine, unread.size()));
-    if (!insides.peer_ended) return {};
+    TRY(send_unread(mine, peer.get(), was));
+    if (!was.peer_ended()) return {};
     if (::shutdown(peer.get(), SHUT_WR)) return fail_errno("shutdown");
     return await(mine, POLLRDHUP, "the end of a connection");
   }));
-  if (insides.error == ECONNABORTED)
+  connection.has_error_ = was.error();
+  if (was.error() == ECONNABORTED)
     TRY(abort_connection(mine));
-  else if (insides.error == ETIMEDOUT)
+  else if (was.error() == ETIMEDOUT)
     TRY(let_time_out(mine, connection.peer_));
   else
     TRY(reset(std::move(connection.peer_)));
@@ -143,6 +158,7 @@ Result<EndingConnection> EndingConnection::begin(Fd fd, const std::string& local
 
 Result<Fd> EndingConnection::finish() {
   TRY(await(fd_.get(), 0, "an error"));
+  if (!has_error_) TRY(read_number(fd_.get(), SOL_SOCKET, SO_ERROR));  // which reading takes away
   TRY(set_number(fd_.get(), SOL_TCP, TCP_USER_TIMEOUT, 0));
   return std::move(fd_);
 }

@@ -7,6 +7,7 @@
 
 #include "base/fd.h"
 #include "base/result.h"
+#include "engine/inet_socket.pb.h"
 #include "engine/kernel/socket_insides.h"
 
 namespace ks::engine::inet_socket {
@@ -18,15 +19,15 @@ bool can_happen_again(bool tcp, const SocketInsides& insides);
 // begun before the first one is waited for.
 class EndingConnection {
  public:
-  // Of a new socket; with what will not have been read. `local`: the address that it is to have then.
-  static Result<EndingConnection> begin(Fd fd, const std::string& local, const std::string& unread,
-                                        const SocketInsides& insides);
+  // Of a new socket, that is to become what another has been.
+  static Result<EndingConnection> begin(Fd fd, const image::InetSocket& was);
   // The socket, closed, with the error, and without an address.
   Result<Fd> finish();
 
  private:
   explicit EndingConnection(Fd fd) : fd_(std::move(fd)) {}
   Fd fd_, peer_;
+  bool has_error_ = true;
 };
 
 // To a new socket of UDP: ECONNREFUSED.

@@ -11,7 +11,7 @@
 namespace ks::engine::inet_socket {
 
 inline constexpr std::string_view kName = "inet-socket";
-inline constexpr uint32_t kVersion = 2;
+inline constexpr uint32_t kVersion = 3;
 
 bool owns(const OpenFile& file);
 Result<> dump(Dumping& dumping, std::span<const OpenFile> files);

@@ -16,6 +16,7 @@
 #include "engine/kinds/inet_socket/remains.h"
 #include "engine/kinds/inet_socket/repair.h"
 #include "engine/kinds/inet_socket/route.h"
+#include "engine/kinds/inet_socket/urgent.h"
 
 namespace ks::engine::inet_socket {
 
@@ -73,20 +74,18 @@ Result<Fd> take_passed(Restoring& restoring, const Socket& socket, const image::
 
 using Endings = std::map<uint32_t, EndingConnection>;  // by id
 
-// Those whose connection has ended with an error that is still to be told.
+// Those whose connection has ended with an error that is still to be told, or has left what only a peer can send.
 Result<Endings> begin_endings(std::span<const Envelope> envelopes) {
   Endings endings;
   for (const Envelope& envelope : envelopes) {
     Socket socket;
     image::SocketState state;
     TRY(parse_body(envelope, socket));
-    if (!socket.ended() || !socket.error()) continue;
+    if (!socket.ended() || (!socket.error() && !socket.urgent())) continue;
     if (!state.ParseFromString(socket.state())) return fail("the image's record of a socket cannot be read");
-    SocketInsides insides{.error = socket.error(), .peer_ended = socket.peer_ended()};
     Fd fresh = TRY(make_socket(type_of(state)));
     endings.emplace(socket.id(),
-                    TRY(in(address_text(socket.address()),
-                           EndingConnection::begin(std::move(fresh), socket.address(), socket.unread(), insides))));
+                    TRY(in(address_text(socket.address()), EndingConnection::begin(std::move(fresh), socket))));
   }
   return endings;
 }
@@ -109,13 +108,25 @@ Result<Fd> make_one(Restoring& restoring, Endings& endings, const Socket& socket
     return fd;
   }
   if (socket.ended()) {
-    TRY(in(label, socket.error() ? bind_remains(fd.get(), local) : make_remains(fd.get(), local, socket.unread())));
+    TRY(in(label,
+           ending != endings.end() ? bind_remains(fd.get(), local) : make_remains(fd.get(), local, socket.unread())));
     return fd;
   }
   if (!local.empty()) TRY(in(label, bind_to(fd.get(), state, local)));
   if (!peer.empty() && !socket.connecting()) TRY(in(label, connect_to(restoring, fd.get(), local, peer)));
   if (socket.listens() && ::listen(fd.get(), socket.backlog())) return fail_errno(label + ": listen");
   return fd;
+}
+
+// Others may have an end of it too, and hear of it.
+Result<> put_urgent(int fd, const Socket& socket) {
+  image::TcpConnection connection;
+  if (!connection.ParseFromString(socket.connection())) return fail("its record cannot be read");
+  if (!connection.has_urgent()) return {};
+  std::string local = TRY(address_now(socket.address(), socket.scope()));
+  std::string peer = TRY(address_now(socket.peer(), socket.scope()));
+  return with_wide_buffers(fd, 0, connection.received().data().size() + 1,
+                           [&] { return put_from_mark(fd, connection, local, peer); });
 }
 
 // It asks its peer once more.
@@ -149,6 +160,12 @@ Result<Fds> make(Restoring& restoring, std::span<const Envelope> envelopes) {
     Socket socket;
     TRY(parse_body(envelope, socket));
     made.emplace(socket.id(), TRY(make_one(restoring, endings, socket)));
+  }
+  for (const Envelope& envelope : envelopes) {
+    Socket socket;
+    TRY(parse_body(envelope, socket));
+    if (!socket.connection().empty())
+      TRY(in(address_text(socket.address()), put_urgent(made.at(socket.id()).get(), socket)));
   }
   return made;
 }

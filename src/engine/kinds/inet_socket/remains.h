@@ -3,17 +3,19 @@
 // with what had come before and has not been read. Whom it was connected to, no call tells any more.
 #pragma once
 
-#include <optional>
 #include <string>
 
 #include "base/result.h"
-#include "engine/kernel/socket.h"
+#include "engine/inet_socket.pb.h"
+#include "engine/kernel/socket_insides.h"
+#include "engine/socket_state.pb.h"
 
 namespace ks::engine::inet_socket {
 
-// Of a socket that is closed (TCP_CLOSE); nothing where it is no more than a new one. What has not been read;
-// `looks_ahead`: SO_PEEK_OFF is set.
-Result<std::optional<std::string>> read_remains(int fd, bool looks_ahead);
+// Whether a socket that is closed (TCP_CLOSE) is more than a new one.
+Result<bool> has_remains(int fd);
+// What has not been read; `insides`: null where the kernel does not let us see them.
+Result<> read_remains(int fd, const image::SocketState& state, const SocketInsides* insides, image::InetSocket& out);
 
 // To a closed socket: bound as it was. Under repair until leave_repair(), for others may be bound to the same.
 Result<> bind_remains(int fd, const std::string& local);

@@ -21,12 +21,19 @@ namespace {
 
 using Connections = std::span<const RunningConnection>;
 
+Result<std::vector<Progress>> progress_of(Connections connections) {
+  auto insides = look_into_sockets();
+  std::vector<Progress> all;
+  all.reserve(connections.size());
+  for (const auto& connection : connections)
+    all.push_back(TRY(inet_socket::progress_of(connection.fd, insides ? &*insides : nullptr)));
+  return all;
+}
+
 // Whether nothing has moved meanwhile.
 Result<bool> read_once(Connections connections, image::ConnectionReadings& out) {
   out.clear_readings();
-  std::vector<Progress> before;
-  before.reserve(connections.size());
-  for (const auto& connection : connections) before.push_back(TRY(progress_of(connection.fd)));
+  auto before = TRY(progress_of(connections));
   for (size_t i = 0; i < connections.size(); ++i) {
     auto read = read_connection(connections[i].fd, before[i]);
     auto* reading = out.add_readings();
@@ -36,9 +43,7 @@ Result<bool> read_once(Connections connections, image::ConnectionReadings& out) 
     else
       reading->set_connection(TRY(std::move(read)).SerializeAsString());
   }
-  for (size_t i = 0; i < connections.size(); ++i)
-    if (TRY(progress_of(connections[i].fd)) != before[i]) return false;
-  return true;
+  return TRY(progress_of(connections)) == before;
 }
 
 Result<> read_at_rest(Connections connections, image::ConnectionReadings& out) {
@@ -52,8 +57,13 @@ Result<> read_at_rest(Connections connections, image::ConnectionReadings& out) {
 bool read_all_at_rest(Connections connections, int report) {
   image::ConnectionReadings out;
   auto done = read_at_rest(connections, out);
-  for (const auto& connection : connections)
-    if (auto left = leave_repair(connection.fd, connection.reuse); done && !left) done = std::move(left);
+  for (const auto& connection : connections) {
+    // Lent while urgent data was looked at; older kernels have no place for it.
+    (void)set_number(connection.fd, SOL_SOCKET, SO_PEEK_OFF, -1);
+    auto given_back = set_number(connection.fd, SOL_SOCKET, SO_OOBINLINE, connection.in_line);
+    auto left = leave_repair(connection.fd, connection.reuse);
+    if (done) done = left ? std::move(given_back) : std::move(left);
+  }
   if (!done) out.set_error(done.error().what);
   return ::ftruncate(report, 0) == 0 && ::lseek(report, 0, SEEK_SET) == 0 &&
          write_all(report, out.SerializeAsString(), "what was read of connections");

@@ -16,7 +16,8 @@ Result<> leave_repair(int fd, bool reuse);
 
 struct RunningConnection {
   int fd = -1;
-  bool reuse = false;  // SO_REUSEADDR
+  bool reuse = false;    // SO_REUSEADDR
+  bool in_line = false;  // SO_OOBINLINE
 };
 // All at one moment: what one end has sent has arrived at the other end or has not. Meanwhile they are under repair,
 // where they are of no use to their service: so it is done undisturbed (target/undisturbed.h).

@@ -7,39 +7,13 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <utility>
 
 #include "engine/kernel/socket.h"
+#include "engine/kinds/inet_socket/lent_option.h"
 
 namespace ks::engine::inet_socket {
 
 namespace {
-
-// An option that is set for a while.
-class Lent {
- public:
-  explicit Lent(const SocketOption& option) : option_(option) {}
-  Lent(const Lent&) = delete;
-  ~Lent() {
-    if (fd_ >= 0) (void)give_back();
-  }
-  Result<> set(int fd, std::string_view value) {
-    auto before = TRY(read_option(fd, option_));
-    before_ = before.value_or("");
-    TRY(in(option_.label, set_option(fd, option_.level, option_.name, value)));
-    fd_ = fd;
-    return {};
-  }
-  Result<> give_back() {
-    int fd = std::exchange(fd_, -1);
-    return in(option_.label, set_option(fd, option_.level, option_.name, before_));
-  }
-
- private:
-  SocketOption option_;
-  int fd_ = -1;
-  std::string before_;
-};
 
 // The same flag of a socket for both families, which raw sockets take under their own name alone. It lets addresses
 // pass that are not this machine's (ip(7)).
@@ -48,7 +22,6 @@ Result<SocketOption> transparent_option(int fd) {
   return six ? SocketOption{SOL_IPV6, IPV6_TRANSPARENT, "IPV6_TRANSPARENT"}
              : SocketOption{SOL_IP, IP_TRANSPARENT, "IP_TRANSPARENT"};
 }
-constexpr SocketOption kDevice{SOL_SOCKET, SO_BINDTODEVICE, "SO_BINDTODEVICE"};
 constexpr SocketOption kRoute{SOL_IPV6, IPV6_RTHDR, "IPV6_RTHDR"};
 
 std::string one() {
@@ -89,7 +62,7 @@ bool is_no_way(int error) {
 }  // namespace
 
 Result<> bind_anyhow(int fd, const std::string& local) {
-  Lent transparent(TRY(transparent_option(fd)));
+  LentOption transparent(TRY(transparent_option(fd)));
   TRY(transparent.set(fd, one()));
   if (::bind(fd, reinterpret_cast<const sockaddr*>(local.data()), static_cast<socklen_t>(local.size())))
     return fail_errno("bind");
@@ -97,7 +70,7 @@ Result<> bind_anyhow(int fd, const std::string& local) {
 }
 
 Result<bool> connect_anyhow(int fd, const std::string& peer) {
-  Lent transparent(TRY(transparent_option(fd))), device(kDevice), route(kRoute);
+  LentOption transparent(TRY(transparent_option(fd))), device(kDevice), route(kRoute);
   TRY(transparent.set(fd, one()));
   int error = try_connect(fd, peer);
   bool found = error == 0;
