@@ -25,6 +25,7 @@ const std::vector<Program> kPrograms = {
     {"credentials", {"secure"}},
     {"credentials", {"user"}},
     {"datagrams"},
+    {"datagrams", {"lite"}},
     {"deadlines", {}, false},
     {"deleted_executable"},
     {"deleted_files"},

@@ -145,7 +145,6 @@ const std::vector<Refusal> kRefusedSockets = {
     {"tcp_notification", {"fd", "socket", "MSG_ERRQUEUE"}},
     {"tcp_shut_down", {"fd", "socket", "without a connection"}},
     {"tcp_urgent_filtered", {"fd", "socket", "urgent data", "has a filter"}},
-    {"udp_lite", {"fd", "socket", "UDP-Lite"}},
     {"unix_from_outside", {"fd", "socket", "no process of it has open", "ExternalSockets=reset"}},
     {"unix_not_accepted_outside", {"fd", "socket", "has not accepted it yet", "ExternalSockets=reset"}},
     {"unix_log_in_flight", {"/dev/kmsg", "in flight in fd", "of pid"}},

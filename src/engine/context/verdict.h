@@ -40,7 +40,7 @@ struct JournalIdentity {
 // A socket of the network by its ends, each a sockaddr_in or sockaddr_in6. One without a peer waits for anybody, at
 // its address or, where that is none, at all of that family.
 struct NetworkSocket {
-  int protocol = 0;  // IPPROTO_TCP or IPPROTO_UDP
+  int protocol = 0;  // IPPROTO_TCP, IPPROTO_UDP or IPPROTO_UDPLITE
   std::string local, peer;
 };
 

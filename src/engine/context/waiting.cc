@@ -60,13 +60,13 @@ bool have_sockets(std::span<const pid_t> pids) {
 Result<WaitingSockets> find_waiting(std::span<const pid_t> pids) {
   std::set<uint64_t> inodes = sockets_of(pids);
   WaitingSockets waiting;
-  auto datagrams = TRY(read_socket_table(IPPROTO_UDP));
-  for (SocketEntry& entry : datagrams) {
-    if (!inodes.contains(entry.inode)) continue;
-    waiting.unread += entry.unread > 0;
-    waiting.sockets.push_back(
-        {IPPROTO_UDP, std::move(entry.local), port_of(entry.peer) ? std::move(entry.peer) : std::string()});
-  }
+  for (int protocol : {IPPROTO_UDP, IPPROTO_UDPLITE})
+    for (SocketEntry& entry : TRY(read_socket_table(protocol))) {
+      if (!inodes.contains(entry.inode)) continue;
+      waiting.unread += entry.unread > 0;
+      waiting.sockets.push_back(
+          {protocol, std::move(entry.local), port_of(entry.peer) ? std::move(entry.peer) : std::string()});
+    }
   auto entries = TRY(read_socket_table(IPPROTO_TCP));
   std::set<in_port_t> ports;
   for (SocketEntry& entry : entries) {

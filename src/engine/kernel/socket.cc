@@ -155,6 +155,12 @@ constexpr std::array kOfUdp = {
     OPTION(SOL_UDP, UDP_SEGMENT),
     OPTION(SOL_UDP, UDP_GRO),
 };
+// udplite(7): whoever wants these constants writes them himself.
+constexpr int kUdpLite = 136, kSendCoverage = 10, kReceiveCoverage = 11;
+constexpr std::array kOfUdpLite = {
+    SocketOption{kUdpLite, kSendCoverage, "UDPLITE_SEND_CSCOV"},
+    SocketOption{kUdpLite, kReceiveCoverage, "UDPLITE_RECV_CSCOV"},
+};
 constexpr std::array kOfNetlink = {
     OPTION(SOL_NETLINK, NETLINK_PKTINFO),        OPTION(SOL_NETLINK, NETLINK_BROADCAST_ERROR),
     OPTION(SOL_NETLINK, NETLINK_NO_ENOBUFS),     OPTION(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID),
@@ -208,7 +214,8 @@ std::vector<SocketOption> list_options(int family, int type = 0, int protocol = 
   if (family == AF_PACKET) append(all, kOfPacket);
   if (family == AF_VSOCK) append(all, kOfVsock);
   if (protocol == IPPROTO_TCP) append(all, kOfTcp);
-  if (protocol == IPPROTO_UDP) append(all, kOfUdp);
+  if (has_datagram_ports(protocol)) append(all, kOfUdp);
+  if (protocol == IPPROTO_UDPLITE) append(all, kOfUdpLite);
   if (type == SOCK_RAW && family == AF_INET) append(all, kOfRaw);
   if (type == SOCK_RAW && family == AF_INET6) append(all, kOfRaw6);
   // Of TCP there is no multicast, and the kernel uses its fields otherwise.
@@ -223,6 +230,8 @@ std::vector<SocketOption> list_options(int family, int type = 0, int protocol = 
 bool is_absent(int error) { return error == ENOPROTOOPT || error == EOPNOTSUPP; }
 
 }  // namespace
+
+bool has_datagram_ports(int protocol) { return protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE; }
 
 Result<SocketType> socket_type(int fd) {
   return SocketType{.family = TRY(read_number(fd, SOL_SOCKET, SO_DOMAIN)),
@@ -243,9 +252,10 @@ std::span<const SocketOption> options_of(const SocketType& type) {
     explicit OfFamily(int family)
         : tcp(list_options(family, SOCK_STREAM, IPPROTO_TCP)),
           udp(list_options(family, SOCK_DGRAM, IPPROTO_UDP)),
+          udp_lite(list_options(family, SOCK_DGRAM, IPPROTO_UDPLITE)),
           ping(list_options(family, SOCK_DGRAM)),
           raw(list_options(family, SOCK_RAW)) {}
-    std::vector<SocketOption> tcp, udp, ping, raw;
+    std::vector<SocketOption> tcp, udp, udp_lite, ping, raw;
   };
   static const OfFamily four(AF_INET), six(AF_INET6);
   if (type.family == AF_UNIX) return unix_;
@@ -255,6 +265,7 @@ std::span<const SocketOption> options_of(const SocketType& type) {
   const OfFamily& of = type.family == AF_INET ? four : six;
   if (type.type == SOCK_STREAM) return of.tcp;
   if (type.type == SOCK_RAW) return of.raw;
+  if (type.protocol == IPPROTO_UDPLITE) return of.udp_lite;
   return type.protocol == IPPROTO_UDP ? of.udp : of.ping;
 }
 
@@ -321,7 +332,6 @@ std::string kind_text(const SocketType& type) {
   bool of_internet = type.family == AF_INET || type.family == AF_INET6;
   if (of_internet && type.protocol == IPPROTO_MPTCP) return "MPTCP";
   if (of_internet && type.protocol == IPPROTO_SCTP) return "SCTP";
-  if (of_internet && type.protocol == IPPROTO_UDPLITE) return "UDP-Lite";
   if (type.family == AF_XDP) return "XDP";
   if (type.family == AF_VSOCK) return "virtual machines (vsock)";
   if (type.family == AF_ALG) return "the kernel's cryptography (AF_ALG)";

@@ -17,6 +17,9 @@ namespace ks::engine {
 
 Result<Fd> make_socket(const SocketType& type);
 
+// UDP, or UDP-Lite (RFC 3828), which Linux has until 7.1.
+bool has_datagram_ports(int protocol);
+
 struct SocketOption {
   int level = 0, name = 0;
   std::string_view label;

@@ -39,6 +39,8 @@ const char* name_of(int protocol) {
       return "tcp";
     case IPPROTO_UDP:
       return "udp";
+    case IPPROTO_UDPLITE:
+      return "udplite";
     case IPPROTO_ICMP:
       return "icmp";
     default:
@@ -70,7 +72,9 @@ std::vector<SocketEntry> parse_socket_table(std::string_view text) {
 
 Result<std::vector<SocketEntry>> read_socket_table(int protocol) {
   std::string path = std::string("/proc/net/") + name_of(protocol);
-  std::vector<SocketEntry> all = parse_socket_table(TRY(read_file(path)));
+  auto four = read_file(path);
+  if (!four && four.error().code == ENOENT && protocol == IPPROTO_UDPLITE) return std::vector<SocketEntry>();
+  std::vector<SocketEntry> all = parse_socket_table(TRY(std::move(four)));
   auto text = read_file(path + "6");
   if (!text) return all;  // a machine without IPv6
   for (SocketEntry& entry : parse_socket_table(*text)) all.push_back(std::move(entry));

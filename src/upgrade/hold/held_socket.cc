@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/text.h"
 
@@ -48,12 +49,22 @@ Result<HeldSocket::End> parse_end(int family, std::string_view address, std::str
   return HeldSocket::End{std::string(address), *number, IN6_IS_ADDR_UNSPECIFIED(&bytes) != 0};
 }
 
+constexpr std::pair<int, std::string_view> kProtocols[] = {
+    {IPPROTO_TCP, "tcp"}, {IPPROTO_UDP, "udp"}, {IPPROTO_UDPLITE, "udplite"}};
+std::string_view name_of(int protocol) {
+  auto found = std::ranges::find(kProtocols, protocol, &std::pair<int, std::string_view>::first);
+  return found == std::end(kProtocols) ? "udp" : found->second;
+}
+bool is_known(std::string_view protocol) {
+  return std::ranges::any_of(kProtocols, [&](const auto& known) { return known.second == protocol; });
+}
+
 int family_of(std::string_view address) { return address.find(':') == std::string_view::npos ? AF_INET : AF_INET6; }
 
 }  // namespace
 
 Result<std::string> to_text(const engine::NetworkSocket& socket) {
-  std::string text = socket.protocol == IPPROTO_TCP ? "tcp" : "udp";
+  std::string text(name_of(socket.protocol));
   text += TRY(end_text(socket.local));
   if (!socket.peer.empty()) text += TRY(end_text(socket.peer));
   return text;
@@ -69,8 +80,7 @@ Result<std::vector<std::string>> to_lines(std::span<const engine::NetworkSocket>
 Result<HeldSocket> parse_held_socket(std::string_view line) {
   auto words = split_words(line);
   bool has_peer = words.size() == 5;
-  if ((words.size() != 3 && !has_peer) || (words[0] != "tcp" && words[0] != "udp"))
-    return fail(fmt::format("no socket: {}", line));
+  if ((words.size() != 3 && !has_peer) || !is_known(words[0])) return fail(fmt::format("no socket: {}", line));
   HeldSocket socket{.protocol = std::string(words[0]), .family = family_of(words[1])};
   socket.local = TRY(parse_end(socket.family, words[1], words[2]));
   if (!has_peer) return socket;

@@ -46,6 +46,7 @@ TEST(HeldSocket, IsALine) {
   EXPECT_EQ(*to_text({IPPROTO_TCP, address4("10.0.2.15", 6379), address4("10.0.2.2", 40000)}),
             "tcp 10.0.2.15 6379 10.0.2.2 40000");
   EXPECT_EQ(*to_text({IPPROTO_UDP, address6("::", 53), ""}), "udp :: 53");
+  EXPECT_EQ(*to_text({IPPROTO_UDPLITE, address4("0.0.0.0", 9), ""}), "udplite 0.0.0.0 9");
   EXPECT_EQ(*to_text({IPPROTO_TCP, address6("::ffff:10.0.2.15", 80), address6("::ffff:10.0.2.2", 4)}),
             "tcp 10.0.2.15 80 10.0.2.2 4");
   EXPECT_FALSE(to_text({IPPROTO_TCP, std::string(3, 'x'), ""}));
@@ -178,7 +179,7 @@ TEST(Hold, DatagramsAreHeldToo) {
     auto* address = reinterpret_cast<const sockaddr*>(to.data());
     ASSERT_EQ(bind(receiver.get(), address, static_cast<socklen_t>(to.size())), 0);
     Holdings holdings;
-    ASSERT_TRUE(holdings.hold("a.service", std::vector<std::string>{"udp 0.0.0.0 5353"}));
+    ASSERT_TRUE(holdings.hold("a.service", std::vector<std::string>{"udp 0.0.0.0 5353", "udplite 0.0.0.0 5353"}));
     sendto(sender.get(), "x", 1, 0, address, static_cast<socklen_t>(to.size()));
     EXPECT_FALSE(readable(receiver.get(), 100));
     ASSERT_TRUE(holdings.lift("a.service"));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Datagrams that nobody reads: of any size, from several senders, with and without a peer, over IPv4, IPv6 and IPv4
 // in IPv6, more than the buffer would take by now, and past a filter; and one that nobody took, of which the sender
-// has not heard yet.
+// has not heard yet. With "lite", of UDP-Lite, whose checksum covers what is asked for.
 #include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
@@ -10,7 +10,11 @@
 #include <vector>
 
 #include "numbered_bytes.h"
+#include "options.h"
 #include "program.h"
+
+static int protocol = IPPROTO_UDP;
+constexpr int kLite = 136, kSendCoverage = 10, kReceiveCoverage = 11;  // udplite(7)
 
 struct Sent {
   std::string from;
@@ -28,7 +32,7 @@ static std::string name_of(int fd) {
   return {reinterpret_cast<char*>(&address), length};
 }
 static int bound(int family, bool any = false) {
-  int fd = socket(family, SOCK_DGRAM, 0), off = 0;
+  int fd = socket(family, SOCK_DGRAM, protocol), off = 0;
   sockaddr_in four{.sin_family = AF_INET, .sin_addr = {htonl(any ? INADDR_ANY : INADDR_LOOPBACK)}};
   sockaddr_in6 six{.sin6_family = AF_INET6};
   if (!any) six.sin6_addr = in6addr_loopback;
@@ -75,10 +79,14 @@ static void receive_all(const Receiver& receiver) {
   CHECK(recv(receiver.fd, text.data(), text.size(), MSG_DONTWAIT) == -1 && errno == EAGAIN);
 }
 
-int main() {
+int main(int, char** arguments) {
+  bool lite = arguments[1] && std::string(arguments[1]) == "lite";
+  if (lite) protocol = IPPROTO_UDPLITE;
+  if (int fd = socket(AF_INET, SOCK_DGRAM, protocol); fd < 0 || close(fd)) skip("this kernel has no UDP-Lite");
   bool six = access("/proc/net/if_inet6", F_OK) == 0;
   int sender = bound(AF_INET), other = bound(AF_INET), sender6 = six ? bound(AF_INET6) : -1;
   Receiver plain{bound(AF_INET)}, connected{bound(AF_INET)}, narrow{bound(AF_INET)}, filtered{bound(AF_INET)};
+  if (lite) set(sender, kLite, kSendCoverage, 8);
   send(sender, plain, 0);
   send(other, plain, 1);
   send(sender, plain, 65'507);
@@ -100,6 +108,7 @@ int main() {
   close(gone);
   if (looks) CHECK(::send(refused, "x", 1, 0) == 1);
   std::string refused_name = name_of(refused);
+  if (lite) set(connected.fd, kLite, kReceiveCoverage, 16);
   std::vector<Receiver*> all = {&plain, &connected, &narrow, &filtered};
   Receiver over6{-1}, dual{-1};
   if (six) {
@@ -121,6 +130,15 @@ int main() {
   for (const Receiver* receiver : all) receive_all(*receiver);
   CHECK(name_of(refused) == refused_name);
   CHECK(::send(refused, "x", 1, 0) == (looks ? -1 : 1) && (!looks || errno == ECONNREFUSED));
+  if (lite) {
+    CHECK(number(sender, kLite, kSendCoverage) == 8 && number(connected.fd, kLite, kReceiveCoverage) == 16);
+    connected.sent.clear();
+    Receiver nobody_takes = connected;  // too little of it is covered
+    send(sender, nobody_takes, 100);
+    set(sender, kLite, kSendCoverage, 16);
+    send(sender, connected, 100);
+    receive_all(connected);
+  }
   plain.sent.clear();
   send(other, plain, 9);
   receive_all(plain);

@@ -194,7 +194,6 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
      }},
     {"multipath", [] { return keeps(socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP)); }},
     {"sctp", [] { return keeps(socket(AF_INET, SOCK_STREAM, IPPROTO_SCTP)); }},
-    {"udp_lite", [] { return keeps(socket(AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE)); }},
     {"xdp", [] { return keeps(socket(AF_XDP, SOCK_RAW, 0)); }},
     {"raw_unread",
      [] {

@@ -134,13 +134,14 @@ class Queue {
 };
 
 // To a port of the loopback interface.
-Result<> forge(const Forger& forger, const image::InetSocket::Datagram& datagram, in_port_t port) {
+Result<> forge(const Forger& forger, const image::InetSocket::Datagram& datagram, uint8_t protocol, in_port_t port) {
   const std::string& source = datagram.source();
   udphdr header{};
   header.source = as<sockaddr_in>(source).sin_port;  // in both families at the same place
   header.dest = port;
-  header.len = htons(static_cast<uint16_t>(sizeof header + datagram.data().size()));
-  return forger.send(source, loopback_like(source, 0), IPPROTO_UDP, bytes_of(header) + datagram.data(),
+  // UDP-Lite says here how much is summed up, 0: all of it.
+  if (protocol == IPPROTO_UDP) header.len = htons(static_cast<uint16_t>(sizeof header + datagram.data().size()));
+  return forger.send(source, loopback_like(source, 0), protocol, bytes_of(header) + datagram.data(),
                      offsetof(udphdr, check));
 }
 
@@ -185,6 +186,7 @@ Result<> read_datagrams(int fd, image::InetSocket& out) {
 
 Result<> put_datagrams(int fd, const image::InetSocket& socket) {
   if (socket.datagrams().empty()) return {};
+  auto protocol = static_cast<uint8_t>(TRY(read_number(fd, SOL_SOCKET, SO_PROTOCOL)));
   auto forger = TRY(Forger::make());
   size_t bytes = 0;
   for (const auto& datagram : socket.datagrams()) bytes += datagram.data().size() + kLargest / 16;
@@ -192,7 +194,7 @@ Result<> put_datagrams(int fd, const image::InetSocket& socket) {
     in_port_t port = TRY(take_port(fd));
     for (const auto& datagram : socket.datagrams()) {
       size_t before = TRY(memory_of_queue(fd));
-      TRY(in("a datagram", forge(forger, datagram, port)));
+      TRY(in("a datagram", forge(forger, datagram, protocol, port)));
       TRY(await_arrival(fd, before));
     }
     return give_port_back(fd);

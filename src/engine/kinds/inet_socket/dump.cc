@@ -104,7 +104,7 @@ bool is_raw(const Dumped& socket) { return socket.state.type() == SOCK_RAW; }
 // Under which name the kernel lists sockets of this kind.
 int table_of(const Dumped& socket) {
   if (is_raw(socket)) return IPPROTO_RAW;
-  return socket.state.protocol() == IPPROTO_UDP ? IPPROTO_UDP : IPPROTO_ICMP;
+  return has_datagram_ports(socket.state.protocol()) ? socket.state.protocol() : int{IPPROTO_ICMP};
 }
 
 // Only sockets of these protocols become multicast routers, and this tells that there is one.
@@ -136,7 +136,7 @@ Result<> dump_datagram_socket(Dumped& socket, const std::string& address, Survey
 Result<> dump_error(Dumped& socket, const Insides& insides) {
   constexpr std::string_view kWhat = "has an error that nobody has read yet (SO_ERROR";
   bool ended = socket.info && socket.info->tcpi_state == TCP_CLOSE;
-  bool udp = !socket.info && table_of(socket) == IPPROTO_UDP;
+  bool udp = !socket.info && has_datagram_ports(table_of(socket));
   bool queues = find_option(socket.state, SOL_IP, IP_RECVERR) || find_option(socket.state, SOL_IPV6, IPV6_RECVERR);
   if ((!ended && !udp) || queues || socket.out.passed())
     return refuse(fmt::format("{}, MSG_ERRQUEUE); try again", kWhat));
@@ -196,7 +196,7 @@ void drop_options(image::SocketState& state, Predicate predicate) {
 }
 
 Result<> check_makable(const SocketType& type) {
-  if (type.type != SOCK_DGRAM || type.protocol == IPPROTO_UDP) return {};
+  if (type.type != SOCK_DGRAM || has_datagram_ports(type.protocol)) return {};
   if (auto fresh = make_socket(type); !fresh && fresh.error().code == EACCES)
     return refuse("is for pings, which this machine does not let root make (net.ipv4.ping_group_range)");
   return {};
@@ -242,9 +242,9 @@ Result<Dumped> describe(Dumping& dumping, const OpenFile& file, Survey& survey) 
 Result<> add_waiting(const Dumped& socket, std::vector<NetworkSocket>& out) {
   bool tcp = socket.info.has_value();
   const std::string& address = socket.out.address();
-  bool udp = socket.state.protocol() == IPPROTO_UDP && !is_raw(socket);
+  bool udp = has_datagram_ports(socket.state.protocol()) && !is_raw(socket);
   if (address.empty() || (tcp ? !socket.out.listens() && !socket.out.connecting() : !udp)) return {};
-  NetworkSocket waiting{tcp ? IPPROTO_TCP : IPPROTO_UDP, address, socket.out.peer()};
+  NetworkSocket waiting{socket.state.protocol(), address, socket.out.peer()};
   out.push_back(waiting);
   if (as<sockaddr>(address).sa_family != AF_INET6) return {};
   auto in = as<sockaddr_in6>(address);
@@ -306,7 +306,7 @@ Result<> read_unread(Dumping& dumping, std::vector<Dumped>& sockets) {
     // A look at them would take it.
     if (done && TRY(has_error(socket.mine.get())))
       done = refuse("has an error that nobody has read yet (SO_ERROR), and holds datagrams; try again");
-    if (done && table_of(socket) != IPPROTO_UDP)
+    if (done && !has_datagram_ports(table_of(socket)))
       done = refuse("holds packets that nobody has read yet, which is not supported yet; try again");
     if (done && socket.out.passed())
       done = refuse("holds datagrams that nobody has read yet, and is held by the service manager too; try again");
@@ -361,7 +361,7 @@ bool owns(const OpenFile& file) {
   if (!type || (type->family != AF_INET && type->family != AF_INET6)) return false;
   int ping = type->family == AF_INET ? int{IPPROTO_ICMP} : int{IPPROTO_ICMPV6};
   return type->type == SOCK_RAW || (type->type == SOCK_STREAM && type->protocol == IPPROTO_TCP) ||
-         (type->type == SOCK_DGRAM && (type->protocol == IPPROTO_UDP || type->protocol == ping));
+         (type->type == SOCK_DGRAM && (has_datagram_ports(type->protocol) || type->protocol == ping));
 }
 
 Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
