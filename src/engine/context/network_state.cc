@@ -14,14 +14,17 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <filesystem>
+#include <span>
 #include <vector>
 
 #include "base/file.h"
 #include "base/text.h"
 #include "engine/context/namespace_state.h"
 #include "engine/kernel/namespace.h"
+#include "engine/kernel/netlink.h"
 
 namespace ks::engine {
 
@@ -74,63 +77,35 @@ std::string hex(Bytes bytes) {
 std::string describe_answer(const Question& question, Bytes body) {
   std::string name, rest;
   constexpr uint16_t kTables = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE;
-  if (question.type != kTables) rest = hex(body.first(question.header));
-  for (Bytes at = body.subspan(std::min(body.size(), NLMSG_ALIGN(question.header))); at.size() >= sizeof(nlattr);) {
-    nlattr attribute;
-    std::memcpy(&attribute, at.data(), sizeof attribute);
-    if (attribute.nla_len < sizeof attribute || attribute.nla_len > at.size()) break;
-    uint16_t type = attribute.nla_type & NLA_TYPE_MASK;
-    Bytes value = at.subspan(sizeof attribute, attribute.nla_len - sizeof attribute);
-    bool named = (question.type == RTM_GETLINK && type == IFLA_IFNAME) ||
-                 (question.type == kTables && type == NFTA_TABLE_NAME) ||
-                 (question.type == RTM_GETQDISC && type == TCA_KIND);
-    if (named)
-      name = fmt::format(" {}", std::string_view(reinterpret_cast<const char*>(value.data()), value.size() - 1));
-    if (question.type == RTM_GETADDR && type == IFA_ADDRESS) name = fmt::format(" {}", hex(value));
-    bool counts = question.counted.empty() ? std::ranges::find(question.ignored, type) == question.ignored.end()
-                                           : std::ranges::find(question.counted, type) != question.counted.end();
-    if (counts && !named) rest += fmt::format(" {}:{}", type, hex(value));
-    at = at.subspan(std::min<size_t>(at.size(), NLA_ALIGN(attribute.nla_len)));
-  }
+  if (question.type != kTables) rest = hex(body.first(std::min(body.size(), question.header)));
+  each_attribute(
+      body.subspan(std::min(body.size(), NLMSG_ALIGN(question.header))), [&](uint16_t flagged, Bytes value) {
+        uint16_t type = flagged & NLA_TYPE_MASK;
+        bool named = (question.type == RTM_GETLINK && type == IFLA_IFNAME) ||
+                     (question.type == kTables && type == NFTA_TABLE_NAME) ||
+                     (question.type == RTM_GETQDISC && type == TCA_KIND);
+        if (named)
+          name = fmt::format(" {}", std::string_view(reinterpret_cast<const char*>(value.data()), value.size() - 1));
+        if (question.type == RTM_GETADDR && type == IFA_ADDRESS) name = fmt::format(" {}", hex(value));
+        bool counts = question.counted.empty() ? std::ranges::find(question.ignored, type) == question.ignored.end()
+                                               : std::ranges::find(question.counted, type) != question.counted.end();
+        if (counts && !named) rest += fmt::format(" {}:{}", type, hex(value));
+      });
   return fmt::format("{}{} [{}]", question.what, name, rest);
 }
 
 // A subsystem that the kernel has not loaded has nothing.
+bool is_absent(int code) {
+  constexpr std::array kSuch = {EPROTONOSUPPORT, EAFNOSUPPORT, EOPNOTSUPP, EINVAL, ENOENT};
+  return std::ranges::find(kSuch, code) != kSuch.end();
+}
+
 Result<> ask(const Question& question, std::set<std::string>& state) {
-  Fd socket(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, question.protocol));
-  if (!socket && (errno == EPROTONOSUPPORT || errno == EAFNOSUPPORT)) return {};
-  if (!socket) return fail_errno("netlink");
-  struct {
-    nlmsghdr header;
-    std::byte body[256];
-  } request{};
-  request.header = {.nlmsg_len = static_cast<uint32_t>(NLMSG_LENGTH(NLMSG_ALIGN(question.header))),
-                    .nlmsg_type = question.type,
-                    .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
-                    .nlmsg_seq = 1,
-                    .nlmsg_pid = 0};
-  // Only what it has to say, not how long the answers to others would be.
-  if (question.protocol == NETLINK_XFRM) request.header.nlmsg_len = NLMSG_LENGTH(0);
-  if (::send(socket.get(), &request, request.header.nlmsg_len, 0) < 0) return fail_errno("netlink");
-  std::vector<std::byte> buffer(1 << 17);
-  for (;;) {
-    ssize_t got = ::recv(socket.get(), buffer.data(), buffer.size(), 0);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return fail_errno("netlink");
-    size_t left = static_cast<size_t>(got);
-    for (auto* message = reinterpret_cast<nlmsghdr*>(buffer.data()); NLMSG_OK(message, left);
-         message = NLMSG_NEXT(message, left)) {
-      if (message->nlmsg_flags & NLM_F_DUMP_INTR) return fail("the network is just being changed", EAGAIN);
-      if (message->nlmsg_type == NLMSG_DONE) return {};
-      if (message->nlmsg_type == NLMSG_ERROR) {
-        int code = -static_cast<nlmsgerr*>(NLMSG_DATA(message))->error;
-        if (code == EOPNOTSUPP || code == EINVAL || code == EAFNOSUPPORT || code == ENOENT) return {};
-        return fail_errno(question.what, code);
-      }
-      size_t length = message->nlmsg_len - NLMSG_LENGTH(0);
-      state.insert(describe_answer(question, {static_cast<std::byte*>(NLMSG_DATA(message)), length}));
-    }
-  }
+  // Of IPsec only what it has to say, not how long the answers to others would be.
+  std::vector<std::byte> nothing(question.protocol == NETLINK_XFRM ? 0 : NLMSG_ALIGN(question.header));
+  auto asked = ask_netlink(question.protocol, question.type, NLM_F_DUMP, nothing,
+                           [&](Bytes answer) { state.insert(describe_answer(question, answer)); });
+  return asked || !is_absent(asked.error().code) ? asked : Result<>();
 }
 
 // What shows in /proc/sys/net is of the reading thread's namespace.
@@ -180,23 +155,15 @@ Result<> assign_loopback_addresses() {
   if (::ioctl(socket.get(), SIOCSIFADDR, &lo)) return fail_errno("lo");
 
   // By netlink, since systemd wants no route to the prefix. Without IPv6 this fails, and there is no ::1.
-  Fd link(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
   struct {
-    nlmsghdr header{.nlmsg_len = sizeof *this,
-                    .nlmsg_type = RTM_NEWADDR,
-                    .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK,
-                    .nlmsg_seq = 1,
-                    .nlmsg_pid = 0};
     ifaddrmsg address{
         .ifa_family = AF_INET6, .ifa_prefixlen = 128, .ifa_flags = 0, .ifa_scope = RT_SCOPE_HOST, .ifa_index = 1};
     rtattr local{.rta_len = RTA_LENGTH(sizeof(in6_addr)), .rta_type = IFA_LOCAL};
     in6_addr six = IN6ADDR_LOOPBACK_INIT;
     rtattr flags{.rta_len = RTA_LENGTH(sizeof(uint32_t)), .rta_type = IFA_FLAGS};
     uint32_t permanent = IFA_F_PERMANENT | IFA_F_NOPREFIXROUTE;
-  } request;
-  char answer[1024];
-  if (::send(link.get(), &request, sizeof request, 0) < 0 || ::recv(link.get(), answer, sizeof answer, 0) < 0)
-    return fail_errno("netlink");
+  } six;
+  (void)ask_netlink(NETLINK_ROUTE, RTM_NEWADDR, NLM_F_ACK, std::as_bytes(std::span(&six, 1)), [](Bytes) {});
   return {};
 }
 

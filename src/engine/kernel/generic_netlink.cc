@@ -7,7 +7,7 @@
 #include <cstring>
 #include <vector>
 
-#include "engine/kernel/sock_diag.h"
+#include "engine/kernel/netlink.h"
 
 namespace ks::engine {
 

@@ -11,7 +11,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
-#include "engine/kernel/sock_diag.h"
+#include "engine/kernel/netlink.h"
 
 namespace ks::engine {
 

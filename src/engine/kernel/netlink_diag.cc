@@ -6,6 +6,7 @@
 #include <linux/sock_diag.h>
 #include <sys/socket.h>
 
+#include "engine/kernel/netlink.h"
 #include "engine/kernel/sock_diag.h"
 
 namespace ks::engine {

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <span>
 
+#include "engine/kernel/netlink.h"
 #include "engine/kernel/sock_diag.h"
 
 namespace ks::engine {
