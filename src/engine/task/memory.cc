@@ -62,6 +62,7 @@ std::string label(const Vma& area) {
 
 // Why it cannot be carried, judged by flags and name alone.
 std::string obstacle(const Vma& area) {
+  if (area.path.starts_with("anon_inode:")) return "memory of " + area.path + ", which is not supported yet";
   for (const auto& flag : area.flags) {
     for (const auto& [known, why] : kObstacles)
       if (flag == known) return std::string(why);
@@ -71,7 +72,6 @@ std::string obstacle(const Vma& area) {
     if (!harmless) return "has the unknown property \"" + flag + "\"";
   }
   if (area.path.starts_with("/[aio]")) return "an asynchronous I/O ring, which is not supported yet";
-  if (area.path.starts_with("anon_inode:")) return "memory of " + area.path + ", which is not supported yet";
   bool known = area.path.empty() || area.path.starts_with('/') || area.path == "[heap]" || area.path == "[stack]" ||
                area.path.starts_with("[anon:") || area.path.starts_with("[anon_shmem:");
   if (!known) return "of an unknown kind";

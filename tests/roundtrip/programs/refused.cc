@@ -488,7 +488,7 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        void* at = shmat(made, nullptr, 0);
        CHECK(at != reinterpret_cast<void*>(-1));
        fill_page(at, 1);
-       usleep(10'000);  // until it has no memory in common with us
+       usleep(200'000);  // until it has no memory in common with us
        Verify end = ends_well(target);
        return Verify([=] {
          end();
@@ -614,7 +614,7 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
              : "rax", "rcx", "rdx", "rsi", "memory");
        });
        static std::thread kept = std::move(thread);
-       usleep(20'000);
+       usleep(200'000);
        return Verify([] {
          finish = 1;
          kept.join();
@@ -793,7 +793,7 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
          while (!finish) usleep(1000);
        });
        while (!child) usleep(1000);
-       usleep(10'000);
+       usleep(200'000);
        return [=] {
          ends_well(child)();
          finish = true;
@@ -823,17 +823,19 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
     {"seccomp_supervised", [] { return filters_thread(SYS_acct, SECCOMP_RET_USER_NOTIF); }},
     {"seccomp_strict",
      [] {
-       // Its only calls are read(2) and exit(2).
-       int fds[2];
-       CHECK(pipe(fds) == 0);
+       // Its only calls are read(2), write(2) and exit(2).
+       int fds[2], begun[2];
+       CHECK(pipe(fds) == 0 && pipe(begun) == 0);
        target = fork_child([=] {
          close(fds[1]);
          if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT)) _exit(0);
-         char byte;
-         syscall(SYS_exit, syscall(SYS_read, fds[0], &byte, 1) == 1 ? 0 : 1);
+         char byte = 0;
+         bool well = write(begun[1], &byte, 1) == 1 && syscall(SYS_read, fds[0], &byte, 1) == 1;
+         syscall(SYS_exit, well ? 0 : 1);
        });
        close(fds[0]);
-       usleep(20'000);
+       char byte;
+       CHECK(read(begun[0], &byte, 1) == 1);
        return [=] {
          CHECK(write(fds[1], "x", 1) == 1);
          ends_well(target)();

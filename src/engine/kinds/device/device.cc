@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Character devices without state: /dev/null and its like (Documentation/admin-guide/devices.txt, major 1).
+// Character devices without state: /dev/null and its like (Documentation/admin-guide/devices.txt, major 1), and the
+// kernel's log for those who only write to it. Who reads it has a place in it, which nobody tells.
 //
 // They are opened by number in our own /dev, not by path in the unit's: systemd opens a service's /dev/null before
 // it enters the sandbox, and PrivateDevices= may offer others under the same names.
@@ -18,14 +19,15 @@ namespace {
 
 constexpr std::string_view kName = "device";
 constexpr uint32_t kVersion = 1;
-constexpr unsigned kMemoryDevices = 1;
+constexpr unsigned kMemoryDevices = 1, kLog = 11;
 
 struct Stateless {
   unsigned minor;
   const char* path;
 };
-constexpr std::array kStateless = {Stateless{3, "/dev/null"}, Stateless{5, "/dev/zero"}, Stateless{7, "/dev/full"},
-                                   Stateless{8, "/dev/random"}, Stateless{9, "/dev/urandom"}};
+constexpr std::array kStateless = {Stateless{3, "/dev/null"},    Stateless{5, "/dev/zero"},
+                                   Stateless{7, "/dev/full"},    Stateless{8, "/dev/random"},
+                                   Stateless{9, "/dev/urandom"}, Stateless{kLog, "/dev/kmsg"}};
 
 const Stateless* find(unsigned minor_number) {
   for (const auto& device : kStateless)
@@ -34,7 +36,9 @@ const Stateless* find(unsigned minor_number) {
 }
 
 bool owns(const OpenFile& file) {
-  return S_ISCHR(file.stat.st_mode) && major(file.stat.st_rdev) == kMemoryDevices && find(minor(file.stat.st_rdev));
+  if (!S_ISCHR(file.stat.st_mode) || major(file.stat.st_rdev) != kMemoryDevices) return false;
+  if (minor(file.stat.st_rdev) == kLog && (file.flags() & O_ACCMODE) != O_WRONLY) return false;
+  return find(minor(file.stat.st_rdev));
 }
 
 Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {

@@ -34,11 +34,12 @@ constexpr std::array<std::string_view, 30> kOfTasks = {
     "mountstats", "numa_maps", "oom_adj",   "oom_score", "oom_score_adj",   "personality",
     "sched",      "schedstat", "sessionid", "smaps",     "smaps_rollup",    "stack",
     "stat",       "statm",     "status",    "syscall",   "timerslack_ns",   "wchan"};
-constexpr std::array<std::string_view, 26> kOfAll = {
-    "buddyinfo", "cgroups", "cmdline",     "consoles",   "cpuinfo",     "crypto",     "devices",
-    "diskstats", "dma",     "execdomains", "fb",         "filesystems", "interrupts", "loadavg",
-    "locks",     "meminfo", "misc",        "partitions", "schedstat",   "softirqs",   "stat",
-    "swaps",     "uptime",  "version",     "vmstat",     "zoneinfo"};
+// Of kmsg whoever has it open reads what nobody has read yet: under another kernel what that one has logged.
+constexpr std::array<std::string_view, 27> kOfAll = {
+    "buddyinfo", "cgroups", "cmdline",     "consoles", "cpuinfo",     "crypto",     "devices",
+    "diskstats", "dma",     "execdomains", "fb",       "filesystems", "interrupts", "kmsg",
+    "loadavg",   "locks",   "meminfo",     "misc",     "partitions",  "schedstat",  "softirqs",
+    "stat",      "swaps",   "uptime",      "version",  "vmstat",      "zoneinfo"};
 constexpr std::string_view kDeleted = " (deleted)";
 
 bool is_one_of(std::span<const std::string_view> names, std::string_view name) {
