@@ -131,6 +131,7 @@ const std::vector<Refusal> kRefusedSockets = {
     {"datagram_told_more", {"fd", "socket", "datagrams that nobody has read", "IP_PKTINFO"}},
     {"multipath", {"fd", "socket", "MPTCP"}},
     {"netlink_answering", {"fd", "socket", "not read the whole answer"}},
+    {"netlink_generic", {"fd", "socket", "generic netlink"}},
     {"netlink_log", {"fd", "socket", "a queue, log or table"}},
     {"netlink_unread", {"fd", "socket", "messages that nobody has read"}},
     {"other_network", {"fd", "socket", "another network namespace"}},

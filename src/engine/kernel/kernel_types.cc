@@ -54,14 +54,4 @@ Result<uint32_t> KernelTypes::offset(const char* structure, const char* member) 
   return *offset;
 }
 
-Result<uint32_t> KernelTypes::offset_in_cpu(std::string_view variable) const {
-  const btf* types = types_.get();
-  const btf_type* all = btf__type_by_id(types, TRY(find(types, ".data..percpu", BTF_KIND_DATASEC)));
-  const btf_var_secinfo* variables = btf_var_secinfos(all);
-  for (uint32_t i = 0; i < btf_vlen(all); ++i)
-    if (btf__name_by_offset(types, btf__type_by_id(types, variables[i].type)->name_off) == variable)
-      return variables[i].offset;
-  return fail("the kernel's types (BTF) lack " + std::string(variable));
-}
-
 }  // namespace ks::engine

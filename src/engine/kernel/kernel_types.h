@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <string_view>
 
 #include "base/result.h"
 
@@ -20,8 +19,6 @@ class KernelTypes {
   Result<uint32_t> function(const char* name) const;  // id
   // In bytes, of a member that is no bit field, also in a structure or union without a name.
   Result<uint32_t> offset(const char* structure, const char* member) const;
-  // In bytes, of a variable that each CPU has for itself, among all these.
-  Result<uint32_t> offset_in_cpu(std::string_view variable) const;
 
  private:
   struct Free {

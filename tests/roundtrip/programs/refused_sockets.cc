@@ -135,6 +135,7 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
          CHECK(got > 0 && recv(fd, buffer, sizeof buffer, MSG_DONTWAIT) > 0);
        });
      }},
+    {"netlink_generic", [] { return keeps(socket(AF_NETLINK, SOCK_RAW, NETLINK_GENERIC)); }},
     {"netlink_log",
      [] {
        int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER);

@@ -7,15 +7,11 @@
 
 #include <array>
 #include <map>
-#include <optional>
-#include <vector>
 
 #include "engine/context/socket_state.h"
-#include "engine/kernel/generic_netlink.h"
 #include "engine/kernel/netfilter_owners.h"
 #include "engine/kernel/netlink_diag.h"
 #include "engine/kinds/kind.h"
-#include "engine/kinds/netlink_socket/generic.h"
 #include "engine/netlink_socket.pb.h"
 
 namespace ks::engine {
@@ -25,20 +21,21 @@ namespace {
 using Socket = image::NetlinkSocket;
 
 constexpr std::string_view kName = "netlink-socket";
-constexpr uint32_t kVersion = 2;
+constexpr uint32_t kVersion = 1;
 
 bool owns(const OpenFile& file) { return file.socket && file.socket->family == AF_NETLINK; }
 
-// Of these, groups have numbers that last, or names, and sockets no other state; what others are a part of would end
-// with them.
+// Of these, groups have fixed numbers and sockets no other state; what others are a part of would end with them.
 bool is_simple(int protocol) {
-  constexpr std::array kSimple = {NETLINK_ROUTE, NETLINK_NETFILTER,  NETLINK_USERSOCK,       NETLINK_SOCK_DIAG,
-                                  NETLINK_XFRM,  NETLINK_FIB_LOOKUP, NETLINK_KOBJECT_UEVENT, NETLINK_GENERIC};
+  constexpr std::array kSimple = {NETLINK_ROUTE, NETLINK_NETFILTER,  NETLINK_USERSOCK,      NETLINK_SOCK_DIAG,
+                                  NETLINK_XFRM,  NETLINK_FIB_LOOKUP, NETLINK_KOBJECT_UEVENT};
   return std::ranges::find(kSimple, protocol) != kSimple.end();
 }
 
 std::string why_not(int protocol) {
   switch (protocol) {
+    case NETLINK_GENERIC:
+      return "is of generic netlink, whose families another kernel numbers otherwise";
     case NETLINK_AUDIT:
       return "is of the audit system, where events may be sent to it alone";
     default:
@@ -62,16 +59,7 @@ Result<> read_groups(int fd, Socket& out) {
   return {};
 }
 
-// A socket of it without a port has said nothing yet.
-bool is_generic(const OpenFile& file) { return file.socket->protocol == NETLINK_GENERIC; }
-
-// What is asked once, for all sockets.
-struct Survey {
-  Result<std::map<uint32_t, NetlinkFacts>> sockets = netlink_sockets();
-  std::optional<GenericNumbers> numbers;
-};
-
-Result<> dump_socket(Dumping& dumping, const OpenFile& file, const NetlinkFacts& facts, Survey& survey) {
+Result<> dump_socket(Dumping& dumping, const OpenFile& file, const NetlinkFacts& facts) {
   Fd mine = TRY(file.fetch());
   if (!is_simple(file.socket->protocol)) return refuse(why_not(file.socket->protocol));
   if (auto other = TRY(dumping.outside.holder(file.link)))
@@ -87,13 +75,6 @@ Result<> dump_socket(Dumping& dumping, const OpenFile& file, const NetlinkFacts&
     return refuse("is of netfilter, and a queue, log or table belongs to it, which is not supported yet");
   out.set_port(facts.port);
   TRY(read_groups(mine.get(), out));
-  if (is_generic(file) && (facts.port || out.groups_size())) {
-    if (!survey.numbers) survey.numbers = TRY(generic_numbers());
-    TRY(netlink_socket::describe_generic(*survey.numbers, out));
-    dumping.remark(
-        file.pid, file.object(),
-        "is of generic netlink: under a kernel that numbers its families otherwise the service starts afresh");
-  }
   out.set_connected(facts.connected);
   out.set_peer_port(facts.peer_port);
   out.set_peer_group(facts.peer_group);
@@ -102,12 +83,11 @@ Result<> dump_socket(Dumping& dumping, const OpenFile& file, const NetlinkFacts&
 }
 
 Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
-  Survey survey;
-  auto& facts = survey.sockets;
+  auto facts = netlink_sockets();
   for (const OpenFile& file : files)
     TRY(is_done(
         dumping, file,
-        facts ? dump_socket(dumping, file, (*facts)[static_cast<uint32_t>(file.stat.st_ino)], survey)
+        facts ? dump_socket(dumping, file, (*facts)[static_cast<uint32_t>(file.stat.st_ino)])
               : refuse("is of netlink, of which this kernel does not tell (NETLINK_DIAG): " + facts.error().what)));
   return {};
 }
@@ -117,12 +97,7 @@ Result<Fd> make_one(Restoring&, const Socket& socket) {
   sockaddr_nl address{.nl_family = AF_NETLINK, .nl_pad = 0, .nl_pid = socket.port(), .nl_groups = 0};
   if (socket.port() && ::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address))
     return fail_errno(fmt::format("netlink port {}", socket.port()));
-  std::vector<uint32_t> groups(socket.groups().begin(), socket.groups().end());
-  if (!socket.generic_families().empty()) {
-    netlink_socket::load_families(socket);
-    groups = TRY(netlink_socket::groups_under(TRY(generic_numbers()), socket));
-  }
-  for (uint32_t group : groups)
+  for (uint32_t group : socket.groups())
     TRY(in("NETLINK_ADD_MEMBERSHIP",
            set_number(fd.get(), SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, static_cast<int>(group))));
   address.nl_pid = socket.peer_port();
