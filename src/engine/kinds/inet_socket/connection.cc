@@ -73,7 +73,7 @@ Result<> read_received(int fd, const Progress& progress, Connection& out) {
   if (!marked && out.urgent().has_been_read())
     return refuse(
         "has urgent data read before all that comes before it has come, which is not supported yet; try again");
-  std::string data = TRY(marked ? peek_around_mark(fd, out.urgent().offset(), bytes) : peek(fd, bytes));
+  std::string data = TRY(marked ? peek_around_mark(fd, *progress.insides, bytes) : peek(fd, bytes));
   if (data.size() != bytes && progress.insides) return fail("what it has received changes", EAGAIN);
   if (data.size() != bytes) return refuse("holds urgent data, and the kernel does not let us see where");
   out.mutable_received()->set_data(std::move(data));
@@ -121,6 +121,16 @@ tcp_repair_window window_of(const Connection& connection) {
           .max_window = told.largest(),
           .rcv_wnd = told.receive(),
           .rcv_wup = told.receive_update()};
+}
+
+// A segment is to be no larger than half of the largest window, or one that fills no window would wait for a timer.
+// That is reckoned when the options of packets change, or are set to what they are.
+Result<> reckon_segments(int fd) {
+  bool six = TRY(read_number(fd, SOL_SOCKET, SO_DOMAIN)) == AF_INET6;
+  SocketOption option =
+      six ? SocketOption{SOL_IPV6, IPV6_RTHDR, "IPV6_RTHDR"} : SocketOption{SOL_IP, IP_OPTIONS, "IP_OPTIONS"};
+  auto now = TRY(read_option(fd, option));
+  return in(option.label, set_option(fd, option.level, option.name, now.value_or("")));
 }
 
 // What of the sent queue the kernel takes as sent before it is out of repair.
@@ -239,6 +249,7 @@ Result<uint32_t> open_window(int fd, const Connection& connection) {
 
 Result<> finish_received(int fd, const Connection& connection) {
   TRY(set_window(fd, window_of(connection)));
+  TRY(reckon_segments(fd));
   if (connection.ends_receiving() && ::shutdown(fd, SHUT_RD)) return fail_errno("shutdown");
   return {};
 }

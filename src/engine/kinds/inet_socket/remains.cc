@@ -64,7 +64,7 @@ Result<> read_remains(int fd, const image::SocketState& state, const SocketInsid
     out.set_urgent(static_cast<uint32_t>(mark + 1));
     out.set_urgent_is_read(insides->tcp.urgent & TcpInsides::kHasBeenRead);
     out.set_peer_ended(insides->peer_ended);
-    out.set_unread(TRY(peek_undisturbed(fd, mark, bytes, find_option(state, SOL_SOCKET, SO_OOBINLINE))));
+    out.set_unread(TRY(peek_undisturbed(fd, insides->tcp, bytes, find_option(state, SOL_SOCKET, SO_OOBINLINE))));
     return {};
   }
   std::string unread(bytes, '\0');

@@ -67,10 +67,15 @@ Result<> await_mark(int fd, bool has_come) {
 }  // namespace
 
 // A look ends at the mark, unless it begins there.
-Result<std::string> peek_around_mark(int fd, size_t mark, size_t bytes) {
+Result<std::string> peek_around_mark(int fd, const TcpInsides& insides, size_t bytes) {
+  size_t mark = insides.urgent_at - insides.read_up_to;
   std::string data(bytes, '\0');
   std::span<char> room(data);
   TRY(peek_all(fd, room.first(mark)));
+  if (mark + 1 == bytes && insides.urgent & TcpInsides::kHasCome) {
+    data.back() = static_cast<char>(insides.urgent);
+    return data;
+  }
   LentOption in_line(kInLine);
   TRY(in_line.set(fd, number_bytes(1)));
   bool skips = mark != 0;
@@ -85,12 +90,12 @@ Result<std::string> peek_around_mark(int fd, size_t mark, size_t bytes) {
   return data;
 }
 
-Result<std::string> peek_undisturbed(int fd, size_t mark, size_t bytes, bool in_line) {
+Result<std::string> peek_undisturbed(int fd, const TcpInsides& insides, size_t bytes, bool in_line) {
   Fd report(::memfd_create("urgent", MFD_CLOEXEC));
   if (!report) return fail_errno("memfd_create");
   auto look = [&] {
     image::ConnectionReadings::Reading reading;
-    auto data = peek_around_mark(fd, mark, bytes);
+    auto data = peek_around_mark(fd, insides, bytes);
     if (!data)
       reading.set_obstacle(data.error().what);
     else
