@@ -91,6 +91,7 @@ int main() {
     CHECK(next(outer, -1) == 8);
     _exit(0);
   }
+  await_closed(child, low);
   ready();
   epoll_event events[8];
   CHECK(fcntl(level, F_GETFD) == FD_CLOEXEC && epoll_wait(level, events, 8, 0) == 1);

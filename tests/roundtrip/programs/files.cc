@@ -35,6 +35,7 @@ int main() {
     CHECK(read(reader, &byte, 1) == 1 && byte == '6');
     _exit(0);
   }
+  await_closed(child, appender);
   ready();
   CHECK(fcntl(reader, F_GETFL) == flags[0] && fcntl(appender, F_GETFL) == flags[1]);
   CHECK(fcntl(writer, F_GETFL) == flags[2] && fcntl(path_only, F_GETFL) == flags[3]);

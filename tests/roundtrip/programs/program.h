@@ -109,6 +109,13 @@ pid_t fork_to(Body body) {
   return child;
 }
 
+// Until another process has done so.
+inline void await_closed(pid_t pid, int fd) {
+  std::string path = "/proc/" + std::to_string(pid) + "/fd/" + std::to_string(fd);
+  struct stat link;
+  while (lstat(path.c_str(), &link) == 0) usleep(1000);
+}
+
 // Of small files.
 inline std::string content(const std::string& path) {
   std::string text(65536, '\0');

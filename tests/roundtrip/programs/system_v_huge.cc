@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// System V shared memory of huge pages: attached twice, once in part; made by another user and attached by nobody; and
-// one for which no pages are reserved. With the argument "own", in a namespace of its own.
+// System V shared memory of huge pages: attached twice, once in part; made by another user and attached by nobody;
+// and one for which no pages are reserved. With the argument "own", in a namespace of its own.
 #include <linux/capability.h>
 #include <sched.h>
 #include <sys/shm.h>
