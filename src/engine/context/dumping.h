@@ -160,7 +160,7 @@ struct Dumping {
   void refuse(pid_t pid, std::string object, std::string text) {
     verdict.reasons.push_back({of_service(pid), std::move(object), std::move(text)});
   }
-  // Carried otherwise than it was, as the options ask for.
+  // Carried otherwise than it was, as the options ask for, or not under every kernel.
   void remark(pid_t pid, std::string object, std::string text) {
     verdict.remarks.push_back({of_service(pid), std::move(object), std::move(text)});
   }

@@ -25,7 +25,7 @@ std::string to_string(const Reason& reason);  // "pid 41: fd 7: why"
 
 struct Verdict {
   std::vector<Reason> reasons;
-  std::vector<Reason> remarks;  // what is carried over otherwise than it was, because somebody has asked for that
+  std::vector<Reason> remarks;  // what is carried over otherwise than it was, as was asked for, or not by all kernels
   bool ready() const { return reasons.empty(); }
 };
 

@@ -379,6 +379,9 @@ Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
   TRY(read_connections_of(sockets));
   for (Dumped& socket : sockets) {
     if (!socket.obstacle.empty()) dumping.refuse(socket.file->pid, socket.file->object(), socket.obstacle);
+    if (socket.state.protocol() == IPPROTO_UDPLITE && !is_raw(socket))
+      dumping.remark(socket.file->pid, socket.file->object(),
+                     "is of UDP-Lite, which Linux 7.1 and later lack: there the service starts afresh");
     dumping.put_file(kName, kVersion, socket.out);
     if (socket.connection) dumping.connections.push_back(std::move(socket.mine));
   }
