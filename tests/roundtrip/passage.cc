@@ -2,6 +2,8 @@
 // passage dump|restore DIRECTORY [PART PARTS [NAME]]: the programs of the round-trip tests, or every PARTS-th of
 // them, or of those whose labels begin with NAME, dumped by one run and restored by another, between which the kernel
 // may have changed. One line for each, with what is wrong; status 1 if anything is.
+#include <sched.h>
+
 #include <filesystem>
 #include <iostream>
 #include <sstream>
@@ -55,8 +57,16 @@ int run(bool dumps, const fs::path& directory, size_t part, size_t parts, std::s
     if (!program.label().starts_with(name)) continue;
     fs::path place = directory / program.label();
     if (!dumps && !fs::exists(place / "image")) continue;
+    // What the one before has left would be somebody's, and each finds as much as under a kernel that has just begun.
+    if (::unshare(CLONE_NEWIPC)) {
+      std::cout << "no IPC namespace can be made" << std::endl;
+      return 1;
+    }
     std::string trouble = dumps ? dump_one(program, place) : restore_one(place);
-    good = good && (trouble.empty() || trouble.starts_with("skipped: "));
+    // Linux 7.1 has no UDP-Lite any more.
+    bool lacking = program.label() == "datagrams_lite" && trouble.find("Protocol not supported") != std::string::npos;
+    if (lacking) trouble = "this kernel lacks it";
+    good = good && (trouble.empty() || lacking || trouble.starts_with("skipped: "));
     std::cout << program.label() << ": " << (trouble.empty() ? "ok" : trim(trouble)) << std::endl;
   }
   return good ? 0 : 1;
