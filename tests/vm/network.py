@@ -47,6 +47,10 @@ class Network:
         for command in ("link set lo up", f"address add {PEER}/24 dev tap0", f"address add {PEER6}/64 dev tap0 nodad",
                         "link set tap0 up"):
             self.popen(["ip", *command.split()]).wait(10)
+        # On one link with it, who connects learns after three seconds without an answer that there is no route; most
+        # peers are behind a router that does not tell.
+        patient = "for v in 4 6; do echo 600 > /proc/sys/net/ipv$v/neigh/tap0/mcast_solicit; done"
+        assert self.popen(["sh", "-ec", patient]).wait(10) == 0
         self.arguments = ["-netdev", f"tap,id=net,fd={self.tap}", "-device", f"virtio-net-pci,netdev=net,mac={MAC}"]
         return self
 
