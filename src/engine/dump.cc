@@ -12,6 +12,7 @@
 #include "engine/context/pages.h"
 #include "engine/kinds/table.h"
 #include "engine/target/family.h"
+#include "engine/task/aio_rings.h"
 #include "engine/task/born_inside.h"
 #include "engine/task/control_groups.h"
 #include "engine/task/descent.h"
@@ -180,6 +181,7 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
   TRY(check_born_inside(dumping, namespaces, system_v));
   auto control_groups = TRY(survey_control_groups(dumping, tree.cgroup()));
   TRY(check_children(dumping));
+  TRY(survey_aio(dumping));  // before the files that requests in flight may still change
   OpenFileTable table;
   std::vector<StoppedProcess*> callable;
   for (auto& process : tree.processes()) {

@@ -9,6 +9,9 @@ namespace {
 
 const std::vector<Program> kPrograms = {
     {"advice"},
+    {"aio_contexts"},
+    {"aio_contexts", {"shared"}},
+    {"aio_contexts", {"waiting"}, true, false},
     {"alternate_stack"},
     {"anonymous"},
     {"clocks"},

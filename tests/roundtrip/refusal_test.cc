@@ -24,7 +24,10 @@ struct Refusal {
 };
 
 const std::vector<Refusal> kRefusals = {
-    {"aio", {"area", "[aio]"}},
+    {"aio_in_flight", {"area", "[aio]", "1 requests in flight", "try again"}},
+    {"aio_inherited", {"area", "[aio]", "without a context"}},
+    {"aio_unmapped", {"asynchronous I/O context", "has unmapped it"}},
+    {"aio_written_to", {"area", "[aio]", "not as the kernel knows it"}},
     {"bpf_map", {"fd", "bpf-map"}},
     {"cgroup_namespace", {"cgroup namespace"}},
     {"control_group_elsewhere", {"control group", "is not below that of the service"}},

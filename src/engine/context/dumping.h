@@ -26,6 +26,7 @@
 #include "engine/context/system_v_survey.h"
 #include "engine/context/verdict.h"
 #include "engine/image/store.h"
+#include "engine/kernel/aio.h"
 #include "engine/kernel/features.h"
 #include "engine/kernel/pagemap.h"
 #include "engine/keyrings.pb.h"
@@ -119,12 +120,13 @@ struct Dumping {
   std::map<KeyringView, image::Keyrings> keyrings;  // without anything that stands in the way
   std::map<dev_t, TerminalUse> terminals;           // by the device of the slave
   SystemVSurvey system_v;
-  std::set<std::pair<uint32_t, std::string>> open_queues;   // of POSIX messages, by namespace of IPC
-  std::span<const OpenFile> open_files;                     // by id
-  std::map<uint32_t, std::vector<ReceivedMessage>> queues;  // of UNIX sockets, by id
-  bool messages_counted = false;                            // and so are known to be all
-  std::set<pid_t> remembered;                               // PIDs of which only sockets still tell (SO_PEERCRED)
-  std::string file_envelopes;                               // of the open files, all rooms
+  std::map<pid_t, Result<std::vector<AioContext>>> aio_contexts;  // of those that have a ring in their memory
+  std::set<std::pair<uint32_t, std::string>> open_queues;         // of POSIX messages, by namespace of IPC
+  std::span<const OpenFile> open_files;                           // by id
+  std::map<uint32_t, std::vector<ReceivedMessage>> queues;        // of UNIX sockets, by id
+  bool messages_counted = false;                                  // and so are known to be all
+  std::set<pid_t> remembered;  // PIDs of which only sockets still tell (SO_PEERCRED)
+  std::string file_envelopes;  // of the open files, all rooms
   FreshSockets fresh_sockets;
   std::map<AreaFile, uint32_t> area_files;
   uint64_t memory_bytes = 0;

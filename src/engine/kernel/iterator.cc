@@ -7,6 +7,18 @@
 
 namespace ks::engine {
 
+namespace {
+
+Result<std::string> run_with(int program, const bpf_link_create_opts* options) {
+  Fd linked(::bpf_link_create(program, 0, BPF_TRACE_ITER, options));
+  if (!linked) return fail_errno("BPF_LINK_CREATE");
+  Fd iterator(::bpf_iter_create(linked.get()));
+  if (!iterator) return fail_errno("BPF_ITER_CREATE");
+  return read_all(iterator.get(), "iterator");
+}
+
+}  // namespace
+
 Result<Iterator> Iterator::load(const KernelTypes& types, const char* over, std::span<const bpf_insn> code) {
   uint32_t function = TRY(types.function(("bpf_iter_" + std::string(over)).c_str()));
   LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = BPF_TRACE_ITER, .attach_btf_id = function);
@@ -20,12 +32,10 @@ Result<std::string> Iterator::run(pid_t pid) const {
   bpf_iter_link_info which{};
   which.task.pid = static_cast<uint32_t>(pid);
   LIBBPF_OPTS(bpf_link_create_opts, options, .iter_info = &which, .iter_info_len = sizeof which);
-  Fd linked(::bpf_link_create(program_.get(), 0, BPF_TRACE_ITER, &options));
-  if (!linked) return fail_errno("BPF_LINK_CREATE");
-  Fd iterator(::bpf_iter_create(linked.get()));
-  if (!iterator) return fail_errno("BPF_ITER_CREATE");
-  return read_all(iterator.get(), "iterator");
+  return run_with(program_.get(), &options);
 }
+
+Result<std::string> Iterator::run() const { return run_with(program_.get(), nullptr); }
 
 namespace bpf {
 
@@ -43,11 +53,28 @@ bpf_insn store(uint8_t from, int64_t at) {
           .off = static_cast<int16_t>(at),
           .imm = 0};
 }
+bpf_insn store_wide(uint8_t from, int64_t at) {
+  return {.code = BPF_STX | BPF_MEM | BPF_DW,
+          .dst_reg = BPF_REG_10,
+          .src_reg = from,
+          .off = static_cast<int16_t>(at),
+          .imm = 0};
+}
 bpf_insn copy(uint8_t to, uint8_t from) {
   return {.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = to, .src_reg = from, .off = 0, .imm = 0};
 }
 bpf_insn set(uint8_t to, int32_t value) {
   return {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = to, .src_reg = 0, .off = 0, .imm = value};
+}
+// BPF_IMM goes without saying, being 0.
+std::vector<bpf_insn> set_wide(uint8_t to, uint64_t value) {
+  return {{.code = BPF_LD | BPF_DW, .dst_reg = to, .src_reg = 0, .off = 0, .imm = static_cast<int32_t>(value)},
+          {.code = 0, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = static_cast<int32_t>(value >> 32)}};
+}
+std::vector<bpf_insn> set_map(uint8_t to, int map) {
+  auto setting = set_wide(to, static_cast<uint32_t>(map));
+  setting.front().src_reg = BPF_PSEUDO_MAP_FD;
+  return setting;
 }
 bpf_insn add(uint8_t to, int32_t value) {
   return {.code = BPF_ALU64 | BPF_ADD, .dst_reg = to, .src_reg = 0, .off = 0, .imm = value};

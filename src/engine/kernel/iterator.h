@@ -19,11 +19,13 @@ namespace ks::engine {
 
 class Iterator {
  public:
-  // Over a task, or over its open files ("task_file"). Fails where the kernel lets nobody read in it
-  // (kernel_lockdown(7)).
+  // Over a task, over its open files ("task_file"), or over what we and others have made of this kind ("bpf_map").
+  // Fails where the kernel lets nobody read in it (kernel_lockdown(7)).
   static Result<Iterator> load(const KernelTypes& types, const char* over, std::span<const bpf_insn> code);
   // All that the program has written of a process.
   Result<std::string> run(pid_t pid) const;
+  // Of all that there is of its kind.
+  Result<std::string> run() const;
 
  private:
   explicit Iterator(Fd program) : program_(std::move(program)) {}
@@ -33,13 +35,17 @@ class Iterator {
 // What a program is made of.
 namespace bpf {
 
-// The context that the kernel gives it: struct bpf_iter__task and bpf_iter__task_file (kernel/bpf/task_iter.c).
-inline constexpr int16_t kContextTask = 8, kContextFd = 16, kContextFile = 24;
+// The context that the kernel gives it: struct bpf_iter__task and bpf_iter__task_file (kernel/bpf/task_iter.c), and
+// bpf_iter__bpf_map (kernel/bpf/map_iter.c).
+inline constexpr int16_t kContextTask = 8, kContextFd = 16, kContextFile = 24, kContextMap = 8;
 
 bpf_insn load(uint8_t size, uint8_t to, uint8_t from, int64_t offset);
-bpf_insn store(uint8_t from, int64_t at);  // 4 bytes on its stack
+bpf_insn store(uint8_t from, int64_t at);       // 4 bytes on its stack
+bpf_insn store_wide(uint8_t from, int64_t at);  // 8 of them
 bpf_insn copy(uint8_t to, uint8_t from);
 bpf_insn set(uint8_t to, int32_t value);
+std::vector<bpf_insn> set_wide(uint8_t to, uint64_t value);
+std::vector<bpf_insn> set_map(uint8_t to, int map);  // a descriptor
 bpf_insn add(uint8_t to, int32_t value);
 bpf_insn call(int32_t helper);
 bpf_insn leave_if_null(uint8_t what);

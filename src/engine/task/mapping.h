@@ -10,7 +10,7 @@
 
 namespace ks::engine {
 
-inline constexpr uint32_t kMemoryVersion = 2;  // of image::Memory; 1: without protection keys
+inline constexpr uint32_t kMemoryVersion = 3;  // of image::Memory; 2: without rings, 1: and protection keys
 
 // With what has to be said before anything is filled in, and with this protection: what may only be executed would be
 // given a protection key.

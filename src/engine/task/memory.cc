@@ -13,6 +13,7 @@
 #include "engine/context/mapped_files.h"
 #include "engine/context/pages.h"
 #include "engine/memory.pb.h"
+#include "engine/task/aio_rings.h"
 #include "engine/task/mapping.h"
 #include "engine/task/obstacles_in_memory.h"
 #include "engine/task/room.h"
@@ -67,11 +68,11 @@ std::string obstacle(const Vma& area) {
     for (const auto& [known, why] : kObstacles)
       if (flag == known) return std::string(why);
     if (area.has("ht") && (flag == "ht" || flag == "de")) continue;  // neither grows
+    if (is_aio_ring(area) && flag == "de") continue;
     bool harmless = std::ranges::find(kImplied, flag) != kImplied.end() ||
                     std::ranges::find(kAdvice, std::string_view(flag), &Advice::flag) != kAdvice.end();
     if (!harmless) return "has the unknown property \"" + flag + "\"";
   }
-  if (area.path.starts_with("/[aio]")) return "an asynchronous I/O ring, which is not supported yet";
   bool known = area.path.empty() || area.path.starts_with('/') || area.path == "[heap]" || area.path == "[stack]" ||
                area.path.starts_with("[anon:") || area.path.starts_with("[anon_shmem:");
   if (!known) return "of an unknown kind";
@@ -133,6 +134,7 @@ Result<> describe(Dumping& dumping, StoppedProcess& process, const Vma& area, im
     return {};
   }
   out.set_offset(area.offset);
+  if (is_aio_ring(area)) return describe_ring(dumping, process, area, out);
   out.set_source(image::Area::FILE);
   if (area.path.starts_with("/SYSV") && area.shared) return describe_attachment(dumping, process, area, out);
   out.set_id(TRY(dumping.mapped_file(process, area)));
@@ -299,12 +301,14 @@ Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom&
   if (process.shares_memory()) return {};
   auto memory = TRY(process.read<image::Memory>(room.name, room.version));
   const auto* heir = restoring.heir(process.pid);
-  std::map<uint64_t, uint32_t> there;  // areas that it has inherited, with their protection
+  std::map<uint64_t, uint32_t> there;  // areas that are not mapped by map_area(), with their protection
   if (heir) TRY(trim_blocks(restoring, process, *heir, memory, there));
   for (const auto& area : memory.areas()) {
-    auto inherited = there.find(area.start());
-    auto mapped = inherited == there.end() ? map_area(restoring, process.leader(), area) : Result<>();
-    TRY(in(fmt::format("area {:x}-{:x}", area.start(), area.end()), std::move(mapped)));
+    if (there.contains(area.start())) continue;
+    bool is_ring = area.source() == image::Area::AIO_RING;
+    TRY(in(fmt::format("area {:x}-{:x}", area.start(), area.end()),
+           is_ring ? restore_ring(process, area) : map_area(restoring, process.leader(), area)));
+    if (is_ring) there.emplace(area.start(), PROT_READ | PROT_WRITE);
   }
   std::vector<PageRun> runs = to_runs(heir ? heir->own() : memory.runs());
   restoring.memory_bytes += TRY(read_pages(restoring.image, pages_file(process.pid), runs, *process.memory));

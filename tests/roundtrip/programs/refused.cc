@@ -75,6 +75,11 @@ static mqd_t new_queue() {
   mq_unlink("/kernel-swap-test");
   return queue;
 }
+static aio_context_t new_aio_context() {
+  aio_context_t context = 0;
+  if (syscall(SYS_io_setup, 1, &context)) skip("no asynchronous I/O");
+  return context;
+}
 static std::pair<int, int> new_terminal() {
   int master = posix_openpt(O_RDWR | O_NOCTTY);
   if (master < 0 || grantpt(master) || unlockpt(master)) skip("no pseudo-terminals");
@@ -360,15 +365,39 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        io_uring_params parameters{};
        return keeps(static_cast<int>(syscall(SYS_io_uring_setup, 4, &parameters)));
      }},
-    {"aio",
+    {"aio_in_flight",
      [] {
-       aio_context_t context = 0;
-       if (syscall(SYS_io_setup, 4, &context)) skip("no asynchronous I/O");
-       return [=] {
-         timespec zero{};
+       aio_context_t context = new_aio_context();
+       int fd = eventfd(0, 0);
+       iocb request{};
+       request.aio_lio_opcode = IOCB_CMD_POLL;
+       request.aio_fildes = static_cast<uint32_t>(fd);
+       request.aio_buf = POLLIN;
+       iocb* list[] = {&request};
+       CHECK(fd >= 0 && syscall(SYS_io_submit, context, 1, list) == 1);
+       return Verify([=] {
          io_event event;
-         CHECK(syscall(SYS_io_getevents, context, 0, 1, &event, &zero) == 0);
-       };
+         CHECK(eventfd_write(fd, 1) == 0 && syscall(SYS_io_getevents, context, 1, 1, &event, nullptr) == 1);
+       });
+     }},
+    {"aio_inherited",
+     [] {
+       new_aio_context();
+       target = fork_child(wait_until_told);
+       return ends_well(target);
+     }},
+    {"aio_unmapped",
+     [] {
+       aio_context_t context = new_aio_context(), another = new_aio_context();
+       CHECK(munmap(reinterpret_cast<void*>(another), kPage) == 0);
+       return Verify([=] { CHECK(syscall(SYS_io_destroy, context) == 0); });
+     }},
+    {"aio_written_to",
+     [] {
+       aio_context_t context = new_aio_context();
+       constexpr int kTail = 3;
+       reinterpret_cast<uint32_t*>(context)[kTail] = 1;
+       return Verify([=] { CHECK(syscall(SYS_io_destroy, context) == 0); });
      }},
     {"message_queue_not_open",
      [] {
