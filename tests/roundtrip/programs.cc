@@ -166,6 +166,7 @@ const std::vector<Program> kPrograms = {
     {"unix_connections"},
     {"unix_ended"},
     {"unix_files"},
+    {"unix_in_memory"},
     {"unix_messages"},
     {"unix_sockets"},
     {"vfork", {}, false},

@@ -154,6 +154,7 @@ const std::vector<Refusal> kRefusedSockets = {
     {"unix_message_from_abstract", {"fd", "socket", "a datagram from @kernel-swap-gone"}},
     {"unix_message_from_outside", {"fd", "socket", "a message with credentials of pid"}},
     {"unix_message_with_time", {"fd", "socket", "messages with a time"}},
+    {"unix_moved", {"fd", "socket", "is bound to here, where its file is not any more", "elsewhere/there"}},
     {"unix_name_gone", {"fd", "socket", "no process of it listens any more"}},
     {"unix_not_accepted", {"fd", "socket", "with data, that nobody has accepted"}},
     {"unix_not_accepted_from_outside",

@@ -316,6 +316,17 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        if (unshare(CLONE_NEWNET)) skip("no network namespaces");
        return keeps(bound(SOCK_DGRAM));
      }},
+    {"unix_moved",
+     [] {
+       int fd = unix_bound(SOCK_DGRAM, "here");
+       CHECK(mkdir("elsewhere", 0755) == 0 && rename("here", "elsewhere/there") == 0);
+       return Verify([=] {
+         sockaddr_un address = name_of("elsewhere/there");
+         int client = socket(AF_UNIX, SOCK_DGRAM, 0);
+         CHECK(sendto(client, "x", 1, 0, reinterpret_cast<sockaddr*>(&address), sizeof address) == 1);
+         CHECK(poll_until_readable(fd));
+       });
+     }},
     {"unix_not_accepted",
      [] {
        int listener = unix_bound(SOCK_STREAM, "listener");

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <set>
 
@@ -32,7 +36,8 @@ std::string name_by(Call call, int fd) {
   return std::string(reinterpret_cast<const char*>(&address), std::min<size_t>(length, sizeof address));
 }
 
-constexpr uint8_t kBothWays = 3;  // of shutdown
+constexpr uint8_t kBothWays = 3;                       // of shutdown
+constexpr unsigned long kOpenFile = SIOCPROTOPRIVATE;  // SIOCUNIXFILE of linux/un.h, which defines what sys/un.h does
 
 struct Surroundings {
   UnixSocketTable table;
@@ -220,30 +225,72 @@ class Description {
     return {};
   }
 
+  bool is_file(const struct stat& stat) const {
+    return S_ISSOCK(stat.st_mode) && static_cast<uint32_t>(stat.st_ino) == facts_.file->inode;
+  }
+
+  // Under which names a directory has it: many bind a socket to a name that nobody knows, and then rename it.
+  Result<std::vector<std::string>> names_in(const std::string& directory, struct stat& found) const {
+    std::vector<std::string> names;
+    auto opened = open_in_root(dumping_.mounts.root.get(), directory, O_RDONLY | O_DIRECTORY);
+    if (!opened) return names;
+    for (auto& name : TRY(list_directory(fmt::format("/proc/self/fd/{}", opened->get())))) {
+      struct stat stat{};
+      if (::fstatat(opened->get(), name.c_str(), &stat, AT_SYMLINK_NOFOLLOW) || !is_file(stat)) continue;
+      found = stat;
+      names.push_back(std::move(name));
+    }
+    std::ranges::sort(names);
+    return names;
+  }
+
+  // How many names its file has, and one of them.
+  Result<std::pair<nlink_t, std::string>> ask_for_file() const {
+    Fd file(::ioctl(mine_.get(), kOpenFile));
+    if (!file) return fail_errno("SIOCUNIXFILE");
+    struct stat stat{};
+    if (::fstat(file.get(), &stat)) return fail_errno("its file");
+    return std::pair(stat.st_nlink, TRY(read_link(fmt::format("/proc/self/fd/{}", file.get()))));
+  }
+
   // Where a name starts that is relative, nobody tells; but most have stayed there.
   Result<> find_file(const std::string& name) {
-    std::string path = file_name(name);
+    std::filesystem::path path = file_name(name);
     std::vector<std::string> directories = {"/"};
-    if (!path.starts_with('/')) {
+    if (path.is_relative()) {
       directories.clear();
       for (const auto& process : dumping_.processes)
         if (!process.zombie) directories.push_back(TRY(read_link(process.proc("cwd"))));
     }
+    bool is_own = facts_.listens || has_datagrams();  // not that of the one that has accepted it
+    auto [links, one] = is_own ? TRY(ask_for_file()) : std::pair(nlink_t{1}, std::string());
     for (const auto& directory : directories) {
-      std::string whole = directory == "/" ? path : directory + "/" + path;
+      std::string whole = directory / path;
       auto found = open_in_root(dumping_.mounts.root.get(), whole, O_PATH | O_NOFOLLOW);
       struct stat stat{};
-      if (!found || ::fstat(found->get(), &stat) || static_cast<uint32_t>(stat.st_ino) != facts_.file->inode ||
-          !S_ISSOCK(stat.st_mode))
-        continue;
+      bool leads = found && ::fstat(found->get(), &stat) == 0 && is_file(stat);
+      std::vector<std::string> names;
+      if (links > (leads ? 1 : 0) && is_own) names = TRY(names_in(std::filesystem::path(whole).parent_path(), stat));
+      if (!leads && names.empty()) continue;
+      if (is_own && links > 1 && names.size() != links)
+        return refuse(fmt::format("its file has {} names, of which {} lie in its directory", links, names.size()));
+      if (!leads) {
+        std::string there = std::filesystem::path(whole).parent_path() / names.front();
+        found = TRY(open_in_root(dumping_.mounts.root.get(), there, O_PATH | O_NOFOLLOW));
+      }
       auto* out = out_.mutable_file();
       TRY(describe_place(found->get(), stat.st_dev, whole));
       out->set_directory(directory);
       out->set_mode(stat.st_mode & 07777);
       out->set_user(stat.st_uid);
       out->set_group(stat.st_gid);
+      out->set_renamed(!leads);
+      for (auto& other : names)
+        if (!leads || other != path.filename()) out->add_names(std::move(other));
       return {};
     }
+    if (is_own && links > 0)
+      return refuse(fmt::format("is bound to {}, where its file is not any more; it is {} now", path.string(), one));
     return {};
   }
 

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -45,6 +46,24 @@ Result<> clear_the_way(const std::string& path, const SocketType& type, const st
   return {};
 }
 
+std::string name_of(const std::string& path) {
+  sockaddr_un address{.sun_family = AF_UNIX};
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  return {reinterpret_cast<const char*>(&address), offsetof(sockaddr_un, sun_path) + path.size() + 1};
+}
+
+// As it has been renamed or linked.
+Result<> name_again(const std::string& path, const SocketType& type, const image::UnixSocket::File& file) {
+  for (const std::string& name : file.names()) {
+    std::string other = std::filesystem::path(path).parent_path() / name;
+    if (other.size() >= sizeof sockaddr_un::sun_path) return fail(other + ": is too long for a socket's name");
+    TRY(in(other, clear_the_way(other, type, name_of(other))));
+    if (::link(path.c_str(), other.c_str())) return fail_errno(other);
+  }
+  if (file.renamed() && ::unlink(path.c_str())) return fail_errno(path);
+  return {};
+}
+
 }  // namespace
 
 std::string file_name(std::string_view name) {
@@ -78,7 +97,7 @@ Result<Fd> bind_to_file(int root, int fd, const SocketType& type, const image::U
     if (::lchown(path.c_str(), file.user(), file.group()) || ::chmod(path.c_str(), file.mode()))
       return fail_errno("chmod");
     door = TRY(open_file(path, O_PATH | O_NOFOLLOW));
-    return {};
+    return name_again(path, type, file);
   }));
   return door;
 }
@@ -100,16 +119,11 @@ Result<Fd> bind_to_name(int fd, const std::string& name) {
     if (error) return fail(error.message());
     TRY(bind());
     door = TRY(open_file(path, O_PATH | O_NOFOLLOW));
-    return {};
+    return ::unlink(path.c_str()) ? fail_errno("unlink") : Result<>();
   }));
   return door;
 }
 
-std::string way_through(int door) {
-  sockaddr_un address{.sun_family = AF_UNIX};
-  std::string path = fmt::format("/proc/self/fd/{}", door);
-  path.copy(address.sun_path, path.size());
-  return {reinterpret_cast<const char*>(&address), offsetof(sockaddr_un, sun_path) + path.size() + 1};
-}
+std::string way_through(int door) { return name_of(fmt::format("/proc/self/fd/{}", door)); }
 
 }  // namespace ks::engine::unix_socket
