@@ -38,6 +38,8 @@ const std::vector<Program> kPrograms = {
     {"directories", {"deleted"}},
     {"directories", {"memory"}},
     {"directories", {"outside"}},
+    {"directories", {"root_deleted"}},
+    {"directories", {"root_memory"}},
     {"directory_reading"},
     {"epolls"},
     {"eventfds"},

@@ -35,7 +35,6 @@ const std::vector<Refusal> kRefusals = {
     {"control_group_with_controllers_below", {"control group", "subtree_control"}},
     {"controlling_terminal", {"controlling terminal"}},
     {"dead_main_thread", {"main thread has ended"}},
-    {"deleted_root_directory", {"root directory", "gone", "deleted"}},
     {"descriptors_of_a_thread", {"thread", "descriptors of its own"}},
     {"epoll_of_a_file_gone", {"fd", "eventpoll", "no process of it has open"}},
     {"epoll_of_a_timer_fired", {"fd", "eventpoll", "EPOLLONESHOT"}},

@@ -46,14 +46,14 @@ Result<image::Directories::Set> find_set(Dumping& dumping, const StoppedProcess&
   for (auto [which, what] : {std::pair("cwd", "working directory"), std::pair("root", "root directory")}) {
     auto place = find_place(dumping, task + which);
     bool root = which == std::string_view("root");
-    if (place && place->carried && root) place = refuse(place->path + " is deleted or lies in memory (tmpfs)");
     if (!place && place.error().refusal) {
       dumping.refuse(process.pid, what, place.error().what);
       continue;
     }
     auto [path, carried] = TRY(std::move(place));
     (root ? out.mutable_root() : out.mutable_working())->assign(path);
-    if (carried) out.set_carried_working(*carried);
+    if (carried && root) out.set_carried_root(*carried);
+    if (carried && !root) out.set_carried_working(*carried);
   }
   return out;
 }
@@ -104,6 +104,18 @@ Result<> call_with_path(RestoredProcess& process, RemoteCalls& calls, long numbe
   return {};
 }
 
+// To which no path may lead; so by the working directory, which is as it should be.
+Result<> enter_carried_root(Restoring& restoring, RestoredProcess& process, RemoteCalls& calls,
+                            const image::Directories::Set& set) {
+  TRY(process.memory->write(process.scratch, std::as_bytes(std::span("."))));
+  auto working = TRY(calls(SYS_openat, AT_FDCWD, process.scratch, O_PATH | O_DIRECTORY | O_CLOEXEC));
+  TRY(calls(SYS_fchdir, TRY(restoring.carried_file(set.carried_root()))));
+  TRY(calls(SYS_chroot, process.scratch));
+  TRY(calls(SYS_fchdir, working));
+  TRY(calls(SYS_close, working));
+  return {};
+}
+
 Result<> restore_set(Restoring& restoring, RestoredProcess& process, RemoteCalls& calls,
                      const image::Directories::Set& set) {
   TRY(calls(SYS_umask, set.umask()));
@@ -112,6 +124,7 @@ Result<> restore_set(Restoring& restoring, RestoredProcess& process, RemoteCalls
     TRY(in("working directory", calls(SYS_fchdir, TRY(restoring.carried_file(set.carried_working())))));
   else
     TRY(in("working directory", call_with_path(process, calls, SYS_chdir, set.working())));
+  if (set.has_carried_root()) return in("root directory", enter_carried_root(restoring, process, calls, set));
   if (set.root() != "/") TRY(in("root directory", call_with_path(process, calls, SYS_chroot, set.root())));
   return {};
 }

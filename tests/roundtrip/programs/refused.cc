@@ -1172,13 +1172,6 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        };
      }},
     {"descriptors_of_a_thread", [] { return waits_in_thread([] { CHECK(unshare(CLONE_FILES) == 0); }); }},
-    {"deleted_root_directory",
-     [] {
-       CHECK(mkdir("gone", 0700) == 0);
-       int here = open(".", O_PATH);
-       CHECK(chroot("gone") == 0 && unlinkat(here, "gone", AT_REMOVEDIR) == 0);
-       return nothing();
-     }},
     {"no_main_stack",
      [] {
        auto* thread = new pthread_t;
