@@ -46,15 +46,8 @@ bpf_insn load(uint8_t size, uint8_t to, uint8_t from, int64_t offset) {
           .off = static_cast<int16_t>(offset),
           .imm = 0};
 }
-bpf_insn store(uint8_t from, int64_t at) {
-  return {.code = BPF_STX | BPF_MEM | BPF_W,
-          .dst_reg = BPF_REG_10,
-          .src_reg = from,
-          .off = static_cast<int16_t>(at),
-          .imm = 0};
-}
-bpf_insn store_wide(uint8_t from, int64_t at) {
-  return {.code = BPF_STX | BPF_MEM | BPF_DW,
+bpf_insn store(uint8_t size, uint8_t from, int64_t at) {
+  return {.code = static_cast<uint8_t>(BPF_STX | BPF_MEM | size),
           .dst_reg = BPF_REG_10,
           .src_reg = from,
           .off = static_cast<int16_t>(at),

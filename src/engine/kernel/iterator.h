@@ -40,8 +40,7 @@ namespace bpf {
 inline constexpr int16_t kContextTask = 8, kContextFd = 16, kContextFile = 24, kContextMap = 8;
 
 bpf_insn load(uint8_t size, uint8_t to, uint8_t from, int64_t offset);
-bpf_insn store(uint8_t from, int64_t at);       // 4 bytes on its stack
-bpf_insn store_wide(uint8_t from, int64_t at);  // 8 of them
+bpf_insn store(uint8_t size, uint8_t from, int64_t at);  // on its stack
 bpf_insn copy(uint8_t to, uint8_t from);
 bpf_insn set(uint8_t to, int32_t value);
 std::vector<bpf_insn> set_wide(uint8_t to, uint64_t value);

@@ -68,12 +68,12 @@ Result<std::vector<bpf_insn>> placing_program(const KernelTypes& types, int map,
   };
   append(code, read(at, kWord, BPF_REG_7, TRY(types.offset("bpf_array", "pptrs"))));
   code.push_back(leave_unless(BPF_REG_0, 0));
-  append(code, {set(BPF_REG_1, 0), store(BPF_REG_1, key)});
+  append(code, {set(BPF_REG_1, 0), store(BPF_W, BPF_REG_1, key)});
   for (size_t i = 0; i < cpus.size(); ++i) {
     append(code, set_map(BPF_REG_1, map));
     append(code, {copy(BPF_REG_2, BPF_REG_10), add(BPF_REG_2, static_cast<int32_t>(key)),
                   set(BPF_REG_3, static_cast<int32_t>(cpus[i])), call(BPF_FUNC_map_lookup_percpu_elem),
-                  leave_if_null(BPF_REG_0), store_wide(BPF_REG_0, at + static_cast<int64_t>((1 + i) * kWord))});
+                  leave_if_null(BPF_REG_0), store(BPF_DW, BPF_REG_0, at + static_cast<int64_t>((1 + i) * kWord))});
   }
   append(code, write_down(at, bytes, BPF_REG_6));
   lead_to_the_end(code);

@@ -58,11 +58,11 @@ std::vector<bpf_insn> write_program(const Layout& layout) {
       load(BPF_DW, BPF_REG_7, BPF_REG_0, layout.socket_sk),
       leave_if_null(BPF_REG_7),
       load(BPF_W, BPF_REG_1, BPF_REG_6, kContextFd),
-      store(BPF_REG_1, kRecordAt + offsetof(Record, fd)),
+      store(BPF_W, BPF_REG_1, kRecordAt + offsetof(Record, fd)),
       load(BPF_W, BPF_REG_1, BPF_REG_7, layout.error),
-      store(BPF_REG_1, kRecordAt + offsetof(Record, error)),
+      store(BPF_W, BPF_REG_1, kRecordAt + offsetof(Record, error)),
       load(BPF_DW, BPF_REG_1, BPF_REG_7, layout.flags),
-      store(BPF_REG_1, kRecordAt + offsetof(Record, flags)),
+      store(BPF_W, BPF_REG_1, kRecordAt + offsetof(Record, flags)),
   };
   // Beyond a socket of another family there may be nothing, of which the helper takes notice.
   for (auto [from, to] : {std::pair(layout.multicast_interface, offsetof(Record, multicast_interface)),

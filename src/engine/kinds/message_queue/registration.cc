@@ -73,8 +73,8 @@ Result<std::vector<bpf_insn>> write_program(const KernelTypes& types) {
       load(BPF_DW, BPF_REG_1, BPF_REG_1, TRY(types.offset("super_block", "s_magic"))),
       leave_unless(BPF_REG_1, kMagic),
       load(BPF_W, BPF_REG_1, BPF_REG_6, kContextFd),
-      store(BPF_REG_1, kRecordAt + offsetof(Record, fd)),
-      store(BPF_REG_1, kRecordAt + offsetof(Record, padding)),
+      store(BPF_W, BPF_REG_1, kRecordAt + offsetof(Record, fd)),
+      store(BPF_W, BPF_REG_1, kRecordAt + offsetof(Record, padding)),
   };
   auto append = [&](const std::vector<bpf_insn>& more) { code.insert(code.end(), more.begin(), more.end()); };
   auto at = [](size_t member) { return kRecordAt + static_cast<int64_t>(member); };
