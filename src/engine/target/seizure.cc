@@ -103,6 +103,7 @@ std::vector<pid_t> in_order_of_seizing(pid_t pid, std::vector<pid_t> tids) {
     return children && !children->empty() ? 1 : 0;
   };
   std::vector<std::pair<int, pid_t>> ranked;
+  ranked.reserve(tids.size());
   for (pid_t tid : tids) ranked.emplace_back(rank(tid), tid);
   std::ranges::sort(ranked);
   std::ranges::transform(ranked, tids.begin(), &std::pair<int, pid_t>::second);
