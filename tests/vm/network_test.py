@@ -89,6 +89,10 @@ class Peer:
             time.sleep(0.2)
         raise AssertionError(f"not in time: {what}: {self.lines[-1:]}")
 
+    def hurry(self):
+        """It reads quickly now what is to end."""
+        print(end="x", file=self.process.stdin, flush=True)
+
     def stop(self):
         self.process.stdin.close()
         assert self.process.wait(20) == 0
@@ -226,6 +230,7 @@ def scenario():
             journal.wait("^traffic called$")
         newest, _ = swap(phases, network, services, peer, "newest")
         with phases("streams end"):
+            peer.hurry()
             # Where the word is lost that there is room again, a sender asks for it later and later (RFC 9293, 3.8.6.1).
             peer.wait(lambda line: line["ended"] > 0.8 * len(peer.ended_by_service), "the ends of the service's streams")
             deadline = time.monotonic() + 180

@@ -5,8 +5,8 @@
     traffic.py serve PORT [ADDRESS PORT]           the service; when it has the first connection, it asks for one to there
     traffic.py call PORT COUNT ADDRESS...          its peer: COUNT connections, spread over the addresses and KINDS
 
-The peer prints its ports of connections that the service ends by itself, then a line of JSON each second, and ends when
-its standard input does.
+The peer prints its ports of connections that the service ends by itself, then a line of JSON each second. A byte from its
+standard input has it read quickly what is to end; it ends when that does.
 """
 import json
 import os
@@ -51,6 +51,7 @@ class Stream:
         self.to_send, self.to_receive = ENDS.get((kind, role)), ENDS.get((kind, OTHER[role]))
         self.sent = self.received = 0
         self.ended = False  # all has come that was to come
+        self.hurries = False
         self.last_received = time.time()
         self.longest_silence = 0.0
         connection.setblocking(False)
@@ -59,7 +60,8 @@ class Stream:
         """How many bytes to send and to read at this turn. What has begun to flow again after a long silence flows fast."""
         if self.kind == b"i":
             return (1 if turn % 16 == 0 else 0, BURST)
-        slow = self.role == SLOWLY.get(self.kind) and not (self.to_receive and self.longest_silence > LONG_SILENCE)
+        hurries = self.to_receive and (self.hurries or self.longest_silence > LONG_SILENCE)
+        slow = self.role == SLOWLY.get(self.kind) and not hurries
         full = self.kind in SLOWLY and self.role != SLOWLY[self.kind]
         sending = PIECE if full else 1 if self.kind in SLOWLY else BURST
         return sending, BURST if slow else PIECE
@@ -214,6 +216,8 @@ def call(port, count, addresses):
         try:
             if os.read(0, 1) == b"":
                 return
+            for stream in streams:
+                stream.hurries = True
         except BlockingIOError:
             pass
         time.sleep(PACE)
