@@ -33,12 +33,12 @@ int main() {
     });
     waiters.emplace_back([=] { CHECK(sigwaitinfo(&awaited, nullptr) == SIGRTMIN); });
   }
-  // It has a child at all times.
+  // It has a child at all times; not so many that other tests would find the PIDs of what they restore taken.
   std::thread parent([] {
     auto short_lived = [] {
       pid_t child = plain_fork();
       if (child == 0) {
-        usleep(200);
+        usleep(10'000);
         _exit(0);
       }
       return child;
