@@ -130,7 +130,7 @@ TEST_F(Crash, OfADumpHarmsNobody) {
   ASSERT_TRUE(outcome.done()) << outcome;
   EXPECT_FALSE(std::filesystem::exists(image_ + ".partial"));
   forget_end(subject_->pid());
-  outcome = EngineProcess::restore(image_).wait();
+  outcome = restore_when_free(image_);
   ASSERT_TRUE(outcome.done()) << outcome;
   EXPECT_EQ(lasting_trouble(), "");
   EXPECT_TRUE(all_beat());
@@ -171,7 +171,7 @@ TEST_F(Crash, OfARestoreLeavesNothing) {
   }
   std::cout << killed << " killed, " << done << " had ended\n";
   forget_end(subject_->pid());
-  outcome = EngineProcess::restore(image_).wait();
+  outcome = restore_when_free(image_);
   ASSERT_TRUE(outcome.done()) << outcome;
   EXPECT_EQ(lasting_trouble(), "");
   EXPECT_TRUE(all_beat());

@@ -91,4 +91,14 @@ Outcome EngineProcess::wait() {
   }
 }
 
+Outcome restore_when_free(const std::string& directory) {
+  Outcome outcome;
+  for (auto limit = std::chrono::steady_clock::now() + 20s; std::chrono::steady_clock::now() < limit;) {
+    outcome = EngineProcess::restore(directory).wait();
+    if (outcome.text.find("pid ") == std::string::npos || !outcome.text.ends_with(" is taken")) break;
+    std::this_thread::sleep_for(20ms);
+  }
+  return outcome;
+}
+
 }  // namespace ks::test

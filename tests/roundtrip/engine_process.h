@@ -47,4 +47,7 @@ class EngineProcess {
   Fd answer_;
 };
 
+// A restore; once more as long as a PID is somebody else's, for tests of other programs run at the same time.
+Outcome restore_when_free(const std::string& directory);
+
 }  // namespace ks::test

@@ -69,7 +69,7 @@ class RandomProgram : public testing::Test {
       pause();
       ASSERT_NO_FATAL_FAILURE(dump(subject, image, false)) << "cycle " << cycle;
       forget_end(subject.pid());
-      Outcome outcome = EngineProcess::restore(image).wait();
+      Outcome outcome = restore_when_free(image);
       ASSERT_TRUE(outcome.done()) << outcome;
       ASSERT_TRUE(remove_tree(image));
     }

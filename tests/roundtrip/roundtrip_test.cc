@@ -82,7 +82,7 @@ class RoundTrip : public testing::TestWithParam<Program> {
   }
   void restore() {
     forget_end(subject_->pid());
-    Outcome outcome = EngineProcess::restore(image_).wait();
+    Outcome outcome = restore_when_free(image_);
     ASSERT_TRUE(outcome.done()) << outcome;
     ASSERT_TRUE(remove_tree(image_));
   }

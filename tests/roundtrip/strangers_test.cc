@@ -70,7 +70,7 @@ class Strangers : public testing::TestWithParam<Stranger> {
     EXPECT_TRUE(outcome.done()) << outcome << "\n" << subject.output();
     if (!outcome.done()) return true;
     forget_end(subject.pid());
-    outcome = EngineProcess::restore(image_).wait();
+    outcome = restore_when_free(image_);
     EXPECT_TRUE(outcome.done()) << outcome;
     EXPECT_TRUE(remove_tree(image_));
     return true;
