@@ -54,26 +54,34 @@ in_port_t port_of(const std::string& address) {
   return reinterpret_cast<const sockaddr_in*>(address.data())->sin_port;  // in both families at the same place
 }
 
-// Bound to no address of IPv6, it is there for IPv4 too, unless it says otherwise.
-bool waits_for_ipv4(const SocketEntry& entry, Holder holder) {
-  auto local = reinterpret_cast<const sockaddr_in6*>(entry.local.data());
-  if (local->sin6_family != AF_INET6 || !IN6_IS_ADDR_UNSPECIFIED(&local->sin6_addr) || port_of(entry.peer))
-    return false;
-  auto fd = fetch_descriptor(holder.pid, holder.fd);
-  auto only = fd ? read_number(fd->get(), SOL_IPV6, IPV6_V6ONLY) : std::unexpected(fd.error());
-  return !only || *only == 0;
+bool is_any_of_ipv6(const std::string& local) {
+  auto* in = reinterpret_cast<const sockaddr_in6*>(local.data());
+  return in->sin6_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&in->sin6_addr);
 }
 
+std::string any_of_ipv4(in_port_t port) {
+  sockaddr_in any{.sin_family = AF_INET, .sin_port = port, .sin_addr = {}};
+  return {reinterpret_cast<const char*>(&any), sizeof any};
+}
+
+// Of one that cannot be asked any more it is taken to wait for both.
 void add(int protocol, SocketEntry& entry, Holder holder, std::vector<NetworkSocket>& out) {
-  if (waits_for_ipv4(entry, holder)) {
-    sockaddr_in any{.sin_family = AF_INET, .sin_port = port_of(entry.local), .sin_addr = {}};
-    out.push_back({protocol, std::string(reinterpret_cast<const char*>(&any), sizeof any), ""});
+  if (is_any_of_ipv6(entry.local) && !port_of(entry.peer)) {
+    auto fd = fetch_descriptor(holder.pid, holder.fd);
+    auto four = fd ? address_for_ipv4(fd->get(), entry.local) : std::unexpected(fd.error());
+    if (!four) four = any_of_ipv4(port_of(entry.local));
+    if (*four) out.push_back({protocol, **std::move(four), ""});
   }
   std::string peer = port_of(entry.peer) ? std::move(entry.peer) : std::string();
   out.push_back({protocol, std::move(entry.local), std::move(peer)});
 }
 
 }  // namespace
+
+Result<std::optional<std::string>> address_for_ipv4(int fd, const std::string& local) {
+  if (!is_any_of_ipv6(local) || TRY(read_number(fd, SOL_IPV6, IPV6_V6ONLY))) return std::nullopt;
+  return any_of_ipv4(port_of(local));
+}
 
 bool have_sockets(std::span<const pid_t> pids) {
   bool any = false;

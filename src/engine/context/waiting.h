@@ -4,7 +4,9 @@
 
 #include <sys/types.h>
 
+#include <optional>
 #include <span>
+#include <string>
 
 #include "base/result.h"
 #include "engine/context/verdict.h"
@@ -15,5 +17,8 @@ namespace ks::engine {
 bool have_sockets(std::span<const pid_t> pids);  // of any kind
 // In our network namespace alone.
 Result<WaitingSockets> find_waiting(std::span<const pid_t> pids);
+
+// All of IPv4 at its port, if the socket is bound to no address of IPv6 and so is there for both (IPV6_V6ONLY).
+Result<std::optional<std::string>> address_for_ipv4(int fd, const std::string& local);
 
 }  // namespace ks::engine

@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "engine/context/passed_sockets.h"
 #include "engine/context/socket_state.h"
+#include "engine/context/waiting.h"
 #include "engine/kernel/socket_table.h"
 #include "engine/kinds/inet_socket/address.h"
 #include "engine/kinds/inet_socket/connection.h"
@@ -238,21 +239,16 @@ Result<Dumped> describe(Dumping& dumping, const OpenFile& file, Survey& survey) 
   return socket;
 }
 
-// Whom it waits for, if for anybody. An address of IPv6 that is none may stand for IPv4 too.
+// Whom it waits for, if for anybody.
 Result<> add_waiting(const Dumped& socket, std::vector<NetworkSocket>& out) {
   bool tcp = socket.info.has_value();
   const std::string& address = socket.out.address();
   bool udp = has_datagram_ports(socket.state.protocol()) && !is_raw(socket);
   if (address.empty() || (tcp ? !socket.out.listens() && !socket.out.connecting() : !udp)) return {};
-  NetworkSocket waiting{socket.state.protocol(), address, socket.out.peer()};
-  out.push_back(waiting);
-  if (as<sockaddr>(address).sa_family != AF_INET6) return {};
-  auto in = as<sockaddr_in6>(address);
-  if (!IN6_IS_ADDR_UNSPECIFIED(&in.sin6_addr) || TRY(read_number(socket.mine.get(), SOL_IPV6, IPV6_V6ONLY)))
-    return {};
-  sockaddr_in any{.sin_family = AF_INET, .sin_port = in.sin6_port};
-  waiting.local.assign(reinterpret_cast<const char*>(&any), sizeof any);
-  out.push_back(waiting);
+  int protocol = socket.state.protocol();
+  out.push_back({protocol, address, socket.out.peer()});
+  if (auto four = TRY(address_for_ipv4(socket.mine.get(), address)))
+    out.push_back({protocol, *std::move(four), socket.out.peer()});
   return {};
 }
 
