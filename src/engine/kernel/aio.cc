@@ -30,14 +30,13 @@ Result<std::vector<bpf_insn>> write_program(const KernelTypes& types) {
       load(BPF_DW, BPF_REG_7, BPF_REG_6, kContextTask),
       leave_if_null(BPF_REG_7),
   };
-  auto append = [&](const std::vector<bpf_insn>& more) { code.insert(code.end(), more.begin(), more.end()); };
-  append(read(kMemoryAt, sizeof(uint64_t), BPF_REG_7, TRY(types.offset("task_struct", "mm"))));
+  append(code, read(kMemoryAt, sizeof(uint64_t), BPF_REG_7, TRY(types.offset("task_struct", "mm"))));
   code.push_back(load(BPF_DW, BPF_REG_7, BPF_REG_10, kMemoryAt));
   code.push_back(leave_if_null(BPF_REG_7));
-  append(read(kRecordAt + int64_t{offsetof(Record, table)}, sizeof(uint64_t), BPF_REG_7,
-              TRY(types.offset("mm_struct", "ioctx_table"))));
+  append(code, read(kRecordAt + int64_t{offsetof(Record, table)}, sizeof(uint64_t), BPF_REG_7,
+                    TRY(types.offset("mm_struct", "ioctx_table"))));
   code.push_back(leave_unless(BPF_REG_0, 0));
-  append(write_down(kRecordAt, sizeof(Record), BPF_REG_6));
+  append(code, write_down(kRecordAt, sizeof(Record), BPF_REG_6));
   lead_to_the_end(code);
   return code;
 }

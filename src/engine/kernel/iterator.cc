@@ -91,6 +91,10 @@ std::vector<bpf_insn> read(int64_t at, size_t bytes, uint8_t from, int64_t offse
           call(BPF_FUNC_probe_read_kernel)};
 }
 
+void append(std::vector<bpf_insn>& code, const std::vector<bpf_insn>& more) {
+  code.insert(code.end(), more.begin(), more.end());
+}
+
 std::vector<bpf_insn> write_down(int64_t at, size_t bytes, uint8_t context) {
   constexpr int16_t kMeta = 0, kSequence = 0;  // of the context, and of struct bpf_iter_meta
   return {load(BPF_DW, BPF_REG_1, context, kMeta),

@@ -51,6 +51,7 @@ bpf_insn leave_if_null(uint8_t what);
 bpf_insn leave_unless(uint8_t what, int32_t value);
 // Onto its stack what lies beyond an address; zero where nothing does. Takes the registers 0 to 5.
 std::vector<bpf_insn> read(int64_t at, size_t bytes, uint8_t from, int64_t offset);
+void append(std::vector<bpf_insn>& code, const std::vector<bpf_insn>& more);
 // The end: writes down what is on its stack. `context`: the register that has it.
 std::vector<bpf_insn> write_down(int64_t at, size_t bytes, uint8_t context);
 // So that whoever leaves does so at the end.

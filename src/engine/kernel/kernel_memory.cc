@@ -22,10 +22,6 @@ using namespace bpf;
 constexpr size_t kWord = sizeof(uint64_t);
 constexpr size_t kMostWords = 32;  // at a time: a program's stack has 512 bytes
 
-void append(std::vector<bpf_insn>& code, const std::vector<bpf_insn>& more) {
-  code.insert(code.end(), more.begin(), more.end());
-}
-
 // The first ones that have been written.
 Result<> take_words(const std::string& written, size_t count, std::vector<uint64_t>& into) {
   if (written.size() < count * kWord) return fail("the kernel does not tell of it");

@@ -74,11 +74,9 @@ std::vector<bpf_insn> write_program(const Layout& layout) {
                           {layout.come, offsetof(Record, come)},
                           {layout.acknowledged, offsetof(Record, acknowledged)},
                           {layout.urgent_sent, offsetof(Record, urgent_sent)}}) {
-    auto reading = read(kRecordAt + static_cast<int64_t>(to), sizeof(uint32_t), BPF_REG_7, from);
-    code.insert(code.end(), reading.begin(), reading.end());
+    append(code, read(kRecordAt + static_cast<int64_t>(to), sizeof(uint32_t), BPF_REG_7, from));
   }
-  auto writing = write_down(kRecordAt, sizeof(Record), BPF_REG_6);
-  code.insert(code.end(), writing.begin(), writing.end());
+  append(code, write_down(kRecordAt, sizeof(Record), BPF_REG_6));
   lead_to_the_end(code);
   return code;
 }

@@ -76,24 +76,23 @@ Result<std::vector<bpf_insn>> write_program(const KernelTypes& types) {
       store(BPF_W, BPF_REG_1, kRecordAt + offsetof(Record, fd)),
       store(BPF_W, BPF_REG_1, kRecordAt + offsetof(Record, padding)),
   };
-  auto append = [&](const std::vector<bpf_insn>& more) { code.insert(code.end(), more.begin(), more.end()); };
   auto at = [](size_t member) { return kRecordAt + static_cast<int64_t>(member); };
   auto follow = [&](size_t member) { code.push_back(load(BPF_DW, BPF_REG_8, BPF_REG_10, at(member))); };
-  append(read(at(offsetof(Record, value)), offsetof(Record, pid), BPF_REG_7, event));
-  append(read(at(offsetof(Record, pid)), sizeof(uint64_t), BPF_REG_7, owner));
-  append(read(at(offsetof(Record, user_namespace)), sizeof(uint64_t), BPF_REG_7, user_namespace));
-  append(read(at(offsetof(Record, executions)), sizeof(uint32_t), BPF_REG_7, executions));
+  append(code, read(at(offsetof(Record, value)), offsetof(Record, pid), BPF_REG_7, event));
+  append(code, read(at(offsetof(Record, pid)), sizeof(uint64_t), BPF_REG_7, owner));
+  append(code, read(at(offsetof(Record, user_namespace)), sizeof(uint64_t), BPF_REG_7, user_namespace));
+  append(code, read(at(offsetof(Record, executions)), sizeof(uint32_t), BPF_REG_7, executions));
   follow(offsetof(Record, pid));
-  append(read(at(offsetof(Record, process)), sizeof(uint64_t), BPF_REG_8, first));
+  append(code, read(at(offsetof(Record, process)), sizeof(uint64_t), BPF_REG_8, first));
   follow(offsetof(Record, process));
-  append(read(at(offsetof(Record, executions_now)), sizeof(uint32_t), BPF_REG_8,
-              TRY(types.offset("task_struct", "self_exec_id")) - link));
-  append(read(at(offsetof(Record, credentials)), sizeof(uint64_t), BPF_REG_8,
-              TRY(types.offset("task_struct", "cred")) - link));
+  append(code, read(at(offsetof(Record, executions_now)), sizeof(uint32_t), BPF_REG_8,
+                    TRY(types.offset("task_struct", "self_exec_id")) - link));
+  append(code, read(at(offsetof(Record, credentials)), sizeof(uint64_t), BPF_REG_8,
+                    TRY(types.offset("task_struct", "cred")) - link));
   follow(offsetof(Record, credentials));
-  append(read(at(offsetof(Record, user_namespace_now)), sizeof(uint64_t), BPF_REG_8,
-              TRY(types.offset("cred", "user_ns"))));
-  append(write_down(kRecordAt, sizeof(Record), BPF_REG_6));
+  append(code, read(at(offsetof(Record, user_namespace_now)), sizeof(uint64_t), BPF_REG_8,
+                    TRY(types.offset("cred", "user_ns"))));
+  append(code, write_down(kRecordAt, sizeof(Record), BPF_REG_6));
   lead_to_the_end(code);
   return code;
 }
