@@ -12,6 +12,7 @@
 #include "numbered_bytes.h"
 #include "options.h"
 #include "program.h"
+#include "socket_name.h"
 
 static int protocol = IPPROTO_UDP;
 constexpr int kLite = 136, kSendCoverage = 10, kReceiveCoverage = 11;  // udplite(7)
@@ -25,12 +26,6 @@ struct Receiver {
   std::vector<Sent> sent = {};
 };
 
-static std::string name_of(int fd) {
-  sockaddr_storage address{};
-  socklen_t length = sizeof address;
-  CHECK(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0);
-  return {reinterpret_cast<char*>(&address), length};
-}
 static int bound(int family, bool any = false) {
   int fd = socket(family, SOCK_DGRAM, protocol), off = 0;
   sockaddr_in four{.sin_family = AF_INET, .sin_addr = {htonl(any ? INADDR_ANY : INADDR_LOOPBACK)}};

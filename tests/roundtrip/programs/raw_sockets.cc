@@ -9,6 +9,7 @@
 
 #include "options.h"
 #include "program.h"
+#include "socket_name.h"
 
 // By a number that lies between.
 constexpr int kProtocol = 253;  // for experiments (RFC 3692)
@@ -17,12 +18,6 @@ static int make(int family, int type, int protocol) {
   int fd = socket(family, type, protocol);
   CHECK(fd >= 0);
   return fd;
-}
-static std::string name_of(int fd) {
-  sockaddr_storage address{};
-  socklen_t length = sizeof address;
-  CHECK(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0);
-  return {reinterpret_cast<char*>(&address), length};
 }
 static sockaddr_in loopback(uint32_t last, int port = 0) {
   return {.sin_family = AF_INET,

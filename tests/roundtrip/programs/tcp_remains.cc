@@ -15,16 +15,11 @@
 
 #include "numbered_bytes.h"
 #include "program.h"
+#include "socket_name.h"
 
 struct Pair {
   int client, server;
 };
-static std::string name_of(int fd) {
-  sockaddr_storage address{};
-  socklen_t length = sizeof address;
-  CHECK(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0);
-  return {reinterpret_cast<char*>(&address), length};
-}
 static int connect_to(const std::string& name, int flags = 0) {
   int fd = socket(name[0], SOCK_STREAM | flags, 0);
   int done = connect(fd, reinterpret_cast<const sockaddr*>(name.data()), static_cast<socklen_t>(name.size()));

@@ -13,16 +13,11 @@
 
 #include "options.h"
 #include "program.h"
+#include "socket_name.h"
 
 struct Pair {
   int client, server;
 };
-static std::string name_of(int fd) {
-  sockaddr_storage address{};
-  socklen_t length = sizeof address;
-  CHECK(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0);
-  return {reinterpret_cast<char*>(&address), length};
-}
 // `mapped`: the listener is one of IPv6, and is connected to over IPv4.
 static Pair connect_pair(int family, bool mapped = false, int receive_buffer = 0) {
   int listener = socket(mapped ? AF_INET6 : family, SOCK_STREAM, 0);
