@@ -29,14 +29,12 @@ struct Holder {
 void each_socket(std::span<const pid_t> pids, const std::function<bool(std::string_view inode, Holder)>& take) {
   constexpr std::string_view kPrefix = "socket:[";
   for (pid_t pid : pids) {
-    std::string directory = proc_path(pid, "fd");
-    auto names = list_directory(directory);
-    if (!names) continue;
-    for (const std::string& name : *names) {
-      auto link = read_link(directory + "/" + name);
-      if (!link || !link->starts_with(kPrefix)) continue;
-      std::string_view rest = std::string_view(*link).substr(kPrefix.size());
-      if (!take(take_until(rest, ']'), {pid, parse_number<int>(name).value_or(-1)})) return;
+    auto descriptors = list_descriptors(pid);
+    if (!descriptors) continue;
+    for (const auto& [number, link] : *descriptors) {
+      if (!link.starts_with(kPrefix)) continue;
+      std::string_view rest = std::string_view(link).substr(kPrefix.size());
+      if (!take(take_until(rest, ']'), {pid, number})) return;
     }
   }
 }
