@@ -8,10 +8,13 @@
 The peer prints its ports of connections that the service ends by itself, then a line of JSON each second. A byte from its
 standard input has it read quickly what is to end; it ends when that does.
 """
+import errno
+import fcntl
 import json
 import os
 import select
 import socket
+import struct
 import sys
 import time
 
@@ -32,7 +35,12 @@ KINDS = {
     b"s": "the service has ended its stream, the peer goes on with its own",
     b"f": "the service has ended its stream, and the peer has not read it yet: data and end lie with the service",
     b"w": "the peer has ended its stream, and the service has not read it yet",
+    b"m": "messages both ways of which the last byte is urgent, read slowly and in line",
+    b"o": "the same, of which the urgent byte is read out of line",
 }
+MARKED = (b"m", b"o")
+SIOCATMARK = 0x8905  # sockatmark(3)
+MESSAGE = BURST  # each answers the other's
 SHORT, LONG, UNREAD = 4096, 1 << 19, 96 << 10
 ENDS = {(b"h", "peer"): SHORT, (b"s", "service"): SHORT, (b"f", "service"): LONG, (b"w", "peer"): UNREAD}
 SLOWLY = {b"d": "peer", b"f": "peer", b"u": "service", b"w": "service"}  # who reads so
@@ -91,6 +99,9 @@ class Stream:
                 raise Broken(f"the other end has ended after {self.received} bytes")
             self.ended = True
             return
+        self.take(data)
+
+    def take(self, data):
         start = self.received % PERIOD
         if data != PATTERN[start:start + len(data)]:
             raise Broken(f"after {self.received} bytes come others than were sent")
@@ -101,6 +112,51 @@ class Stream:
 
     def is_silent(self, now):
         return not self.ended and now - self.last_received > LONG_SILENCE
+
+
+class MarkedStream(Stream):
+    """The mark is to be met where it was sent. One end sends again when it has read a message: no mark overtakes another."""
+
+    def __init__(self, connection, kind, role):
+        super().__init__(connection, kind, role)
+        self.is_in_line = kind == b"m"
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, self.is_in_line)
+
+    def amounts(self, turn):
+        return MESSAGE, MESSAGE // 8
+
+    def send(self, most):
+        if self.sent > self.received:
+            return
+        start = self.sent % PERIOD
+        if self.connection.send(PATTERN[start:start + most], socket.MSG_OOB) != most:
+            raise Broken("a message went in pieces")
+        self.sent += most
+
+    def is_at_mark(self):
+        return struct.unpack("i", fcntl.ioctl(self.connection, SIOCATMARK, b"\0" * 4))[0]
+
+    def receive(self, most):
+        to_mark = MESSAGE - 1 - self.received % MESSAGE
+        if to_mark == 0 and not self.is_in_line:
+            try:
+                self.take(self.connection.recv(1, socket.MSG_OOB))
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.EAGAIN):  # it is not announced yet, or has not come
+                    raise
+            return
+        try:
+            self.connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return
+        # Which has been read out of line lies before what comes next.
+        if self.is_at_mark() != (to_mark == 0) and (self.is_in_line or to_mark != MESSAGE - 1):
+            raise Broken(f"after {self.received} bytes, {to_mark} before the mark, that is {self.is_at_mark()}")
+        self.take(self.connection.recv(min(most, to_mark) or 1))
+
+
+def make_stream(connection, kind, role):
+    return (MarkedStream if kind in MARKED else Stream)(connection, kind, role)
 
 
 def turn_all(streams, turn):
@@ -164,7 +220,7 @@ def serve(port, to_call):
                 continue
             newcomers.remove(connection)
             if kind in KINDS:
-                streams.append(Stream(connection, kind, "service"))
+                streams.append(make_stream(connection, kind, "service"))
         if streams and to_call:
             call, to_call = Call(*to_call), None
         if call and (called := call.finish()):
@@ -192,7 +248,7 @@ def call(port, count, addresses):
         connection = socket.create_connection((addresses[number % len(addresses)], port), 300)
         kind = kind_of(number, len(addresses))
         connection.sendall(kind)
-        streams.append(Stream(connection, kind, "peer"))
+        streams.append(make_stream(connection, kind, "peer"))
     # Those that the service ends itself, and whose end it may send again.
     print(json.dumps([s.connection.getsockname()[1] for s in streams if (s.kind, "service") in ENDS]), flush=True)
     standing, broken, turn = list(streams), [], 0
