@@ -35,12 +35,12 @@ KINDS = {
     b"s": "the service has ended its stream, the peer goes on with its own",
     b"f": "the service has ended its stream, and the peer has not read it yet: data and end lie with the service",
     b"w": "the peer has ended its stream, and the service has not read it yet",
-    b"m": "messages both ways of which the last byte is urgent, read slowly and in line",
+    b"m": "messages to and fro of which the last byte is urgent, read slowly and in line",
     b"o": "the same, of which the urgent byte is read out of line",
 }
 MARKED = (b"m", b"o")
 SIOCATMARK = 0x8905  # sockatmark(3)
-MESSAGE = BURST  # each answers the other's
+MESSAGE = BURST  # the peer's, which the service answers
 SHORT, LONG, UNREAD = 4096, 1 << 19, 96 << 10
 ENDS = {(b"h", "peer"): SHORT, (b"s", "service"): SHORT, (b"f", "service"): LONG, (b"w", "peer"): UNREAD}
 SLOWLY = {b"d": "peer", b"f": "peer", b"u": "service", b"w": "service"}  # who reads so
@@ -115,7 +115,8 @@ class Stream:
 
 
 class MarkedStream(Stream):
-    """The mark is to be met where it was sent. One end sends again when it has read a message: no mark overtakes another."""
+    """The mark is to be met where it was sent. Who has read a message sends one: no mark overtakes another, and nothing lies
+    behind one, where Linux before 6.9 lets nobody look."""
 
     def __init__(self, connection, kind, role):
         super().__init__(connection, kind, role)
@@ -126,7 +127,7 @@ class MarkedStream(Stream):
         return MESSAGE, MESSAGE // 8
 
     def send(self, most):
-        if self.sent > self.received:
+        if self.received < self.sent + (MESSAGE if self.role == "service" else 0):
             return
         start = self.sent % PERIOD
         if self.connection.send(PATTERN[start:start + most], socket.MSG_OOB) != most:
