@@ -154,6 +154,7 @@ const std::vector<Program> kPrograms = {
     {"tcp_remains"},
     {"tcp_remains", {"errors"}},
     {"tcp_urgent"},
+    {"terminal_input"},
     {"terminal_output"},
     {"terminals"},
     {"thread_directories"},

@@ -12,17 +12,23 @@ namespace ks::engine {
 
 namespace {
 
-std::optional<uint32_t> offset_in(const btf* types, const btf_type* outer, std::string_view member) {
-  constexpr uint32_t kBits = 8;
+constexpr uint32_t kBits = 8;
+
+struct Place {
+  uint32_t bits = 0;
+  bool of_bits = false;  // a bit field
+};
+
+std::optional<Place> place_in(const btf* types, const btf_type* outer, std::string_view member) {
   const btf_member* members = btf_members(outer);
   for (uint32_t i = 0; i < btf_vlen(outer); ++i) {
-    uint32_t bytes = btf_member_bit_offset(outer, i) / kBits;
+    uint32_t bits = btf_member_bit_offset(outer, i);
     std::string_view name = btf__name_by_offset(types, members[i].name_off);
-    if (name == member && btf_member_bitfield_size(outer, i) == 0) return bytes;
+    if (name == member) return Place{bits, btf_member_bitfield_size(outer, i) != 0};
     if (!name.empty()) continue;
     const btf_type* inner = btf__type_by_id(types, members[i].type);
     if (!inner || !btf_is_composite(inner)) continue;
-    if (auto found = offset_in(types, inner, member)) return bytes + *found;
+    if (auto found = place_in(types, inner, member)) return Place{bits + found->bits, found->of_bits};
   }
   return std::nullopt;
 }
@@ -47,11 +53,20 @@ Result<KernelTypes> KernelTypes::read() {
 
 Result<uint32_t> KernelTypes::function(const char* name) const { return find(types_.get(), name, BTF_KIND_FUNC); }
 
-Result<uint32_t> KernelTypes::offset(const char* structure, const char* member) const {
+Result<uint32_t> KernelTypes::place(const char* structure, const char* member, bool of_bits) const {
   uint32_t id = TRY(find(types_.get(), structure, BTF_KIND_STRUCT));
-  auto offset = offset_in(types_.get(), btf__type_by_id(types_.get(), id), member);
-  if (!offset) return fail("the kernel's types (BTF) lack " + std::string(structure) + "." + member);
-  return *offset;
+  auto place = place_in(types_.get(), btf__type_by_id(types_.get(), id), member);
+  if (!place || place->of_bits != of_bits)
+    return fail("the kernel's types (BTF) lack " + std::string(structure) + "." + member);
+  return place->bits;
+}
+
+Result<uint32_t> KernelTypes::offset(const char* structure, const char* member) const {
+  return TRY(place(structure, member, false)) / kBits;
+}
+
+Result<uint32_t> KernelTypes::bit(const char* structure, const char* member) const {
+  return place(structure, member, true);
 }
 
 }  // namespace ks::engine

@@ -19,12 +19,15 @@ class KernelTypes {
   Result<uint32_t> function(const char* name) const;  // id
   // In bytes, of a member that is no bit field, also in a structure or union without a name.
   Result<uint32_t> offset(const char* structure, const char* member) const;
+  // In bits, of one that is.
+  Result<uint32_t> bit(const char* structure, const char* member) const;
 
  private:
   struct Free {
     void operator()(btf* types) const;
   };
   explicit KernelTypes(btf* types) : types_(types) {}
+  Result<uint32_t> place(const char* structure, const char* member, bool of_bits) const;
   std::unique_ptr<btf, Free> types_;
 };
 

@@ -37,6 +37,7 @@
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <sys/un.h>
+#include <termios.h>
 
 #include <functional>
 #include <map>
@@ -678,6 +679,19 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
          ends_well(target)();
        };
      }},
+    {"terminal_quoting",
+     [] {
+       auto [master, slave] = new_terminal();
+       termios settings{};
+       CHECK(tcgetattr(slave, &settings) == 0);
+       settings.c_lflag &= ~static_cast<tcflag_t>(ECHO);
+       CHECK(tcsetattr(slave, TCSANOW, &settings) == 0);
+       CHECK(write(master, "abc\n\026", 5) == 5);
+       return Verify([=] {
+         char bytes[8];
+         CHECK(read(slave, bytes, sizeof bytes) == 4 && memcmp(bytes, "abc\n", 4) == 0 && isatty(master));
+       });
+     }},
     {"terminal_unread",
      [] {
        auto [master, slave] = new_terminal();
@@ -697,12 +711,21 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
     {"terminal_unread_input",
      [] {
        auto [master, slave] = new_terminal();
-       CHECK(write(master, "abc\n", 4) == 4);
-       char echoed[8];
-       CHECK(read(master, echoed, sizeof echoed) == 5);
+       termios settings{};
+       CHECK(tcgetattr(slave, &settings) == 0);
+       cfmakeraw(&settings);
+       CHECK(tcsetattr(slave, TCSANOW, &settings) == 0);
+       std::string much(6000, 'x');
+       CHECK(write(master, much.data(), much.size()) == 6000);
        return Verify([=] {
-         char bytes[8];
-         CHECK(read(slave, bytes, sizeof bytes) == 4 && memcmp(bytes, "abc\n", 4) == 0 && isatty(master));
+         std::string got(6000, ' ');
+         size_t length = 0;
+         while (length < got.size()) {
+           ssize_t some = read(slave, got.data() + length, got.size() - length);
+           CHECK(some > 0);
+           length += static_cast<size_t>(some);
+         }
+         CHECK(got == much && isatty(master));
        });
      }},
     {"terminal_unread_signalled",

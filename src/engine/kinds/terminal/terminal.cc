@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Pseudo-terminals (pty(7)) of which the service has both ends. What lies in one cannot be read without taking it
-// away: output is put back (output.h), and input, which a line discipline has worked on, is refused.
+// Pseudo-terminals (pty(7)) of which the service has both ends. No call reads what lies in one without taking it
+// away: output is put back (output.h), and input is read where it lies (input.h).
 #include <asm/termbits.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -10,11 +10,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 
 #include "base/file.h"
 #include "engine/context/named_file.h"
 #include "engine/kinds/kind.h"
+#include "engine/kinds/terminal/input.h"
 #include "engine/kinds/terminal/output.h"
 #include "engine/terminal.pb.h"
 
@@ -23,7 +25,7 @@ namespace ks::engine {
 namespace {
 
 constexpr std::string_view kName = "terminal";
-constexpr uint32_t kVersion = 2;  // 1: without output
+constexpr uint32_t kVersion = 3;  // 1: without output, 2: without input
 // Documentation/admin-guide/devices.txt
 constexpr unsigned kMasterMajor = 5, kMasterMinor = 2;
 constexpr unsigned kFirstSlave = 136, kLastSlave = 143, kSlavesEach = 256;
@@ -81,8 +83,6 @@ Result<> check_state(int master, int slave) {
   for (int fd : {master, slave})
     if (TRY(ask<int>(fd, TIOCGETD, "TIOCGETD")) != 0)
       return refuse("has a line discipline other than that of terminals");
-  if (TRY(ask<int>(slave, FIONREAD, "FIONREAD")))
-    return refuse("has input that has not been read and cannot be put back; try again a little later");
   short of_master = TRY(readiness(master)), of_slave = TRY(readiness(slave));
   if (of_master & POLLPRI) return refuse("has a change of its state to report (TIOCPKT); try again a little later");
   if (!(of_master & POLLOUT) || !(of_slave & POLLOUT)) return refuse("is stopped (control-S)");
@@ -121,6 +121,7 @@ Result<> dump_output(Dumping& dumping, int master, const std::vector<const OpenF
 Result<> dump_state(int master, int slave, image::Terminal& out) {
   auto settings = TRY(ask<termios2>(slave, TCGETS2, "TCGETS2"));
   out.set_settings(&settings, sizeof settings);
+  TRY(terminal::dump_input(slave, settings, out));
   auto size = TRY(ask<winsize>(slave, TIOCGWINSZ, "TIOCGWINSZ"));
   out.set_rows(size.ws_row);
   out.set_columns(size.ws_col);
@@ -227,16 +228,18 @@ Result<> make_terminal(Restoring& restoring, const image::Terminal& terminal, Fd
   Fd master = TRY(open_master(restoring, terminal));
   TRY(set_flag(master.get(), TIOCSPTLCK, "TIOCSPTLCK", false));
   Fd slave = TRY(open_slave(restoring, terminal, O_RDWR));
-  TRY(dress_node(slave.get(), terminal));
   for (const auto& end : terminal.slaves()) made.emplace(end.id(), TRY(open_slave(restoring, terminal, end.flags())));
   if (terminal.settings().size() != sizeof(termios2)) return fail("settings of the wrong size");
-  if (::ioctl(slave.get(), TCSETS2, terminal.settings().data())) return fail_errno("TCSETS2");
+  termios2 settings{};
+  std::memcpy(&settings, terminal.settings().data(), sizeof settings);
+  TRY(terminal::put_input(master.get(), slave.get(), settings, terminal));
   if (!terminal.output().empty()) TRY(terminal::put_output(slave.get(), terminal.output()));
   winsize size{.ws_row = static_cast<unsigned short>(terminal.rows()),
                .ws_col = static_cast<unsigned short>(terminal.columns()),
                .ws_xpixel = static_cast<unsigned short>(terminal.width()),
                .ws_ypixel = static_cast<unsigned short>(terminal.height())};
   if (::ioctl(slave.get(), TIOCSWINSZ, &size)) return fail_errno("TIOCSWINSZ");
+  TRY(dress_node(slave.get(), terminal));
   TRY(set_flag(master.get(), TIOCPKT, "TIOCPKT", terminal.packets()));
   if (terminal.locked()) TRY(set_flag(master.get(), TIOCSPTLCK, "TIOCSPTLCK", true));
   if (terminal.master_exclusive() && ::ioctl(master.get(), TIOCEXCL)) return fail_errno("TIOCEXCL");
