@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
@@ -20,11 +21,16 @@ struct Layout {
   uint32_t socket_sk = 0, error = 0, flags = 0, multicast_interface = 0;
   uint32_t queued = 0, being_read = 0;  // datagrams: UDP takes them from one queue to the other
   uint32_t urgent = 0, urgent_at = 0, read_up_to = 0, come = 0, acknowledged = 0, urgent_sent = 0;  // of TCP
+  std::vector<uint32_t> keys;                  // of TCP, of each kind that the kernel is built for
+  uint32_t port_group = 0, group_chooser = 0;  // of the sockets that have the same port (SO_REUSEPORT)
 };
 
 Result<Layout> find_layout(const KernelTypes& types) {
   // The sockets of a family begin with a sock, and that with a sock_common.
   uint32_t length = TRY(types.offset("sk_buff_head", "qlen"));
+  std::vector<uint32_t> keys;
+  for (const char* member : {"md5sig_info", "ao_info"})
+    if (auto offset = types.offset("tcp_sock", member)) keys.push_back(*offset);
   return Layout{.socket_sk = TRY(types.offset("socket", "sk")),
                 .error = TRY(types.offset("sock", "sk_err")),
                 .flags = TRY(types.offset("sock_common", "skc_flags")),
@@ -36,13 +42,18 @@ Result<Layout> find_layout(const KernelTypes& types) {
                 .read_up_to = TRY(types.offset("tcp_sock", "copied_seq")),
                 .come = TRY(types.offset("tcp_sock", "rcv_nxt")),
                 .acknowledged = TRY(types.offset("tcp_sock", "snd_una")),
-                .urgent_sent = TRY(types.offset("tcp_sock", "snd_up"))};
+                .urgent_sent = TRY(types.offset("tcp_sock", "snd_up")),
+                .keys = std::move(keys),
+                .port_group = TRY(types.offset("sock", "sk_reuseport_cb")),
+                .group_chooser = TRY(types.offset("sock_reuseport", "prog"))};
 }
 
 // What the program writes for each socket.
 struct Record {
+  static constexpr size_t kMostKeys = 2;
   uint32_t fd, error, flags, multicast_interface, queued, being_read;
   uint32_t urgent, urgent_at, read_up_to, come, acknowledged, urgent_sent;
+  uint64_t keys[kMostKeys], chooser;  // where they lie
 };
 
 // On its stack.
@@ -76,6 +87,17 @@ std::vector<bpf_insn> write_program(const Layout& layout) {
                           {layout.urgent_sent, offsetof(Record, urgent_sent)}}) {
     append(code, read(kRecordAt + static_cast<int64_t>(to), sizeof(uint32_t), BPF_REG_7, from));
   }
+  constexpr int64_t kKeysAt = kRecordAt + int64_t{offsetof(Record, keys)};
+  constexpr int64_t kChooserAt = kRecordAt + int64_t{offsetof(Record, chooser)};
+  code.push_back(set(BPF_REG_1, 0));
+  for (size_t i = 0; i < Record::kMostKeys; ++i)
+    code.push_back(store(BPF_DW, BPF_REG_1, kKeysAt + static_cast<int64_t>(i * sizeof(uint64_t))));
+  for (size_t i = 0; i < layout.keys.size(); ++i)
+    append(code,
+           read(kKeysAt + static_cast<int64_t>(i * sizeof(uint64_t)), sizeof(uint64_t), BPF_REG_7, layout.keys[i]));
+  append(code, read(kChooserAt, sizeof(uint64_t), BPF_REG_7, layout.port_group));
+  code.push_back(load(BPF_DW, BPF_REG_8, BPF_REG_10, kChooserAt));
+  append(code, read(kChooserAt, sizeof(uint64_t), BPF_REG_8, layout.group_chooser));
   append(code, write_down(kRecordAt, sizeof(Record), BPF_REG_6));
   lead_to_the_end(code);
   return code;
@@ -109,6 +131,8 @@ Result<std::map<int, SocketInsides>> look_into_sockets() {
                                             .multicast_interface = record.multicast_interface,
                                             .datagrams = record.queued + record.being_read,
                                             .messages = record.queued,
+                                            .signs = std::ranges::any_of(record.keys, [](uint64_t at) { return at; }),
+                                            .has_chooser = record.chooser != 0,
                                             .tcp = {.urgent = urgent,
                                                     .urgent_at = record.urgent_at,
                                                     .read_up_to = record.read_up_to,

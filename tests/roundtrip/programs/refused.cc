@@ -325,6 +325,13 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        };
      }},
     {"pidfd_from_outside", [] { return keeps(static_cast<int>(syscall(SYS_pidfd_open, getppid(), 0))); }},
+    {"directory_notification",
+     [] {
+       CHECK(signal(SIGIO, SIG_IGN) != SIG_ERR);
+       int fd = open(".", O_RDONLY | O_DIRECTORY);
+       if (fcntl(fd, F_NOTIFY, DN_CREATE | DN_MULTISHOT)) skip(strerrordesc_np(errno));
+       return keeps(fd);
+     }},
     {"owner_outside",
      [] {
        int fds[2];

@@ -9,6 +9,7 @@
 #include <linux/unix_diag.h>
 #include <mqueue.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/socket.h>
@@ -195,6 +196,17 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
     {"multipath", [] { return keeps(socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP)); }},
     {"sctp", [] { return keeps(socket(AF_INET, SOCK_STREAM, IPPROTO_SCTP)); }},
     {"xdp", [] { return keeps(socket(AF_XDP, SOCK_RAW, 0)); }},
+    {"port_with_chooser",
+     [] {
+       int fd = socket(AF_INET, SOCK_DGRAM, 0), on = 1;
+       sockaddr_in address = loopback();
+       sock_filter first = BPF_STMT(BPF_RET | BPF_K, 0);
+       sock_fprog chooser{.len = 1, .filter = &first};
+       CHECK(setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0);
+       CHECK(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+       CHECK(setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &chooser, sizeof chooser) == 0);
+       return keeps(fd);
+     }},
     {"raw_unread",
      [] {
        int fd = socket(AF_INET, SOCK_RAW, 253);
@@ -212,6 +224,16 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        CHECK(listen(listener, 1) == 0);
        outside(listener, [=] { return connected(listener); });
        return reads(accept(listener, nullptr, nullptr), "abc");
+     }},
+    {"tcp_keys",
+     [] {
+       int listener = bound(SOCK_STREAM);
+       tcp_md5sig key{.tcpm_addr = {}, .tcpm_keylen = 3, .tcpm_key = "abc"};
+       sockaddr_in peer = loopback();
+       memcpy(&key.tcpm_addr, &peer, sizeof peer);
+       if (setsockopt(listener, IPPROTO_TCP, TCP_MD5SIG, &key, sizeof key)) skip(strerrordesc_np(errno));
+       CHECK(listen(listener, 1) == 0);
+       return keeps(listener);
      }},
     {"tcp_not_accepted",
      [] {

@@ -161,6 +161,12 @@ Result<> look_inside(Dumped& socket, const Insides& insides) {
   const SocketInsides* found = nullptr;
   if (insides)
     if (auto entry = insides->find(socket.mine.get()); entry != insides->end()) found = &entry->second;
+  if (found && socket.info && found->signs)
+    return refuse("has keys for its segments (TCP_MD5SIG, TCP_AO_ADD_KEY), which is not supported yet");
+  if (found && found->has_chooser)
+    return refuse(
+        "belongs to a port among whose sockets a program chooses (SO_ATTACH_REUSEPORT_EBPF), which is not supported "
+        "yet");
   if (socket.out.ended()) return read_remains(socket.mine.get(), socket.state, found, socket.out);
   if (socket.info || !found) return {};
   socket.datagrams = found->datagrams;
@@ -171,10 +177,7 @@ Result<> look_inside(Dumped& socket, const Insides& insides) {
 
 // What no call tells, or tells once.
 Result<> look_inside(std::vector<Dumped>& sockets) {
-  bool wanted = false;
-  for (const Dumped& socket : sockets)
-    wanted = wanted || !socket.info || socket.out.ended() || TRY(has_error(socket.mine.get()));
-  if (!wanted) return {};
+  if (sockets.empty()) return {};
   Insides insides = look_into_sockets();
   for (Dumped& socket : sockets) {
     auto looked = look_inside(socket, insides);

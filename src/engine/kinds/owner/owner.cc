@@ -38,6 +38,12 @@ Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
                                  owner.type == F_OWNER_PGRP ? "process group" : "pid", owner.pid));
       continue;
     }
+    // Which makes a process of the asker its owner, and shows in nothing else.
+    if (S_ISDIR(file.stat.st_mode) && owner.pid) {
+      dumping.refuse(file.pid, file.object(),
+                     "may be told of what happens in it (F_NOTIFY), which is not supported yet");
+      continue;
+    }
     if (asynchronous && !file.within.empty()) {
       dumping.refuse(file.pid, file.object(), "signals a process (O_ASYNC) while it is in flight");
       continue;
