@@ -10,6 +10,7 @@
 #include "engine/descriptors.pb.h"
 #include "engine/dump.h"
 #include "engine/image/store.h"
+#include "engine/kernel/landlock.h"
 #include "engine/kernel/socket.h"
 #include "engine/kernel/socket_insides.h"
 #include "engine/layout.pb.h"
@@ -91,6 +92,7 @@ Result<WaitingSockets> Engine::waiting(const Target& target) const { return find
 
 Result<Frozen> Engine::freeze(const Target& target) const {
   if (auto pids = members_of(target); pids && have_sockets(*pids)) prepare_to_look_into_sockets();
+  prepare_to_look_for_landlock();
   auto since = Clock::now();
   FrozenTree tree = TRY(FrozenTree::freeze(target.cgroup, target.root));
   return Frozen(std::unique_ptr<Frozen::State>(new Frozen::State{state_->kernel, std::move(tree), since, {}, {}}));

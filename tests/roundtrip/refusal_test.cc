@@ -56,6 +56,7 @@ const std::vector<Refusal> kRefusals = {
     {"key_in_process_keyring", {"key user:kernel-swap-test", "new kernel"}},
     {"key_in_session_keyring", {"key user:kernel-swap-test", "new kernel"}},
     {"keyring_of_a_thread", {"thread", "another session keyring"}},
+    {"landlock", {"process", "Landlock"}},
     {"large_deleted_file", {"fd", "/deleted", "limit"}},
     {"memory_of_others", {"fd", "/memfd:", "shared with pid"}},
     {"memory_policy", {"thread", "memory policy"}},

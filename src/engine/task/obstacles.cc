@@ -15,6 +15,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "engine/kernel/landlock.h"
 
 namespace ks::engine {
 
@@ -59,6 +60,8 @@ Result<bool> check_confinement(Dumping& dumping, StoppedProcess& process) {
       callable = false;
     }
   }
+  if (auto domain = is_in_landlock_domain(process.pid); domain && *domain)
+    dumping.refuse(process.pid, "process", "has given up rights by Landlock, which is not supported yet");
   auto label = read_file(process.proc("attr/current"));
   auto own = read_file("/proc/self/attr/current");
   if (label) {

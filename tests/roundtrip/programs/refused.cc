@@ -9,6 +9,7 @@
 #include <linux/fs.h>
 #include <linux/io_uring.h>
 #include <linux/keyctl.h>
+#include <linux/landlock.h>
 #include <linux/mempolicy.h>
 #include <linux/perf_event.h>
 #include <linux/rtnetlink.h>
@@ -613,6 +614,21 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
      }},
     {"semaphore_undo_of_a_thread", [] { return waits_in_thread([] { CHECK(unshare(CLONE_SYSVSEM) == 0); }); }},
     {"semaphore_undo_of_processes", [] { return shares(CLONE_SYSVSEM); }},
+    {"landlock",
+     [] {
+       landlock_ruleset_attr rules{};
+       rules.handled_access_fs = LANDLOCK_ACCESS_FS_MAKE_BLOCK;
+       int fd = static_cast<int>(syscall(SYS_landlock_create_ruleset, &rules, sizeof rules.handled_access_fs, 0));
+       if (fd < 0) skip(strerrordesc_np(errno));
+       // One thread alone.
+       std::thread([fd] {
+         CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && syscall(SYS_landlock_restrict_self, fd, 0) == 0);
+         close(fd);
+         for (;;) pause();
+       }).detach();
+       usleep(100'000);
+       return [] { CHECK(access(".", W_OK) == 0); };
+     }},
     {"memory_policy",
      [] {
        unsigned long node = 1;

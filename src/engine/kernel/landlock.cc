@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/kernel/landlock.h"
+
+#include <linux/landlock.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/fd.h"
+#include "engine/kernel/envoy.h"
+#include "engine/kernel/iterator.h"
+#include "engine/kernel/kernel_types.h"
+
+namespace ks::engine {
+
+namespace {
+
+constexpr size_t kWord = sizeof(uint64_t);
+constexpr size_t kWords = 16;  // of what security modules have added to credentials (include/linux/lsm_hooks.h)
+
+// What the program writes for each thread.
+using Credentials = std::array<uint64_t, kWords>;
+constexpr int64_t kRecordAt = -static_cast<int64_t>(sizeof(Credentials));
+
+Result<Iterator> load_iterator(const KernelTypes& types) {
+  using namespace bpf;
+  std::vector<bpf_insn> code = {copy(BPF_REG_6, BPF_REG_1), load(BPF_DW, BPF_REG_7, BPF_REG_6, kContextTask),
+                                leave_if_null(BPF_REG_7)};
+  for (auto [structure, member] : {std::pair("task_struct", "cred"), {"cred", "security"}}) {
+    append(code, read(kRecordAt, kWord, BPF_REG_7, TRY(types.offset(structure, member))));
+    append(code, {load(BPF_DW, BPF_REG_7, BPF_REG_10, kRecordAt), leave_if_null(BPF_REG_7)});
+  }
+  append(code, {set(BPF_REG_1, 0), store(BPF_DW, BPF_REG_1, kRecordAt)});
+  // One after the other: there may be fewer.
+  for (size_t i = 0; i < kWords; ++i) {
+    auto at = static_cast<int64_t>(i * kWord);
+    append(code, read(kRecordAt + at, kWord, BPF_REG_7, at));
+  }
+  append(code, write_down(kRecordAt, sizeof(Credentials), BPF_REG_6));
+  lead_to_the_end(code);
+  return Iterator::load(types, "task", code);
+}
+
+Result<std::vector<Credentials>> credentials_of(const Iterator& iterator, pid_t pid) {
+  std::string written = TRY(iterator.run(pid));
+  std::vector<Credentials> all(written.size() / sizeof(Credentials));
+  std::memcpy(all.data(), written.data(), all.size() * sizeof(Credentials));
+  return all;
+}
+
+Result<std::string> give_up_rights() {
+  landlock_ruleset_attr rules{};
+  rules.handled_access_fs = LANDLOCK_ACCESS_FS_MAKE_BLOCK;
+  Fd ruleset(static_cast<int>(::syscall(SYS_landlock_create_ruleset, &rules, sizeof rules.handled_access_fs, 0)));
+  if (!ruleset) return fail_errno("landlock_create_ruleset");
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) return fail_errno("PR_SET_NO_NEW_PRIVS");
+  if (::syscall(SYS_landlock_restrict_self, ruleset.get(), 0)) return fail_errno("landlock_restrict_self");
+  return "";
+}
+
+bool is_address(uint64_t word) { return word >> 63; }  // of the kernel
+
+struct Domains {
+  Iterator iterator;
+  std::optional<size_t> place;  // nothing: there is no Landlock
+
+  static Result<Domains> look_into() {
+    auto types = TRY(KernelTypes::read());
+    Domains domains{TRY(load_iterator(types)), std::nullopt};
+    if (::syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION) < 0) return domains;
+    domains.place = TRY(find_place(domains.iterator));
+    return domains;
+  }
+
+ private:
+  // Each security module has a place in the credentials that the kernel has given it at boot. So somebody gives up
+  // rights: where he has the address of a domain then, others have nothing. Behind the last place lies something
+  // else, and anything; so some do, and some do not.
+  static Result<size_t> find_place(const Iterator& iterator) {
+    constexpr int kOfEach = 4;
+    std::array<bool, kWords> possible;
+    possible.fill(true);
+    for (int i = 0; i < 2 * kOfEach; ++i) {
+      bool restricted = i % 2;
+      Envoy example =
+          TRY(restricted ? Envoy::send(give_up_rights) : Envoy::send([] { return Result<std::string>(""); }));
+      auto credentials = TRY(credentials_of(iterator, example.pid()));
+      if (credentials.empty()) return fail("the kernel does not tell of credentials");
+      for (size_t at = 0; at < kWords; ++at)
+        possible[at] = possible[at] && (restricted ? is_address(credentials[0][at]) : credentials[0][at] == 0);
+    }
+    auto found = std::ranges::find(possible, true);
+    if (std::ranges::count(possible, true) != 1) return fail("the kernel is unknown");
+    return static_cast<size_t>(found - possible.begin());
+  }
+};
+
+const Result<Domains>& known_domains() {
+  static const Result<Domains> domains = Domains::look_into();
+  return domains;
+}
+
+}  // namespace
+
+Result<bool> is_in_landlock_domain(pid_t pid) {
+  const Result<Domains>& domains = known_domains();
+  if (!domains) return std::unexpected(domains.error());
+  if (!domains->place) return false;
+  for (const Credentials& credentials : TRY(credentials_of(domains->iterator, pid)))
+    if (is_address(credentials[*domains->place])) return true;
+  return false;
+}
+
+void prepare_to_look_for_landlock() { (void)known_domains(); }
+
+}  // namespace ks::engine
