@@ -38,8 +38,8 @@ class Restore : public testing::Test {
     if (::geteuid() != 0) GTEST_SKIP() << "must be run as root";
     become_reaper();
   }
-  void start(const std::string& program, pid_t inside = 0) {
-    subject_.emplace(place_, program, std::vector<std::string>{}, inside);
+  void start(const std::string& program, pid_t inside = 0, const std::vector<std::string>& arguments = {}) {
+    subject_.emplace(place_, program, arguments, inside);
     ASSERT_EQ(subject_->await_ready(), "");
   }
   void dump(const DumpPlan& plan = {}) {
@@ -137,6 +137,25 @@ TEST_F(Restore, SaysWhatStaysBehindInTheDirectoryOfASocket) {
   EXPECT_NE(said.find(directory.string() + ": link, some.pid will not be there again"), std::string::npos) << said;
   EXPECT_EQ(remarks({directory}), "");
   for (const char* name : {"some.pid", "link"}) ASSERT_TRUE(std::filesystem::remove(directory / name));
+  verify();
+}
+
+TEST_F(Restore, MappedFilesOfADirectoryThatIsFilledAgain) {
+  std::string directory = place_.file("filled"), copy = place_.file("copy");
+  std::filesystem::create_directory(directory);
+  start("refilled_files", 0, {directory});
+  Outcome dumped = EngineProcess([&]() -> Result<> {
+                     auto engine = TRY(engine::Engine::open());
+                     auto frozen = TRY(engine.freeze({.root = subject_->pid()}));
+                     auto report = frozen.dump(image_, {.refilled = {directory}});
+                     if (!report && !frozen.verdict().ready()) return fail(to_string(frozen.verdict().reasons[0]));
+                     TRY(std::move(report));
+                     return frozen.kill();
+                   }).wait();
+  ASSERT_TRUE(dumped.done()) << dumped;
+  forget_end(subject_->pid());
+  ASSERT_EQ(::system(fmt::format("cp -a {0} {1} && rm -r {0} && mv {1} {0}", directory, copy).c_str()), 0);
+  restore();
   verify();
 }
 

@@ -22,7 +22,7 @@ constexpr const char* kFileName = "mapped-files.ks";
 std::string pin_name(uint32_t id) { return fmt::format("pin-{}", id); }
 
 bool is_same_file(const MappedFile& file, const struct stat& found) {
-  return found.st_ino == file.inode && static_cast<uint64_t>(found.st_size) == file.bytes &&
+  return (file.refilled || found.st_ino == file.inode) && static_cast<uint64_t>(found.st_size) == file.bytes &&
          found.st_mtim.tv_sec == file.modified_seconds && found.st_mtim.tv_nsec == file.modified_nanoseconds &&
          found.st_mode == file.mode;
 }
@@ -31,6 +31,8 @@ bool is_same_file(const MappedFile& file, const struct stat& found) {
 Result<bool> is_acceptable(const MappedFile& file, int fd) {
   struct stat found{};
   if (::fstat(fd, &found)) return fail_errno(file.path);
+  if (file.writable && file.refilled)
+    return found.st_mode == file.mode && static_cast<uint64_t>(found.st_size) == file.bytes;
   if (file.writable) return found.st_ino == file.inode && found.st_mode == file.mode;
   return is_same_file(file, found) && (file.build_id.empty() || read_build_id(fd) == file.build_id);
 }
@@ -58,7 +60,7 @@ Result<Fd> open_mapped(const MappedFile& file, const ImageReader& image, int roo
 }  // namespace
 
 Result<uint32_t> MappedFiles::add(const MountView& view, const std::string& link, const std::string& path,
-                                  bool writable, std::optional<uint32_t> carried) {
+                                  bool writable, bool refilled, std::optional<uint32_t> carried) {
   struct stat mapped{};
   if (::stat(link.c_str(), &mapped)) return fail_errno(link);
   auto key = std::tuple(mapped.st_dev, mapped.st_ino, writable, carried);
@@ -66,7 +68,8 @@ Result<uint32_t> MappedFiles::add(const MountView& view, const std::string& link
   if (!S_ISREG(mapped.st_mode)) return refuse("maps something that is not a regular file: " + path);
 
   std::optional<FileHandle> handle;
-  if (!carried && !leads_to(view.root.get(), path, mapped)) {
+  bool named = leads_to(view.root.get(), path, mapped);
+  if (!carried && !named) {
     auto told = HandleFinder(view).handle_of(link);
     if (!told) return refuse(path + ": its path leads elsewhere now, and it " + told.error().what);
     handle = *std::move(told);
@@ -83,7 +86,8 @@ Result<uint32_t> MappedFiles::add(const MountView& view, const std::string& link
                      .writable = writable,
                      .build_id = writable ? "" : build_id_of(link),
                      .carried = carried,
-                     .handle = std::move(handle)},
+                     .handle = std::move(handle),
+                     .refilled = refilled && named},
                     link});
   by_inode_.emplace(key, id);
   return id;
@@ -103,13 +107,14 @@ Result<> MappedFiles::dump(ImageWriter& image) const {
     out->set_writable(file.writable);
     out->set_build_id(file.build_id);
     if (file.carried) out->set_carried(*file.carried);
+    out->set_refilled(file.refilled);
     if (file.handle) {
       out->mutable_handle()->set_mount(file.handle->mount);
       out->mutable_handle()->set_type(file.handle->type);
       out->mutable_handle()->set_bytes(file.handle->bytes);
     }
     // Another file system, or one without hard links: then only an unchanged file can be restored from.
-    if (!file.writable && !file.carried) (void)image.pin(pin_name(file.id), link);
+    if (!file.writable && !file.carried && !file.refilled) (void)image.pin(pin_name(file.id), link);
   }
   return image.put(kFileName, seal(kKind, kVersion, list));
 }
@@ -135,7 +140,8 @@ Result<std::map<uint32_t, Fd>> open_mapped_files(const ImageReader& image, int r
                     .modified_nanoseconds = entry.modified_nanoseconds(),
                     .mode = entry.mode(),
                     .writable = entry.writable(),
-                    .build_id = entry.build_id()};
+                    .build_id = entry.build_id(),
+                    .refilled = entry.refilled()};
     if (entry.has_handle())
       file.handle = FileHandle{entry.handle().mount(), entry.handle().type(), entry.handle().bytes()};
     opened.emplace(file.id, TRY(open_mapped(file, image, root)));

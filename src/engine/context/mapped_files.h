@@ -30,6 +30,7 @@ struct MappedFile {
   std::string build_id;              // of an executable or a library that has one
   std::optional<uint32_t> carried;   // its content is part of the image
   std::optional<FileHandle> handle;  // no path leads to it
+  bool refilled = false;             // a copy of it lies there by then (DumpOptions::refilled)
 };
 
 class MappedFiles {
@@ -37,7 +38,7 @@ class MappedFiles {
   // `link` is a magic link to the open file (/proc/PID/exe, /proc/PID/map_files/...). Refuses a file that cannot be
   // found again.
   Result<uint32_t> add(const MountView& view, const std::string& link, const std::string& path, bool writable,
-                       std::optional<uint32_t> carried);
+                       bool refilled, std::optional<uint32_t> carried);
   // Writes what was added.
   Result<> dump(ImageWriter& image) const;
 
