@@ -301,7 +301,7 @@ TEST_F(Restore, ConnectionsThatLeadOutsideStayOpenWhereItRunsOn) {
                       auto engine = TRY(engine::Engine::open());
                       auto frozen = TRY(engine.freeze({.root = subject_->pid()}));
                       TRY(frozen.examine({.reset_external_sockets = true}));
-                      if (frozen.verdict().remarks.size() != 4) return fail("not all that is to be closed is named");
+                      if (frozen.verdict().remarks.size() != 5) return fail("not all that is to be closed is named");
                       TRY(frozen.dump(image_, {.leave_running = true, .reset_external_sockets = true}));
                       std::string remarks;
                       for (const auto& remark : frozen.verdict().remarks) remarks += to_string(remark) + "\n";

@@ -27,6 +27,10 @@ void take(UnixSocketFacts& facts, uint16_t type, std::span<const std::byte> payl
       facts.file = UnixSocketFacts::File{file.udiag_vfs_ino, file.udiag_vfs_dev};
       break;
     }
+    case UNIX_DIAG_NAME:
+      if (payload.empty() || payload.front() != std::byte{0}) break;
+      facts.name.assign(reinterpret_cast<const char*>(payload.data()), payload.size());
+      break;
     case UNIX_DIAG_ICONS:
       facts.waiting.resize(payload.size() / sizeof(uint32_t));
       std::memcpy(facts.waiting.data(), payload.data(), facts.waiting.size() * sizeof(uint32_t));
@@ -56,13 +60,14 @@ void add(UnixSocketTable& table, std::span<const std::byte> answer) {
 }  // namespace
 
 Result<UnixSocketTable> read_unix_sockets() {
-  unix_diag_req request{.sdiag_family = AF_UNIX,
-                        .sdiag_protocol = 0,
-                        .pad = 0,
-                        .udiag_states = ~0u,
-                        .udiag_ino = 0,
-                        .udiag_show = UDIAG_SHOW_VFS | UDIAG_SHOW_PEER | UDIAG_SHOW_ICONS | UDIAG_SHOW_RQLEN,
-                        .udiag_cookie = {~0u, ~0u}};
+  unix_diag_req request{
+      .sdiag_family = AF_UNIX,
+      .sdiag_protocol = 0,
+      .pad = 0,
+      .udiag_states = ~0u,
+      .udiag_ino = 0,
+      .udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_PEER | UDIAG_SHOW_ICONS | UDIAG_SHOW_RQLEN,
+      .udiag_cookie = {~0u, ~0u}};
   UnixSocketTable table;
   TRY(ask_sock_diag(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, std::as_bytes(std::span(&request, 1)),
                     [&](auto answer) { add(table, answer); }));

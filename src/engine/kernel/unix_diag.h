@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -21,6 +22,7 @@ struct UnixSocketFacts {
     uint32_t inode = 0, device = 0;  // device as st_dev, in the kernel's own encoding
   };
   std::optional<File> file;       // that it is bound to
+  std::string name;               // if it is abstract, with its zero
   std::vector<uint32_t> waiting;  // inodes of clients that have not been accepted, 0 for those that have gone
   uint32_t unread = 0;            // memory of what it has sent and its receivers have not read
   uint8_t shutdown = 0;           // 1: receives no more, 2: sends no more

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// pidfds: of this process, a child, a thread, and one that has ended; watched by an epoll.
+// pidfds: of this process, a child, a thread, one that has ended, and of the manager; watched by an epoll.
 #include <poll.h>
 #include <sys/epoll.h>
 
@@ -46,7 +46,11 @@ int main() {
   epoll_event event{EPOLLIN, {.u64 = 5}};
   CHECK(epoll_ctl(epoll, EPOLL_CTL_ADD, of_child, &event) == 0);
   signal(SIGUSR1, SIG_IGN);
+  int manager = static_cast<int>(syscall(SYS_pidfd_open, 1, 0));  // whoever it is, it is there again
   ready();
+  CHECK(manager < 0 ||
+        (state(manager) == 0 &&
+         content("/proc/self/fdinfo/" + std::to_string(manager)).find("Pid:\t1\n") != std::string::npos));
   CHECK(fcntl(of_child, F_GETFL) & O_NONBLOCK && !(fcntl(self, F_GETFL) & O_NONBLOCK));
   CHECK(state(self) == 0 && state(of_child) == 0 && state(dead) & POLLIN);
   CHECK(syscall(SYS_pidfd_send_signal, self, 0, nullptr, 0) == 0 &&

@@ -21,6 +21,8 @@ namespace {
 
 constexpr std::string_view kName = "pidfd";
 constexpr uint32_t kVersion = 1;
+// Is there under every kernel. sd-bus keeps one of who made the socket of the bus (systemd 256).
+constexpr pid_t kManager = 1;
 constexpr int kThread = O_EXCL;  // PIDFD_THREAD, since 6.9
 
 // struct pidfd_info and PIDFD_GET_INFO (linux/pidfd.h), since 6.13; the status of one that has ended since 6.15.
@@ -49,7 +51,7 @@ Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
     auto pid = parse_number<pid_t>(file.info.value("Pid").value_or(""));
     if (!pid) return fail(file.object() + ": fdinfo tells no pid");
     bool thread = file.info.flags & kThread;
-    if (*pid != -1 && !is_ours(dumping, *pid, thread)) {
+    if (*pid != -1 && *pid != kManager && !is_ours(dumping, *pid, thread)) {
       dumping.refuse(file.pid, file.object(), fmt::format("leads to pid {}, which is not part of it", *pid));
       continue;
     }

@@ -185,6 +185,14 @@ class Description {
     return {};
   }
 
+  // An abstract one is its own if somebody is bound to it: who has been accepted only shows it.
+  bool is_alone_under_its_name() const {
+    if (std::ranges::count(around_.table, facts_.name, [](const auto& one) { return one.second.name; }) != 1)
+      return false;
+    auto other = make_socket({AF_UNIX, state_.type(), 0});
+    return other && ::bind(other->get(), as_address(out_.name()), size_of(out_.name())) && errno == EADDRINUSE;
+  }
+
   // A name of one end of a connection is that of who has accepted it, or its own.
   Result<> check_name(const Overview& all, const Description* peer) {
     bool peer_is_listened = peer && all.listened.contains(peer->out_.name());
@@ -198,7 +206,7 @@ class Description {
     // Two that are made together tell of the same process.
     bool can_be_pair =
         !peer || peer->out_.credentials().SerializeAsString() == out_.credentials().SerializeAsString();
-    if (is_abstract(out_.name()) || !can_be_pair)
+    if (is_abstract(out_.name()) ? !is_alone_under_its_name() : !can_be_pair)
       return refuse("was accepted under a name at which no process of it listens any more");
     return {};
   }
