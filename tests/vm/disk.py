@@ -18,19 +18,22 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # In the guest these are links into /usr; debugfs would replace the link by a directory.
 MERGED = ("bin", "sbin", "lib", "lib64")
 UNUSED_AFTER = 12 * 3600
+SUITE = os.environ.get("GUEST_SUITE", "bookworm")
 
 
 class Base:
-    """The base image and the kernels in it, from tools/guest/build (which builds it at need)."""
+    """The base image and the kernels in it, from tools/guest/build (which builds it at need), with these packages besides."""
 
-    def __init__(self):
-        built = subprocess.run([REPOSITORY / "tools/guest/build"], stdout=subprocess.PIPE, check=True, text=True)
+    def __init__(self, packages=()):
+        built = subprocess.run([REPOSITORY / "tools/guest/build", *packages], stdout=subprocess.PIPE, check=True, text=True)
         self.directory = Path(built.stdout.strip())
         self.image = self.directory / "root.img"
 
 
 def kernel_files(directory, version):
     """(kernel, initrd) whose release begins with `version`, or the newest there is; 6.1 is not 6.12."""
+    if SUITE != "bookworm":  # which has neither: its first and its last one
+        version = {"6.1": "6.12", "6.12": "newest"}.get(version, version)
     kernels = sorted(Path(directory).glob("vmlinuz-*"), key=lambda path: [int(part) for part in re.findall(r"\d+", path.name)])
     if version == "newest":
         version = kernels[-1].name[len("vmlinuz-"):]

@@ -7,8 +7,9 @@ import traceback
 from contextlib import contextmanager
 from pathlib import Path
 
-from disk import Base, make_disk
+from disk import SUITE, Base, make_disk
 from guest import EmulatorFault
+from tree import Tree
 
 PASS, FAIL, SKIP = 0, 1, 77
 
@@ -33,13 +34,17 @@ class Phases:
             print(f"  {name}: {self.seconds[name]:.1f} s", flush=True)
 
 
-def guest_disk(*trees):
-    """(image, kernels) with what is under test, KERNEL_SWAP_DESTDIR, and then `trees` laid over the base."""
+def guest_disk(*trees, packages=()):
+    """(image, kernels) with what is under test, KERNEL_SWAP_DESTDIR, and then `trees` laid over the base, which has `packages` besides."""
     for tool in ("qemu-system-x86_64", "qemu-img", "debugfs", "mke2fs", "mmdebstrap"):
         if shutil.which(tool, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") is None:
             raise Skip(f"{tool} is not installed (tools/install-deps)")
     installed = os.environ.get("KERNEL_SWAP_DESTDIR")
-    return make_disk([Path(tree) for tree in ([installed] if installed else []) + list(trees)], Base())
+    with Tree() as libraries:
+        # Under another release we go on with the libraries that we were built with.
+        for name in ("libfmt.so.9",) if SUITE != "bookworm" else ():
+            libraries.copy(f"/usr/lib/x86_64-linux-gnu/{name}", f"/usr/lib/x86_64-linux-gnu/{name}", 0o644)
+        return make_disk([Path(tree) for tree in ([installed] if installed else []) + [libraries.path, *trees]], Base(packages))
 
 
 def main(scenario):

@@ -2,16 +2,17 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Print the guest's sources.list, derived from where this machine gets its own Debian packages.
 
-The guest is always bookworm, whatever release this machine runs; so only the
-addresses and the signing key are taken over, and backports come from the
-archive that bookworm itself comes from. The newest kernel comes from the
-backports of a later release.
+The guest is bookworm, or what GUEST_SUITE says, whatever release this machine
+runs; so only the addresses and the signing key are taken over, and backports
+come from the archive that the release itself comes from. The newest kernel
+comes from the backports of trixie.
 """
 import glob
+import os
 import re
 import sys
 
-SUITE = "bookworm"
+SUITE = os.environ.get("GUEST_SUITE", "bookworm")
 NEWEST_KERNELS = "trixie-backports"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
@@ -65,7 +66,7 @@ def main():
             archive = archive or uri
     if archive is None:
         sys.exit("apt_sources.py: no Debian entry in /etc/apt/sources.list or sources.list.d")
-    for suite in (SUITE, SUITE + "-updates", SUITE + "-backports", NEWEST_KERNELS):
+    for suite in dict.fromkeys((SUITE, SUITE + "-updates", SUITE + "-backports", NEWEST_KERNELS)):
         print(f"deb [signed-by={KEYRING}] {archive} {suite} main")
     if security is not None:
         print(f"deb [signed-by={KEYRING}] {security} {SUITE}-security main")
