@@ -53,6 +53,9 @@ Result<Entry> open_top(const std::string& directory) {
   return open_entry(AT_FDCWD, directory, directory, O_DIRECTORY);
 }
 
+// A copy is named as what it is of, elsewhere.
+std::string below(const Entry& entry, const Entry& top) { return entry.path.substr(top.path.size() + 1); }
+
 // One after the other, in the order of their names.
 template <class See>
 Result<> each_entry(const Entry& directory, See see) {
@@ -122,11 +125,25 @@ Result<> walk(const Entry& entry, See& see) {
   return each_entry(entry, [&](const Entry& inner) { return walk(inner, see); });
 }
 
+// The same for a part of it.
+template <class See>
+Result<> walk_part(const Entry& top, const Entry& entry, const Part& part, See& see) {
+  TRY(see(entry));
+  if (entry.type() != S_IFDIR) return {};
+  return each_entry(entry, [&](const Entry& inner) {
+    return part.takes(below(inner, top)) ? walk_part(top, inner, part, see) : Result<>();
+  });
+}
+
 class Copy {
  public:
+  Copy(const Entry& top, const Part& part, bool dressed) : top_(top), part_(part), dressed_(dressed) {}
+
   Result<> fill(const Entry& from, const Entry& to) {
-    TRY(each_entry(from, [&](const Entry& entry) { return copy(entry, to); }));
+    TRY(each_entry(
+        from, [&](const Entry& entry) { return part_.takes(below(entry, top_)) ? copy(entry, to) : Result<>(); }));
     // Last: a default ACL would be inherited, and each new name changes the time.
+    if (&from == &top_ && !dressed_) return {};
     return set_attributes(from, to);
   }
   std::vector<std::string> kept;
@@ -195,6 +212,9 @@ class Copy {
     return {};
   }
 
+  const Entry& top_;
+  const Part& part_;
+  bool dressed_;
   std::map<Inode, Fd> links_;  // the copies of files with several names
 };
 
@@ -222,9 +242,31 @@ Result<> add_entry(Checksum& sum, const Entry& entry, const std::string& name, s
   });
 }
 
+// Calls `use(entry, its counterpart below another directory, the path of both)` where there is one; what is in a
+// directory comes before it.
+template <class Use>
+Result<> each_in_both(const Entry& top, const Entry& from, const Entry& to, Use& use) {
+  return each_entry(from, [&](const Entry& entry) -> Result<> {
+    std::string path = below(entry, top), name = path.substr(path.rfind('/') + 1);
+    auto other = open_entry(to.file.get(), name, to.path + "/" + name, O_NOFOLLOW);
+    if (!other && other.error().code == ENOENT) return {};
+    if (!other) return std::unexpected(other.error());
+    if (entry.type() == S_IFDIR && other->type() == S_IFDIR) TRY(each_in_both(top, entry, *other, use));
+    return use(to, *other, path);
+  });
+}
+
 }  // namespace
 
-Result<uint64_t> measure_tree(const std::string& directory) {
+bool Part::takes(std::string_view path) const {
+  if (!only) return !paths.contains(std::string(path));
+  for (size_t end = path.find('/');; end = path.find('/', end + 1)) {
+    if (paths.contains(std::string(path.substr(0, end)))) return true;
+    if (end == std::string_view::npos) return false;
+  }
+}
+
+Result<uint64_t> measure_tree(const std::string& directory, const Part& part) {
   uint64_t bytes = 0;
   std::set<Inode> seen;
   auto see = [&](const Entry& entry) -> Result<> {
@@ -234,7 +276,8 @@ Result<uint64_t> measure_tree(const std::string& directory) {
     if (seen.insert(entry.inode()).second) bytes += entry.status.stx_blocks * 512 + kNode;
     return {};
   };
-  TRY(walk(TRY(open_top(directory)), see));
+  Entry top = TRY(open_top(directory));
+  TRY(walk_part(top, top, part, see));
   return bytes;
 }
 
@@ -251,10 +294,36 @@ Result<std::string> digest_tree(const std::string& directory) {
   return sum.finish();
 }
 
-Result<std::vector<std::string>> copy_tree(const std::string& from, const std::string& to) {
-  Copy copy;
-  TRY(copy.fill(TRY(open_top(from)), TRY(open_top(to))));
+Result<std::vector<std::string>> copy_tree(const std::string& from, const std::string& to, const Part& part,
+                                           bool dressed) {
+  Entry top = TRY(open_top(from));
+  Copy copy(top, part, dressed);
+  TRY(copy.fill(top, TRY(open_top(to))));
   return std::move(copy.kept);
+}
+
+Result<std::set<std::string>> in_the_way(const std::string& from, const std::string& to) {
+  std::set<std::string> found;
+  auto note = [&](const Entry&, const Entry&, const std::string& path) -> Result<> {
+    found.insert(path);
+    return {};
+  };
+  Entry top = TRY(open_top(from));
+  TRY(each_in_both(top, top, TRY(open_top(to)), note));
+  return found;
+}
+
+Result<> remove_copy(const std::string& from, const std::string& to, const std::set<std::string>& found) {
+  auto remove = [&](const Entry& directory, const Entry& entry, const std::string& path) -> Result<> {
+    if (found.contains(path)) return {};
+    int flags = entry.type() == S_IFDIR ? AT_REMOVEDIR : 0;
+    std::string name = path.substr(path.rfind('/') + 1);
+    if (::unlinkat(directory.file.get(), name.c_str(), flags) && errno != ENOENT && errno != ENOTEMPTY)
+      return fail_errno(entry.path);
+    return {};
+  };
+  Entry top = TRY(open_top(from));
+  return each_in_both(top, top, TRY(open_top(to)), remove);
 }
 
 }  // namespace ks::upgrade

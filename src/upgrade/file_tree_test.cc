@@ -195,5 +195,47 @@ TEST_F(FileTreeTest, ErrorsNameThePath) {
   EXPECT_EQ(measure_tree(root_ + "/none").error().code, ENOENT);
 }
 
+TEST_F(FileTreeTest, APartOfIt) {
+  fs::create_directories(from_ + "/inner/deep");
+  for (const char* name : {"other", "inner/one", "inner/two", "inner/deep/three"}) write(name, name);
+  ASSERT_EQ(chmod(from_.c_str(), 0711), 0);
+  ASSERT_EQ(chmod(to_.c_str(), 0755), 0);
+  Part some{.only = true, .paths = {"pid", "inner"}},
+      rest{.only = false, .paths = {"pid", "inner/one", "inner/deep"}};
+  EXPECT_LT(*measure_tree(from_, some), *measure_tree(from_));
+  ASSERT_TRUE(copy_tree(from_, to_, some, false));
+  EXPECT_EQ(look(to_).st_mode & 07777, 0755u);
+  for (const char* name : {"/pid", "/inner/one", "/inner/deep/three"}) EXPECT_TRUE(fs::exists(to_ + name)) << name;
+  EXPECT_FALSE(fs::exists(to_ + "/other"));
+  fs::remove_all(to_);
+  fs::create_directory(to_);
+  ASSERT_TRUE(copy_tree(from_, to_, rest));
+  EXPECT_EQ(look(to_).st_mode & 07777, 0711u);
+  for (const char* name : {"/other", "/inner/two"}) EXPECT_TRUE(fs::exists(to_ + name)) << name;
+  for (const char* name : {"/pid", "/inner/one", "/inner/deep"}) EXPECT_FALSE(fs::exists(to_ + name)) << name;
+}
+
+TEST_F(FileTreeTest, ACopyIsTakenBackButForWhatItFound) {
+  fs::create_directories(from_ + "/inner/deep");
+  fs::create_directory(from_ + "/made");
+  for (const char* name : {"inner/one", "inner/deep/two", "made/three"}) write(name, "copied");
+  fs::create_symlink("/etc/passwd", from_ + "/link");
+  fs::create_directories(to_ + "/inner/deep");
+  std::ofstream(to_ + "/inner/one") << "found";
+  std::ofstream(to_ + "/more") << "found";
+  auto found = in_the_way(from_, to_);
+  ASSERT_TRUE(found) << found.error().what;
+  EXPECT_EQ(*found, (std::set<std::string>{"inner", "inner/deep", "inner/one"}));
+  ASSERT_TRUE(copy_tree(from_, to_));
+  std::ofstream(to_ + "/made/since") << "somebody's";
+  ASSERT_TRUE(remove_copy(from_, to_, *found));
+  std::set<std::string> left;
+  for (const auto& entry : fs::recursive_directory_iterator(to_))
+    left.insert(entry.path().string().substr(to_.size() + 1));
+  EXPECT_EQ(left, (std::set<std::string>{"inner", "inner/deep", "inner/one", "made", "made/since", "more"}));
+  EXPECT_EQ(*read_file(to_ + "/inner/one"), "found");
+  EXPECT_TRUE(fs::exists("/etc/passwd"));
+}
+
 }  // namespace
 }  // namespace ks::upgrade
