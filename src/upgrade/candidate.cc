@@ -47,6 +47,34 @@ Result<MarkedUnits> marked_units(const Bus& bus) {
   return marked;
 }
 
+std::vector<Place> Candidate::places() const {
+  auto places = as_places(volatile_places(unit));
+  places.insert(places.end(), run.places.begin(), run.places.end());
+  return places;
+}
+
+Result<> look_below_run(const Bus& bus, std::span<Candidate> candidates) {
+  RunSurvey survey = TRY(survey_run());
+  auto claims = TRY(bus.claims());
+  for (Candidate& one : candidates) {
+    if (!is_running(one.unit)) continue;
+    auto pids = TRY(cgroup_processes(one.unit.control_group));
+    one.run = find_run_files(survey, claims, one.unit, {pids.begin(), pids.end()},
+                             {.carry = one.mark.carry_directories, .leave = one.mark.leave_directories});
+  }
+  return {};
+}
+
+std::vector<engine::Reason> left_below_run(const RunSurvey& survey, const UnitState& unit,
+                                           std::span<const pid_t> pids) {
+  RunFiles files = find_run_files(survey, {}, unit, {pids.begin(), pids.end()}, {});
+  for (const std::string& path : files.paths())
+    if (lies_within(path, survey.run))
+      files.remarks.push_back(
+          {0, path, "is no part of the image, but for sockets and what is open; a boot empties /run"});
+  return std::move(files.remarks);
+}
+
 std::string syslog_identifier(const UnitState& unit) {
   if (!unit.syslog_identifier.empty() || unit.start.empty()) return unit.syslog_identifier;
   const std::string& path = unit.start.front().path;
@@ -66,6 +94,7 @@ engine::DumpOptions dump_options(const Candidate& candidate) {
                               .no_hold = "only a swap does",
                               .starter = unit.sockets.empty() ? 0 : 1,
                               .reset_external_sockets = candidate.mark.external_sockets == ExternalSockets::reset};
+  for (std::string& path : candidate.run.paths()) options.refilled.push_back(std::move(path));
   if (candidate.mark.largest_deleted_file) options.largest_deleted_file = *candidate.mark.largest_deleted_file;
   return options;
 }
@@ -79,12 +108,13 @@ engine::DumpOptions swap_options(const Candidate& candidate) {
   return options;
 }
 
-std::vector<engine::Reason> group_reasons(const UnitState& unit) {
+std::vector<engine::Reason> group_reasons(const Candidate& candidate) {
+  const UnitState& unit = candidate.unit;
   auto pids = cgroup_processes(unit.control_group);
   if (!pids) return {{0, "control group", pids.error().what}};
   if (pids->empty()) return {{0, "control group", "no process is left in it"}};
   auto reasons = pid_reasons(std::ranges::min(*pids), ::access(kPidFloorFlag, F_OK) == 0);
-  for (engine::Reason& reason : place_reasons(unit, *pids)) reasons.push_back(std::move(reason));
+  for (engine::Reason& reason : place_reasons(unit, candidate.places(), *pids)) reasons.push_back(std::move(reason));
   return reasons;
 }
 
@@ -108,9 +138,10 @@ engine::Verdict examine(const engine::Engine& engine, const Candidate& candidate
   for (int i = 0; i < 400 && !has_read_all(engine, unit); ++i) ::nanosleep(&kPoll, nullptr);
   auto frozen = engine.freeze(target_of(unit));
   if (!frozen) return {.reasons = {{0, "freeze", frozen.error().what}}, .remarks = {}};
-  verdict.reasons = group_reasons(unit);
+  verdict.reasons = group_reasons(candidate);
   auto report = frozen->examine(options);
   verdict.remarks = frozen->verdict().remarks;
+  verdict.remarks.insert(verdict.remarks.end(), candidate.run.remarks.begin(), candidate.run.remarks.end());
   if (report) {
     for (engine::Reason& reason : remembered_reasons(*report)) verdict.reasons.push_back(std::move(reason));
     return verdict;

@@ -2,11 +2,13 @@
 // Marked units, and whether each can be carried over.
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
 #include "engine/engine.h"
 #include "upgrade/mark.h"
+#include "upgrade/run_files.h"
 #include "upgrade/systemd/bus.h"
 
 namespace ks::upgrade {
@@ -14,6 +16,9 @@ namespace ks::upgrade {
 struct Candidate {
   UnitState unit;
   Mark mark;
+  RunFiles run;  // nothing before look_below_run()
+
+  std::vector<Place> places() const;  // all that come back with it
 };
 
 // Of one unit, marked or not.
@@ -25,6 +30,12 @@ struct MarkedUnits {
 };
 // Every unit that is marked, loaded or not.
 Result<MarkedUnits> marked_units(const Bus& bus);
+
+// What those that run have below /run. Looks at all processes of the machine; not while any of them is frozen.
+Result<> look_below_run(const Bus& bus, std::span<Candidate> candidates);
+// What an image made by hand leaves behind there.
+std::vector<engine::Reason> left_below_run(const RunSurvey& survey, const UnitState& unit,
+                                           std::span<const pid_t> pids);
 
 // The name under which the journal files the unit's output: its own, or what systemd makes of its command.
 std::string syslog_identifier(const UnitState& unit);
@@ -43,7 +54,7 @@ bool has_read_all(const engine::Engine& engine, const UnitState& unit);
 engine::Verdict examine(const engine::Engine& engine, const Candidate& candidate);
 
 // Reasons that lie in what the unit's control group holds now: best asked for while it is frozen.
-std::vector<engine::Reason> group_reasons(const UnitState& unit);
+std::vector<engine::Reason> group_reasons(const Candidate& candidate);
 
 // PIDs of processes that have ended are needed once more, and may not be free then.
 std::vector<engine::Reason> remembered_reasons(const engine::DumpReport& report);

@@ -13,22 +13,6 @@ namespace {
 
 constexpr std::string_view kChecksum = "# checksum ";
 
-Json to_json(const Ownership& owner) {
-  Json json = Json::object();
-  json.set("mode", owner.mode).set("user", owner.user).set("group", owner.group);
-  return json;
-}
-
-Json to_json(const PidFile& file) {
-  Json json = Json::object();
-  json.set("directory", file.directory)
-      .set("name", file.name)
-      .set("text", file.text)
-      .set("owner", to_json(file.owner))
-      .set("directory_owner", to_json(file.directory_owner));
-  return json;
-}
-
 Json to_json(const CarriedUnit& unit) {
   Json processes = Json::array();
   for (const ProcessId& process : unit.processes) {
@@ -39,7 +23,12 @@ Json to_json(const CarriedUnit& unit) {
   Json places = Json::array();
   for (const SavedPlace& place : unit.places) {
     Json entry = Json::object();
-    entry.set("path", place.path).set("name", place.name).set("digest", place.digest).set("bytes", place.bytes);
+    entry.set("path", place.path)
+        .set("name", place.name)
+        .set("digest", place.digest)
+        .set("bytes", place.bytes)
+        .set("of_systemd", place.of_systemd)
+        .set("whole", place.whole);
     places.add(std::move(entry));
   }
   Json ids = Json::array();
@@ -62,7 +51,6 @@ Json to_json(const CarriedUnit& unit) {
       .set("has_start_commands", unit.has_start_commands)
       .set("placeholder_not_executable", unit.placeholder_not_executable)
       .set("places", std::move(places))
-      .set("pid_file", to_json(unit.pid_file))
       .set("sockets", Json::array(unit.sockets))
       .set("remarks", Json::array(unit.remarks))
       .set("held", Json::array(unit.held))
@@ -71,21 +59,6 @@ Json to_json(const CarriedUnit& unit) {
       .set("frozen_seconds", unit.frozen_seconds)
       .set("frozen_at", unit.frozen_at);
   return json;
-}
-
-Result<Ownership> parse_ownership(const Json& json) {
-  return Ownership{static_cast<uint32_t>(TRY(json.integer("mode"))), static_cast<uid_t>(TRY(json.integer("user"))),
-                   static_cast<gid_t>(TRY(json.integer("group")))};
-}
-
-Result<PidFile> parse_pid_file(const Json& json) {
-  PidFile file;
-  file.directory = TRY(json.string("directory"));
-  file.name = TRY(json.string("name"));
-  file.text = TRY(json.string("text"));
-  file.owner = TRY(parse_ownership(TRY(json.object("owner"))));
-  file.directory_owner = TRY(parse_ownership(TRY(json.object("directory_owner"))));
-  return file;
 }
 
 Result<Command> parse_command(const Json& json) {
@@ -116,10 +89,10 @@ Result<CarriedUnit> parse_unit(const Json& json) {
   unit.placeholder_not_executable = TRY(json.boolean("placeholder_not_executable"));
   TRY(json.objects("places", [&](const Json& entry) -> Result<> {
     unit.places.push_back({TRY(entry.string("path")), TRY(entry.string("name")), TRY(entry.string("digest")),
-                           static_cast<uint64_t>(TRY(entry.integer("bytes")))});
+                           static_cast<uint64_t>(TRY(entry.integer("bytes"))), TRY(entry.boolean("of_systemd")),
+                           TRY(entry.boolean("whole"))});
     return {};
   }));
-  unit.pid_file = TRY(in("pid_file", parse_pid_file(TRY(json.object("pid_file")))));
   unit.sockets = TRY(json.strings("sockets"));
   unit.remarks = TRY(json.strings("remarks"));
   unit.held = TRY(json.strings("held"));

@@ -12,11 +12,10 @@
 
 #include "base/result.h"
 #include "upgrade/command.h"
-#include "upgrade/pid_file.h"
 
 namespace ks::upgrade {
 
-inline constexpr int kManifestFormat = 2;
+inline constexpr int kManifestFormat = 3;
 
 // A process by its PID and its start in clock ticks since boot (proc(5), stat, field 22): a PID alone may be
 // reused.
@@ -25,12 +24,14 @@ struct ProcessId {
   uint64_t start = 0;
 };
 
-// What lay in a directory that systemd makes anew at each start.
+// What lay in a directory that is empty or gone when the unit is started again.
 struct SavedPlace {
-  std::string path;  // as the unit sees it
+  std::string path;
   std::string name;  // of the copy, a directory
   std::string digest;
   uint64_t bytes = 0;
+  bool of_systemd = false;  // which makes it anew at each start; the path is then as the unit sees it
+  bool whole = false;       // else there may be more in it, of others
 };
 
 struct CarriedUnit {
@@ -49,7 +50,6 @@ struct CarriedUnit {
   bool placeholder_not_executable = false;  // the unit's ExecPaths= leave it out
   std::vector<SavedPlace> places;
   std::vector<std::string> sockets;  // .socket units that hand it theirs, when it is started
-  PidFile pid_file;
   std::vector<std::string> remarks;  // what comes back otherwise than it was
   std::vector<std::string> held;     // its sockets whose packets are held back: hold/held_socket.h
   // The image.

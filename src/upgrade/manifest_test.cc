@@ -20,13 +20,8 @@ Manifest example() {
                             .start_timeout_seconds = 90,
                             .has_start_commands = true,
                             .placeholder_not_executable = true,
-                            .places = {{"/run/a", "0", "4567", 89}},
+                            .places = {{"/run/a", "0", "4567", 89, true, false}},
                             .sockets = {"a.socket"},
-                            .pid_file = {.directory = "/run/a",
-                                         .name = "pid",
-                                         .text = "131080\n",
-                                         .owner = {0644, 33, 34},
-                                         .directory_owner = {0755, 0, 0}},
                             .remarks = {"pid 131080: fd 7: closed"},
                             .image_digest = "0123",
                             .memory_bytes = 1ull << 40,
@@ -43,6 +38,7 @@ TEST(Manifest, RoundTrip) {
   EXPECT_EQ(to_text(*back), text);
   EXPECT_EQ(back->units[0].command.arguments[3], "\xc3\xa9\n");
   EXPECT_EQ(back->units[0].processes[1].start, 18446744073709551u);
+  EXPECT_TRUE(back->units[0].places[0].of_systemd && !back->units[0].places[0].whole);
   EXPECT_EQ(back->units[0].remarks, example().units[0].remarks);
   EXPECT_EQ(back->left_out[0].reasons.size(), 2u);
   EXPECT_TRUE(back->find("a\"b.service"));

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <filesystem>
 
 #include "base/file.h"
 #include "base/text.h"
@@ -51,6 +52,19 @@ std::vector<Line> logical_lines(std::string_view text) {
   return lines;
 }
 
+// A later line adds to an earlier one, an empty one takes all back.
+Result<> add_directories(std::vector<std::string>& directories, std::string_view key, std::string_view value) {
+  if (value.empty()) directories.clear();
+  for (std::string_view word : split_words(value)) {
+    auto path = std::filesystem::path(word).lexically_normal();
+    if (!path.has_filename()) path = path.parent_path();
+    if (!path.string().starts_with("/run/"))
+      return fail(fmt::format("{}=\"{}\": not a directory below /run", key, word));
+    directories.push_back(path);
+  }
+  return {};
+}
+
 Result<> apply_key(Mark& mark, std::string_view key, std::string_view value, const std::string& file) {
   if (key == "Checkpoint") {
     auto yes = value.empty() ? std::optional(false) : parse_boolean(value);
@@ -74,8 +88,12 @@ Result<> apply_key(Mark& mark, std::string_view key, std::string_view value, con
       return fail(fmt::format("LargestDeletedFile=\"{}\": not a size, like 512M or infinity", value));
     return {};
   }
+  if (key == "CarryDirectories") return add_directories(mark.carry_directories, key, value);
+  if (key == "LeaveDirectories") return add_directories(mark.leave_directories, key, value);
   return fail(
-      fmt::format("unknown key \"{}\" (there are Checkpoint=, ExternalSockets= and LargestDeletedFile=)", key));
+      fmt::format("unknown key \"{}\" (there are Checkpoint=, ExternalSockets=, LargestDeletedFile=, "
+                  "CarryDirectories= and LeaveDirectories=)",
+                  key));
 }
 
 }  // namespace

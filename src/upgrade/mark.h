@@ -7,6 +7,8 @@
 //   Checkpoint=yes|no
 //   ExternalSockets=refuse|reset
 //   LargestDeletedFile=BYTES|infinity
+//   CarryDirectories=DIRECTORY...
+//   LeaveDirectories=DIRECTORY...
 #pragma once
 
 #include <cstdint>
@@ -24,8 +26,9 @@ enum class ExternalSockets { refuse, reset };
 struct Mark {
   bool checkpoint = false;
   ExternalSockets external_sockets = ExternalSockets::refuse;
-  std::optional<uint64_t> largest_deleted_file;  // bytes; nothing: as it is by default
-  std::string file;                              // the file that decided `checkpoint`; empty where none speaks of it
+  std::optional<uint64_t> largest_deleted_file;                   // bytes; nothing: as it is by default
+  std::vector<std::string> carry_directories, leave_directories;  // below /run, without what systemd makes
+  std::string file;  // the file that decided `checkpoint`; empty where none speaks of it
 };
 
 // What `text`, the content of `file`, adds to the mark. An unknown key, an unknown value and a section that

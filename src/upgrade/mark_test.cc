@@ -41,9 +41,9 @@ TEST(Mark, CommentsAndContinuedLines) {
 }
 
 TEST(Mark, ErrorsNameFileAndLine) {
-  EXPECT_EQ(
-      parse("[X-KernelSwap]\n\nCheckpont=yes\n").error().what,
-      "a.service:3: unknown key \"Checkpont\" (there are Checkpoint=, ExternalSockets= and LargestDeletedFile=)");
+  EXPECT_EQ(parse("[X-KernelSwap]\n\nCheckpont=yes\n").error().what,
+            "a.service:3: unknown key \"Checkpont\" (there are Checkpoint=, ExternalSockets=, LargestDeletedFile=, "
+            "CarryDirectories= and LeaveDirectories=)");
   EXPECT_EQ(parse("[X-KernelSwap]\nCheckpoint=maybe\n").error().what,
             "a.service:2: Checkpoint=\"maybe\": neither yes nor no");
   EXPECT_EQ(parse("[X-Kernelswap]\nCheckpoint=yes\n").error().what,
@@ -62,6 +62,16 @@ TEST(Mark, Sizes) {
   for (const char* wrong : {"much", "-1", "5 G", "K", "20000000T"})
     EXPECT_EQ(parse(std::string("[X-KernelSwap]\nLargestDeletedFile=") + wrong + "\n").error().what,
               std::string("a.service:2: LargestDeletedFile=\"") + wrong + "\": not a size, like 512M or infinity");
+}
+
+TEST(Mark, Directories) {
+  Mark mark = *parse("[X-KernelSwap]\nCarryDirectories=/run/a /run/b/\nCarryDirectories=/run/c//d\n");
+  EXPECT_EQ(mark.carry_directories, (std::vector<std::string>{"/run/a", "/run/b", "/run/c/d"}));
+  EXPECT_TRUE(mark.leave_directories.empty());
+  EXPECT_TRUE(parse("[X-KernelSwap]\nLeaveDirectories=/run/a\nLeaveDirectories=\n")->leave_directories.empty());
+  for (const char* wrong : {"/run", "/run/", "/run/../etc", "a", "/var/run/a"})
+    EXPECT_EQ(parse(std::string("[X-KernelSwap]\nLeaveDirectories=") + wrong + "\n").error().what,
+              std::string("a.service:2: LeaveDirectories=\"") + wrong + "\": not a directory below /run");
 }
 
 TEST(Mark, OtherSectionsAreNotOurs) { EXPECT_TRUE(parse("[X-Kernel]\nFoo=1\n[X-Foo]\nnonsense\n")); }

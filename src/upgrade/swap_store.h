@@ -7,7 +7,7 @@
 //                              /pending/UNIT      this image has not been used; holds the number of attempts
 //                              /outcome/UNIT      what became of the unit
 //                              /UNIT/             the image
-//                              /UNIT.places/      what lay in the unit's RuntimeDirectory= and private /tmp
+//                              /UNIT.places/      what lay in the unit's private /tmp and below /run
 //
 // Everything is root's alone: whoever can write an image can become root.
 #pragma once

@@ -2,32 +2,52 @@
 #include "upgrade/volatile.h"
 
 #include <fmt/core.h>
+#include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 
 #include "base/file.h"
-#include "upgrade/file_tree.h"
+#include "upgrade/run_survey.h"
 
 namespace ks::upgrade {
 
 namespace {
 
-std::string seen_by(pid_t pid, const std::string& place) { return fmt::format("/proc/{}/root{}", pid, place); }
+// A place, open. Its path is what the reader of a message knows, not how we got there.
+struct OpenPlace {
+  Fd directory;
+  std::string path;
+  std::string way() const { return fmt::format("/proc/self/fd/{}", directory.get()); }
 
-// PLACE is what the reader of a message knows, not how we got there.
-template <class T>
-Result<T> as_seen(pid_t pid, Result<T> result) {
-  if (result) return result;
-  Error error = std::move(result).error();
-  std::string root = seen_by(pid, "");
-  for (size_t at; (at = error.what.find(root)) != std::string::npos;) error.what.erase(at, root.size());
-  return std::unexpected(std::move(error));
+  template <class T>
+  Result<T> as_seen(Result<T> result) const {
+    if (result) return result;
+    Error error = std::move(result).error();
+    for (size_t at; (at = error.what.find(way())) != std::string::npos;) error.what.replace(at, way().size(), path);
+    return std::unexpected(std::move(error));
+  }
+};
+
+// A directory of ours may be a service's own, which can put links there.
+Result<Fd> open_without_links(const std::string& path) {
+  open_how how{.flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .mode = 0, .resolve = RESOLVE_NO_SYMLINKS};
+  long fd = ::syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how);
+  if (fd < 0) return fail_errno(path);
+  return Fd(static_cast<int>(fd));
 }
 
-bool lies_within(std::string_view path, std::string_view place) {
-  return path == place || (path.starts_with(place) && path[place.size()] == '/');
+Result<OpenPlace> open_place(const std::string& path, bool of_systemd, pid_t pid) {
+  if (!of_systemd) return OpenPlace{TRY(open_without_links(path)), path};
+  auto directory = open_file(fmt::format("/proc/{}/root{}", pid, path), O_PATH | O_DIRECTORY);
+  if (!directory) return fail_errno(path, directory.error().code);
+  return OpenPlace{std::move(*directory), path};
+}
+
+Result<OpenPlace> open_place(const SavedPlace& place, pid_t pid) {
+  return open_place(place.path, place.of_systemd, pid);
 }
 
 std::string setting_of(std::string_view place) {
@@ -43,11 +63,12 @@ std::vector<std::pair<std::string, std::string>> links_of(pid_t pid, const char*
   return links;
 }
 
+// Below /run the engine carries them, as all files that no disk keeps.
 std::vector<engine::Reason> mapped_within(std::span<const std::string> places, std::span<const pid_t> pids) {
   std::vector<engine::Reason> reasons;
   auto heed = [&](pid_t pid, const std::string& object, const std::string& path) {
     for (const std::string& place : places)
-      if (lies_within(path, place))
+      if (lies_within(path, place) && !place.starts_with("/run/"))
         reasons.push_back({pid, fmt::format("{} ({})", object, path),
                            fmt::format("in use, and systemd makes {} anew at each start ({}): not supported yet",
                                        place, setting_of(place))});
@@ -84,19 +105,24 @@ std::vector<std::string> volatile_places(const UnitState& unit) {
   return places;
 }
 
-std::vector<engine::Reason> place_reasons(const UnitState& unit, std::span<const pid_t> pids) {
-  auto places = volatile_places(unit);
-  if (places.empty()) return {};
-  auto reasons = mapped_within(places, pids);
-  if (auto measured = measure_places(unit); !measured)
-    reasons.push_back({0, "RuntimeDirectory= or PrivateTmp=", measured.error().what});
+std::vector<Place> as_places(std::span<const std::string> of_systemd) {
+  std::vector<Place> places;
+  for (const std::string& path : of_systemd) places.push_back({.path = path, .part = {}});
+  return places;
+}
+
+std::vector<engine::Reason> place_reasons(const UnitState& unit, std::span<const Place> places,
+                                          std::span<const pid_t> pids) {
+  auto reasons = mapped_within(volatile_places(unit), pids);
+  if (auto measured = measure_places(places, unit.main_pid); !measured)
+    reasons.push_back({0, "its files below /run or in a private /tmp", measured.error().what});
   return reasons;
 }
 
 std::vector<engine::Reason> loss_reasons(const UnitState& unit) {
   std::vector<engine::Reason> reasons;
   for (const std::string& place : volatile_places(unit)) {
-    auto names = list_directory(seen_by(unit.main_pid, place));
+    auto names = list_directory(fmt::format("/proc/{}/root{}", unit.main_pid, place));
     if (names && !names->empty())
       reasons.push_back(
           {0, setting_of(place), fmt::format("{}/{} would be lost with the unit", place, names->front())});
@@ -104,31 +130,33 @@ std::vector<engine::Reason> loss_reasons(const UnitState& unit) {
   return reasons;
 }
 
-Result<uint64_t> measure_places(const UnitState& unit) {
+Result<uint64_t> measure_places(std::span<const Place> places, pid_t pid) {
   uint64_t bytes = 0;
-  for (const std::string& place : volatile_places(unit)) {
-    auto measured = measure_tree(seen_by(unit.main_pid, place));
-    if (!measured && measured.error().code == ENOENT) continue;
-    bytes += TRY(as_seen(unit.main_pid, std::move(measured)));
+  for (const Place& place : places) {
+    auto there = open_place(place.path, place.of_systemd, pid);
+    if (!there && there.error().code == ENOENT) continue;
+    if (!there) return std::unexpected(there.error());
+    bytes += TRY(there->as_seen(measure_tree(there->way(), place.part)));
   }
   return bytes;
 }
 
-Result<std::vector<SavedPlace>> save_places(std::span<const std::string> places, pid_t pid,
-                                            const std::string& directory) {
+Result<std::vector<SavedPlace>> save_places(std::span<const Place> places, pid_t pid, const std::string& directory) {
   std::vector<SavedPlace> saved;
-  for (const std::string& place : places) {
-    std::string from = seen_by(pid, place);
-    auto bytes = measure_tree(from);
-    if (!bytes && bytes.error().code == ENOENT) continue;  // the unit has removed it
+  for (const Place& place : places) {
+    auto there = open_place(place.path, place.of_systemd, pid);
+    if (!there && there.error().code == ENOENT) continue;  // the unit has removed it
+    if (!there) return std::unexpected(there.error());
     if (saved.empty()) TRY(make_directory(directory));
-    SavedPlace one{.path = place,
+    SavedPlace one{.path = place.path,
                    .name = std::to_string(saved.size()),
                    .digest = "",
-                   .bytes = TRY(as_seen(pid, std::move(bytes)))};
+                   .bytes = TRY(there->as_seen(measure_tree(there->way(), place.part))),
+                   .of_systemd = place.of_systemd,
+                   .whole = place.whole};
     std::string to = directory + "/" + one.name;
     TRY(make_directory(to));
-    TRY(as_seen(pid, copy_tree(from, to)));
+    TRY(there->as_seen(copy_tree(there->way(), to, place.part)));
     one.digest = TRY(digest_tree(to));
     saved.push_back(std::move(one));
   }
@@ -136,18 +164,69 @@ Result<std::vector<SavedPlace>> save_places(std::span<const std::string> places,
   return saved;
 }
 
+Result<std::vector<FoundThere>> find_there(std::span<const SavedPlace> places, pid_t pid,
+                                           const std::string& directory) {
+  std::vector<FoundThere> found;
+  for (const SavedPlace& place : places) {
+    FoundThere& one = found.emplace_back();
+    auto there = open_place(place, pid);
+    if (!there && there.error().code == ENOENT) continue;
+    if (!there) return std::unexpected(there.error());
+    one.place = true;
+    one.paths = TRY(there->as_seen(in_the_way(directory + "/" + place.name, there->way())));
+  }
+  return found;
+}
+
+namespace {
+
+// Those of systemd are there, and most others too (tmpfiles.d(5)).
+Result<OpenPlace> make_place(const SavedPlace& place, pid_t pid, bool& made) {
+  auto there = open_place(place, pid);
+  made = !there && there.error().code == ENOENT && !place.of_systemd;
+  if (!made) return there;
+  size_t slash = place.path.rfind('/');
+  Fd above = TRY(open_without_links(place.path.substr(0, std::max<size_t>(slash, 1))));
+  if (::mkdirat(above.get(), place.path.c_str() + slash + 1, 0700)) return fail_errno(place.path);
+  return open_place(place, pid);
+}
+
+Result<> load_place(const SavedPlace& place, pid_t pid, const std::string& copy, std::vector<std::string>& kept) {
+  bool made = false;
+  OpenPlace there = TRY(make_place(place, pid, made));
+  for (const std::string& path : TRY(there.as_seen(copy_tree(copy, there.way(), {}, place.whole || made))))
+    kept.push_back(place.path + path.substr(there.way().size()));
+  return {};
+}
+
+}  // namespace
+
 Result<std::vector<std::string>> load_places(std::span<const SavedPlace> places, pid_t pid,
-                                             const std::string& directory) {
+                                             const std::string& directory, std::vector<std::string>& failed) {
   for (const SavedPlace& place : places)
     if (TRY(digest_tree(directory + "/" + place.name)) != place.digest)
       return fail(place.path + ": damaged: the checksum of what is to lie there differs");
   std::vector<std::string> kept;
-  std::string root = seen_by(pid, "");
-  for (const SavedPlace& place : places)
-    for (const std::string& path :
-         TRY(as_seen(pid, copy_tree(directory + "/" + place.name, seen_by(pid, place.path)))))
-      kept.push_back(path.substr(root.size()));
+  for (const SavedPlace& place : places) {
+    auto loaded = load_place(place, pid, directory + "/" + place.name, kept);
+    if (!loaded && place.whole) return std::unexpected(loaded.error());
+    if (!loaded) failed.push_back(loaded.error().what);
+  }
   return kept;
+}
+
+Result<> unload_places(std::span<const SavedPlace> places, pid_t pid, const std::string& directory,
+                       std::span<const FoundThere> found) {
+  Result<> done;
+  for (size_t i = std::min(places.size(), found.size()); i-- > 0;) {  // a directory after what is in it
+    const SavedPlace& place = places[i];
+    auto there = open_place(place, pid);
+    if (!there) continue;
+    auto removed = there->as_seen(remove_copy(directory + "/" + place.name, there->way(), found[i].paths));
+    if (!removed && done) done = std::move(removed);
+    if (!found[i].place && !place.of_systemd) ::rmdir(place.path.c_str());
+  }
+  return done;
 }
 
 }  // namespace ks::upgrade

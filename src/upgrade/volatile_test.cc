@@ -33,12 +33,13 @@ class VolatileTest : public testing::Test {
     std::filesystem::remove_all(store_);
   }
   std::vector<SavedPlace> save() {
-    auto saved = save_places(volatile_places(unit_), getpid(), store_ + "/a.service.places");
+    auto saved = save_places(as_places(volatile_places(unit_)), getpid(), store_ + "/a.service.places");
     EXPECT_TRUE(saved) << saved.error().what;
     return saved ? *saved : std::vector<SavedPlace>{};
   }
   Result<std::vector<std::string>> load(const std::vector<SavedPlace>& saved) {
-    return load_places(saved, getpid(), store_ + "/a.service.places");
+    std::vector<std::string> failed;
+    return load_places(saved, getpid(), store_ + "/a.service.places", failed);
   }
   void make_anew() {
     std::filesystem::remove_all(place_);
@@ -56,17 +57,28 @@ TEST_F(VolatileTest, OfTheUnit) {
   EXPECT_EQ(volatile_places(unit), (std::vector<std::string>{"/run/a", "/run/b/c", "/run/ab", "/tmp", "/var/tmp"}));
 }
 
-TEST_F(VolatileTest, WhatIsMappedIsAReason) {
+// What lies below /run the engine carries.
+TEST_F(VolatileTest, WhatIsMappedOnADiskIsAReason) {
   std::vector<pid_t> pids = {getpid()};
-  auto open = open_file(place_ + "/pid", O_RDONLY);
-  EXPECT_TRUE(place_reasons(unit_, pids).empty());
-  void* mapped = mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE, open->get(), 0);
-  auto reasons = place_reasons(unit_, pids);
-  munmap(mapped, 4096);
+  std::string path = "/var/tmp/ks-mapped-" + std::to_string(getpid());
+  std::ofstream(path) << "42\n";
+  auto on_disk = open_file(path, O_RDONLY), below_run = open_file(place_ + "/pid", O_RDONLY);
+  std::filesystem::remove(path);
+  unit_.private_tmp = true;
+  auto places = as_places(volatile_places(unit_));
+  places.resize(1);  // not all of /tmp
+  auto reasons_with = [&](int fd) {
+    void* mapped = mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
+    auto reasons = place_reasons(unit_, places, pids);
+    munmap(mapped, 4096);
+    return reasons;
+  };
+  EXPECT_TRUE(reasons_with(below_run->get()).empty());
+  auto reasons = reasons_with(on_disk->get());
   ASSERT_EQ(reasons.size(), 1u);
-  EXPECT_TRUE(reasons[0].object.ends_with(" (" + place_ + "/pid)")) << reasons[0].object;
-  unit_.runtime_directories = {place_.substr(5) + "x"};
-  EXPECT_TRUE(place_reasons(unit_, pids).empty());
+  EXPECT_TRUE(reasons[0].object.ends_with(" (" + path + " (deleted))")) << reasons[0].object;
+  unit_.private_tmp = false;
+  EXPECT_TRUE(reasons_with(on_disk->get()).empty());
 }
 
 TEST_F(VolatileTest, WithoutThemContentsWouldBeLost) {

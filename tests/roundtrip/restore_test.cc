@@ -115,31 +115,6 @@ TEST_F(Restore, SocketsWhoseDirectoriesAreGone) {
   verify();
 }
 
-// What lies beside a socket and nobody has open: as a PID file that the unit does not name.
-TEST_F(Restore, SaysWhatStaysBehindInTheDirectoryOfASocket) {
-  start("unix_in_memory");
-  std::filesystem::path directory = fmt::format("/dev/shm/kernel-swap-test-{}", subject_->pid());
-  auto remarks = [&](std::vector<std::string> refilled) {
-    Outcome outcome = EngineProcess([&]() -> Result<> {
-                        auto engine = TRY(engine::Engine::open());
-                        auto frozen = TRY(engine.freeze({.root = subject_->pid()}));
-                        TRY(frozen.examine({.refilled = std::move(refilled)}));
-                        std::string text;
-                        for (const auto& remark : frozen.verdict().remarks) text += to_string(remark) + "\n";
-                        return fail(text);
-                      }).wait();
-    return outcome.text;
-  };
-  EXPECT_EQ(remarks({}), "");
-  ASSERT_TRUE(replace_file(directory / "some.pid", "1", 0600));
-  ASSERT_EQ(::symlink("/etc/passwd", (directory / "link").c_str()), 0);
-  std::string said = remarks({});
-  EXPECT_NE(said.find(directory.string() + ": link, some.pid will not be there again"), std::string::npos) << said;
-  EXPECT_EQ(remarks({directory}), "");
-  for (const char* name : {"some.pid", "link"}) ASSERT_TRUE(std::filesystem::remove(directory / name));
-  verify();
-}
-
 TEST_F(Restore, MappedFilesOfADirectoryThatIsFilledAgain) {
   std::string directory = place_.file("filled"), copy = place_.file("copy");
   std::filesystem::create_directory(directory);

@@ -36,6 +36,7 @@ Result<int> run(const Check& check) {
   } else {
     candidates = TRY(asked_for(bus, check.units));
   }
+  TRY(look_below_run(bus, candidates));
   auto engine = TRY(engine::Engine::open());
   std::vector<UnitVerdict> verdicts;
   for (const Candidate& one : candidates) {

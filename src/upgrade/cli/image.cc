@@ -113,9 +113,10 @@ Result<int> run(const Checkpoint& checkpoint) {
   engine::Target target{.cgroup = "", .root = checkpoint.pid};
   engine::DumpOptions options;
   std::vector<engine::Reason> losses;
+  UnitState unit;
   if (!checkpoint.unit.empty()) {
     Candidate one = TRY(running_unit(checkpoint.unit));
-    const UnitState& unit = one.unit;
+    unit = one.unit;
     who = unit.name;
     target = target_of(unit);
     losses = loss_reasons(unit);
@@ -130,6 +131,7 @@ Result<int> run(const Checkpoint& checkpoint) {
   }
 
   auto engine = TRY(engine::Engine::open());
+  RunSurvey survey = TRY(survey_run());
   engine::Frozen frozen = TRY(about(engine.freeze(target)));
   auto report = frozen.dump(checkpoint.directory, options);
   if (!report && !frozen.verdict().ready()) {
@@ -138,7 +140,9 @@ Result<int> run(const Checkpoint& checkpoint) {
     return kRefused;
   }
   if (!report) return about(Result<int>(std::unexpected(report.error())));
-  for (const engine::Reason& remark : frozen.verdict().remarks) fmt::print(stderr, "{}\n", reason_line(who, remark));
+  auto remarks = frozen.verdict().remarks;
+  for (engine::Reason& remark : left_below_run(survey, unit, report->pids)) remarks.push_back(std::move(remark));
+  for (const engine::Reason& remark : remarks) fmt::print(stderr, "{}\n", reason_line(who, remark));
   if (!checkpoint.leave_running) {
     // With its stop job pending, systemd does not start the unit again when its processes are gone.
     if (auto stopping = checkpoint.unit.empty() ? Result<>{} : stop(who); !stopping) {

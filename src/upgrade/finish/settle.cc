@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "upgrade/hold/client.h"
 #include "upgrade/machine.h"
+#include "upgrade/restore/loaded_files.h"
 
 namespace ks::upgrade {
 
@@ -76,6 +77,8 @@ Result<> settle_open(const Swap& swap, const Manifest& manifest) {
   TRY(bus.reload());
   TRY(remove_tree(kRestoring));
   for (const CarriedUnit& unit : manifest.units) {
+    // Its restorer was killed, and it is down.
+    if (auto gone = take_back_loaded(swap, unit, 0); !gone) swap.note("left-there", unit.name, gone.error().what);
     if (auto started = start_what_is_down(bus, swap, unit); !started)
       swap.note("finish", unit.name, started.error().what);
     auto outcome = swap.outcome(unit.name);

@@ -14,10 +14,10 @@
 #include "upgrade/hold/tracking.h"
 #include "upgrade/machine.h"
 #include "upgrade/restore/cold_start.h"
+#include "upgrade/restore/loaded_files.h"
 #include "upgrade/restore/placeholder_control.h"
 #include "upgrade/restore/supervised.h"
 #include "upgrade/systemd/bus.h"
-#include "upgrade/volatile.h"
 
 namespace ks::upgrade {
 
@@ -74,6 +74,7 @@ Result<> bring_back(const Swap& swap, const CarriedUnit& unit, pid_t placeholder
     if (attempts >= kAttempts) return fail(fmt::format("{} attempts were cut short", attempts));
     TRY(require_image_of(unit, swap.image(unit.name)));
     TRY(swap.begin_attempt(unit.name));
+    TRY(begin_to_load(swap, unit, placeholder));
     int64_t thawed_at = 0;
     auto keeper = HoldClient::open();  // its path may not be there for who has joined the unit's namespaces
     auto tracking = Tracking::open();
@@ -84,18 +85,19 @@ Result<> bring_back(const Swap& swap, const CarriedUnit& unit, pid_t placeholder
     };
     auto work = [&](const auto& commit) -> Result<std::string> {
       // Before the processes: what they have open by a name must be there.
-      for (const std::string& path : TRY(load_places(unit.places, placeholder, swap.places(unit.name))))
-        swap.note("kept", unit.name, path + " was there already");
+      auto files = TRY(load_files(swap, unit, placeholder));
+      for (const std::string& path : files.kept) swap.note("kept", unit.name, path + " was there already");
+      for (const std::string& text : files.failed) swap.note("lost", unit.name, text);
       return restore(unit, swap.image(unit.name), placeholder, commit, lift);
     };
     auto use_image = [&] {
-      if (auto told = load_pid_file(unit.pid_file); !told) swap.note("pid-file", unit.name, told.error().what);
       thawed_at = realtime_microseconds();
       return swap.take(unit.name);
     };
     std::string remark =
         TRY(run_supervised({.work = work, .commit = use_image, .limit_seconds = restore_limit_seconds(unit)}));
     TRY(hand_over(unit));
+    keep_loaded(unit);
     double pause = static_cast<double>(thawed_at - unit.frozen_at) / 1e6;
     // From here on the unit lives; what cannot be written is only missing from the report.
     (void)swap.record(unit.name, {.fate = Fate::restored, .reason = remark, .pause_seconds = pause});
@@ -108,6 +110,9 @@ Result<> bring_back(const Swap& swap, const CarriedUnit& unit, pid_t placeholder
   if (done) return tell_placeholder(placeholder, Word::dismissed);
 
   auto cleared = clear_control_group(placeholder);
+  if (cleared)
+    if (auto gone = take_back_loaded(swap, unit, placeholder); !gone)
+      swap.note("left-there", unit.name, gone.error().what);
   auto withdrawn = swap.withdraw(unit.name);
   (void)swap.record(unit.name, {.fate = Fate::cold, .reason = done.error().what});
   swap.note("restore-failed", unit.name, done.error().what);

@@ -48,7 +48,7 @@ Result<> run_job_anew(const std::string& unit) {
 }  // namespace
 
 bool starts_by_its_command_alone(const CarriedUnit& unit) {
-  return !unit.has_start_commands && unit.places.empty() &&
+  return !unit.has_start_commands && std::ranges::none_of(unit.places, &SavedPlace::of_systemd) &&
          (unit.type == "simple" || unit.type == "exec" || unit.type == "idle");
 }
 

@@ -13,6 +13,7 @@
 #include "upgrade/machine.h"
 #include "upgrade/restore/bring_back.h"
 #include "upgrade/restore/cold_start.h"
+#include "upgrade/restore/loaded_files.h"
 
 namespace {
 
@@ -30,6 +31,10 @@ ks::Result<> start(const std::string& name, pid_t placeholder) {
   auto swap = store.newest();
   auto manifest = swap ? manifest_of(*swap) : std::nullopt;
   const CarriedUnit* unit = manifest ? manifest->find(name) : nullptr;
+  // Those of an attempt that was cut short may not be whole.
+  if (unit)
+    if (auto gone = take_back_loaded(*swap, *unit, placeholder); !gone)
+      swap->note("left-there", name, gone.error().what);
   if (unit && swap->pending(name) && manifest->boot_id != boot_id()) {
     auto back = bring_back(*swap, *unit, placeholder);
     if (back) return {};

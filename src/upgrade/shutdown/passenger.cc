@@ -44,8 +44,8 @@ std::expected<Passenger, Reasons> Passenger::freeze(const engine::Engine& engine
   int64_t now = realtime_microseconds();
   auto frozen = engine.freeze(target_of(unit));
   if (!frozen) return because("freeze: " + frozen.error().what);
-  if (auto reasons = group_reasons(unit); !reasons.empty()) return std::unexpected(lines(reasons));
-  return Passenger(unit, std::move(options), std::move(*frozen), now);
+  if (auto reasons = group_reasons(candidate); !reasons.empty()) return std::unexpected(lines(reasons));
+  return Passenger(candidate, std::move(options), std::move(*frozen), now);
 }
 
 std::expected<CarriedUnit, Reasons> Passenger::dump(const std::string& image, const std::string& places,
@@ -65,11 +65,12 @@ std::expected<CarriedUnit, Reasons> Passenger::dump(const std::string& image, co
   if (carried) {
     carried->held = std::move(held);
     carried->remarks = lines(frozen_.verdict().remarks);
-    auto saved = save_places(volatile_places(unit_), unit_.main_pid, places);
+    for (std::string& remark : lines(run_remarks_)) carried->remarks.push_back(std::move(remark));
+    auto saved = save_places(places_, unit_.main_pid, places);
     if (saved)
       carried->places = std::move(*saved);
     else
-      carried = because("RuntimeDirectory= or PrivateTmp=: " + saved.error().what);
+      carried = because("its files below /run or in a private /tmp: " + saved.error().what);
   }
   if (carried) return carried;
   (void)remove_tree(image);
@@ -84,9 +85,6 @@ std::expected<CarriedUnit, Reasons> Passenger::describe(const engine::DumpReport
   auto image_manifest = read_file(directory + kImageManifest);
   if (!image_manifest) return because(image_manifest.error().what);
 
-  auto pid_file = save_pid_file(unit_.pid_file);
-  if (!pid_file) return because(pid_file.error().what);
-
   CarriedUnit carried{.name = unit_.name,
                       .control_group = unit_.control_group,
                       .main_pid = unit_.main_pid,
@@ -98,7 +96,6 @@ std::expected<CarriedUnit, Reasons> Passenger::describe(const engine::DumpReport
                       .has_start_commands = unit_.has_start_commands,
                       .placeholder_not_executable = !*executable,
                       .sockets = unit_.sockets,
-                      .pid_file = *std::move(pid_file),
                       .image_digest = checksum(*image_manifest),
                       .memory_bytes = report.memory_bytes,
                       .frozen_seconds = report.frozen_seconds,

@@ -29,10 +29,17 @@ class Passenger {
   Result<> kill() { return frozen_.kill(); }
 
  private:
-  Passenger(UnitState unit, engine::DumpOptions options, engine::Frozen frozen, int64_t frozen_at)
-      : unit_(std::move(unit)), options_(std::move(options)), frozen_(std::move(frozen)), frozen_at_(frozen_at) {}
+  Passenger(const Candidate& candidate, engine::DumpOptions options, engine::Frozen frozen, int64_t frozen_at)
+      : unit_(candidate.unit),
+        places_(candidate.places()),
+        run_remarks_(candidate.run.remarks),
+        options_(std::move(options)),
+        frozen_(std::move(frozen)),
+        frozen_at_(frozen_at) {}
   std::expected<CarriedUnit, Reasons> describe(const engine::DumpReport& report, const std::string& directory) const;
   UnitState unit_;
+  std::vector<Place> places_;
+  std::vector<engine::Reason> run_remarks_;
   engine::DumpOptions options_;
   engine::Frozen frozen_;
   int64_t frozen_at_;  // microseconds since 1970

@@ -155,12 +155,15 @@ Result<> swap_out(const Bus& bus, const SwapStore& store) {
   });
   if (marked.units.empty() && marked.errors.empty()) return {};
 
+  // At once: others are being stopped, and what they leave behind tells nobody whose it is.
+  auto looked = look_below_run(bus, marked.units);
   Swap swap = TRY(store.create());
   Manifest manifest{.id = swap.id(),
                     .boot_id = boot_id(),
                     .kernel = kernel_release(),
                     .created = realtime_microseconds() / 1000000};
   for (const std::string& error : marked.errors) swap.note("mark", "", error);
+  if (!looked) swap.note("run-files", "", looked.error().what);
   auto engine = usable_engine(store);
   std::vector<Passenger> passengers;
   Hold hold(bus);

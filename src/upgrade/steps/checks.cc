@@ -35,6 +35,7 @@ Result<> examine_units(Upgrade& upgrade) {
   upgrade.bus = TRY(Bus::open());
   MarkedUnits marked = TRY(marked_units(*upgrade.bus));
   if (!marked.errors.empty()) return fail(marked.errors.front());
+  TRY(look_below_run(*upgrade.bus, marked.units));
   auto engine = TRY(engine::Engine::open());
   uint64_t bytes = 0;
   for (const Candidate& one : marked.units) {
@@ -44,7 +45,7 @@ Result<> examine_units(Upgrade& upgrade) {
     if (verdict.running) verdict.verdict = examine(engine, one);
     if (verdict.running && verdict.verdict.ready()) {
       for (pid_t pid : TRY(cgroup_processes(one.unit.control_group))) bytes += own_memory(pid);
-      bytes += measure_places(one.unit).value_or(0);
+      bytes += measure_places(one.places(), one.unit.main_pid).value_or(0);
     }
     upgrade.verdicts.push_back(std::move(verdict));
   }

@@ -71,6 +71,30 @@ Result<std::vector<std::string>> Bus::units_like(const std::string& pattern) con
   return names;
 }
 
+Result<std::vector<ServiceClaim>> Bus::claims() const {
+  Call call(bus_, kManagerPath, kManager, "ListUnitsByPatterns");
+  TRY(call.append("as", 0));
+  TRY(call.append("as", 1, "*.service"));
+  Message reply = TRY(call.send());
+  std::vector<std::pair<std::string, std::string>> services;  // with their paths
+  TRY(reply.array("(ssssssouso)", [&](Message& item) -> Result<> {
+    const char *name = "", *loaded = "", *path = "", *skip = "";
+    uint32_t job = 0;
+    TRY(item.read("(ssssssouso)", &name, &skip, &loaded, &skip, &skip, &skip, &path, &job, &skip, &skip));
+    if (std::string_view(loaded) == "loaded") services.emplace_back(name, path);
+    return {};
+  }));
+  std::vector<ServiceClaim> claims;
+  for (const auto& [name, path] : services) {
+    Properties service(bus_, kName, path, kService);
+    claims.push_back({.unit = name,
+                      .user = TRY(in(name, service.string("User"))),
+                      .pid_file = TRY(in(name, service.string("PIDFile"))),
+                      .runtime_directories = TRY(in(name, service.strings("RuntimeDirectory")))});
+  }
+  return claims;
+}
+
 Result<UnitState> Bus::unit(std::string_view name) const {
   std::string wanted(name);
   auto read = [&]() -> Result<UnitState> {

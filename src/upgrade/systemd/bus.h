@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "upgrade/job.h"
+#include "upgrade/run_survey.h"
 #include "upgrade/systemd/unit_state.h"
 
 struct sd_bus;
@@ -25,6 +26,8 @@ class Bus {
   Result<std::vector<Job>> jobs() const;
   // A unit that does not exist is reported as such in its load state.
   Result<UnitState> unit(std::string_view name) const;
+  // Of all loaded services.
+  Result<std::vector<ServiceClaim>> claims() const;
   // Loaded units whose name fits a shell pattern.
   Result<std::vector<std::string>> units_like(const std::string& pattern) const;
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -11,7 +10,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <functional>
 #include <map>
 #include <set>
 
@@ -45,7 +43,6 @@ constexpr unsigned long kOpenFile = SIOCPROTOPRIVATE;  // SIOCUNIXFILE of linux/
 struct Surroundings {
   UnixSocketTable table;
   std::map<uint32_t, uint32_t> ids;  // of the target's own, by inode
-  std::set<std::string> places;      // directories in memory
   std::set<uint32_t> waiting;        // inodes of those that one of the target's own has not accepted yet
 };
 
@@ -60,7 +57,7 @@ struct Overview {
 
 class Description {
  public:
-  Description(Dumping& dumping, const OpenFile& file, Surroundings& around)
+  Description(Dumping& dumping, const OpenFile& file, const Surroundings& around)
       : dumping_(dumping), file_(file), around_(around) {}
 
   Result<> read() {
@@ -234,57 +231,26 @@ class Description {
     place.set_path(path);
     TRY(describe_above(dumping_.mounts.root.get(), path, device, place));
     out_.mutable_file()->set_place(place.SerializeAsString());
-    // The first one is where it is mounted.
-    if (place.above_size() < 2) return {};
-    const std::string& directory = place.above().rbegin()->path();
-    bool is_new = around_.places.insert(directory).second;
-    return is_new && !dumping_.is_refilled(directory) ? remark_on(directory) : Result<>();
+    return {};
   }
 
   bool is_file(const struct stat& stat) const {
     return S_ISSOCK(stat.st_mode) && static_cast<uint32_t>(stat.st_ino) == facts_.file->inode;
   }
 
-  // Nothing where there is no such directory.
-  Result<> each_in(const std::string& directory,
-                   const std::function<void(const std::string& name, const struct stat&)>& use) const {
-    auto opened = open_in_root(dumping_.mounts.root.get(), directory, O_RDONLY | O_DIRECTORY);
-    if (!opened) return {};
-    for (const auto& name : TRY(list_directory(fmt::format("/proc/self/fd/{}", opened->get())))) {
-      struct stat stat{};
-      if (::fstatat(opened->get(), name.c_str(), &stat, AT_SYMLINK_NOFOLLOW) == 0) use(name, stat);
-    }
-    return {};
-  }
-
   // Under which names a directory has it: many bind a socket to a name that nobody knows, and then rename it.
   Result<std::vector<std::string>> names_in(const std::string& directory, struct stat& found) const {
     std::vector<std::string> names;
-    TRY(each_in(directory, [&](const std::string& name, const struct stat& stat) {
-      if (!is_file(stat)) return;
+    auto opened = open_in_root(dumping_.mounts.root.get(), directory, O_RDONLY | O_DIRECTORY);
+    if (!opened) return names;
+    for (const auto& name : TRY(list_directory(fmt::format("/proc/self/fd/{}", opened->get())))) {
+      struct stat stat{};
+      if (::fstatat(opened->get(), name.c_str(), &stat, AT_SYMLINK_NOFOLLOW) || !is_file(stat)) continue;
       found = stat;
       names.push_back(name);
-    }));
+    }
     std::ranges::sort(names);
     return names;
-  }
-
-  // A directory that comes back for the sake of its sockets. What else lies in it nobody carries.
-  Result<> remark_on(const std::string& directory) {
-    std::vector<std::string> names;
-    TRY(each_in(directory, [&](const std::string& name, const struct stat& stat) {
-      bool is_open = std::ranges::any_of(dumping_.open_files, [&](const OpenFile& file) {
-        return file.stat.st_ino == stat.st_ino && file.stat.st_dev == stat.st_dev;
-      });
-      if ((S_ISREG(stat.st_mode) || S_ISLNK(stat.st_mode)) && !is_open) names.push_back(name);
-    }));
-    if (names.empty()) return {};
-    std::ranges::sort(names);
-    dumping_.remark(file_.pid, directory,
-                    fmt::format("{} will not be there again, being open nowhere; what lies in a RuntimeDirectory= of "
-                                "the unit will (systemd.exec(5))",
-                                fmt::join(names, ", ")));
-    return {};
   }
 
   // How many names its file has, and one of them.
@@ -426,7 +392,7 @@ class Description {
 
   Dumping& dumping_;
   const OpenFile& file_;  // of all that there are
-  Surroundings& around_;
+  const Surroundings& around_;
   Fd mine_;
   image::SocketState state_;
   UnixSocketFacts facts_;
