@@ -61,6 +61,11 @@ EOF
 """
 
 
+# What servers themselves keep below /run, without sockets: a lock beside a socket, PID files that no PIDFile= names.
+KEPT = """
+find /run/postgresql /run/rpcbind /run/sshd.pid /run/redis /run/nginx.pid ! -type s -printf '%p %M %u %g %s %l\\n' | sort
+tail -n +1 /run/sshd.pid /run/postgresql/.s.PGSQL.5432.lock /run/postgresql/*.pid
+"""
 MORE = "ss -tnpoi; tail -n 20 /var/log/postgresql/*; journalctl -q -b -1 -n 40 -u 'postgresql*' -u 'kernel-swap*' -o short-monotonic; journalctl -q -b -n 60 -u ssh -u 'postgresql*' -u nginx -u redis-server -u memcached"
 
 
@@ -210,6 +215,9 @@ def scenario():
         check_port_mapper(guest, network)
         told = guest.run("kernel-swap check", check=False).stdout
         print(told)
+        assert "/run" not in told, told
+        kept = guest.run(KEPT).stdout
+        assert "/run/postgresql/.s.PGSQL.5432.lock" in kept and "/run/sshd.pid" in kept, kept
         with Capture(network, None) as capture:
             try:
                 with phases("swap to 6.12"):
@@ -220,6 +228,7 @@ def scenario():
                     clients.check()
                     # Each minute its first process looks whether this is still its own, and ends if not.
                     guest.run("test -e /var/lib/postgresql/15/main/postmaster.pid")
+                    expect("below /run", guest.run(KEPT).stdout, kept)
             except (AssertionError, GuestError):
                 print(capture.ends[:10], guest.run(MORE, check=False).stdout, sep="\n")
                 raise

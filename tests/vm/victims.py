@@ -10,10 +10,20 @@ LIBEXEC = "/usr/lib/kernel-swap"
 UNITS = [f"victim-{letter}.service" for letter in "abcdef"]
 
 # A life is a random name in memory, and counts its lines: what comes back twice writes a line twice. Some have a control
-# group of their own, which must not be there yet when a life begins.
+# group of their own, which must not be there yet when a life begins. Neither must what a life of another boot has written
+# below /run, which that keeps.
 VICTIM = r"""
 import os, socket, sys, time, uuid
 name, life, line = sys.argv[1], uuid.uuid4().hex, 0
+with open("/proc/sys/kernel/random/boot_id") as file:
+    boot = file.read()
+own = f"/run/own-{name}/own.pid"
+os.makedirs(os.path.dirname(own), exist_ok=True)
+if os.path.exists(own) and open(own).read().split()[1] != boot.strip():
+    with open(f"/var/lib/victim-{name}", "a") as file:
+        file.write("stale\n")
+with open(own, "w") as file:
+    file.write(f"{os.getpid()}\n{boot}{life}\n")
 listener = socket.create_server(("127.0.0.1", 7000 + ord(name[-1])))  # something to hold
 if sys.argv[2] == "yes":
     with open("/proc/self/cgroup") as file:
@@ -96,6 +106,9 @@ class Victims:
             assert len(lines) > count[unit] and lines[-1][2] == main, f"it does not run: {context}"
             twice = [line for line, times in Counter(line[:2] for line in lines).items() if times > 1]
             assert not twice, f"lived twice: {twice[:3]}: {context}"
+            assert "stale" not in self.text(unit), f"it found a file of its former life: {context}"
+            own = self.guest.run(f"cat /run/own-{unit[7]}/own.pid", check=False).stdout.split()
+            assert (own[0], own[2]) == (main, lines[-1][0]), f"its file is {own}: {context}"
             assert not self.outlived(unit), f"stopped, and carried over: {context}"
             went_on = lines[-1][0] == before[unit]
             assert went_on == (states.get(unit) == "restored"), f"went on: {went_on}: {context}"

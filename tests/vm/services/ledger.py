@@ -4,6 +4,7 @@
 Each second it prints a line of KEY=VALUE; a line that begins with FAIL says what went wrong.
 """
 import hashlib
+import mmap
 import os
 import random
 import stat
@@ -61,10 +62,10 @@ class Book:
 
 
 class Scraps:
-    """Files in a directory that systemd makes anew, and empty, for each start of the service."""
+    """Files in a directory that is empty when the service starts: systemd makes it anew, or it lies in memory."""
 
     def __init__(self, directory):
-        self.directory, self.line = directory, 0
+        self.directory, self.line, self.mapped = directory, 0, None
         if os.listdir(directory):
             fail(f"{directory} is not empty at the start: {os.listdir(directory)}")
         os.symlink("line", self.path("link"))
@@ -72,6 +73,10 @@ class Scraps:
         os.mkfifo(self.path("a\nb/fifo"), 0o600)
         os.utime(self.path("a\nb/fifo"), (1, 2))
         self.kept = open(self.path("kept"), "w+", buffering=1)
+        if directory.startswith("/run/"):  # the one in /tmp may lie on a disk
+            with open(self.path("mapped"), "w+b") as file:
+                file.truncate(mmap.PAGESIZE)
+                self.mapped = mmap.mmap(file.fileno(), mmap.PAGESIZE)
 
     def path(self, name):
         return os.path.join(self.directory, name)
@@ -93,6 +98,11 @@ class Scraps:
             with open(self.path("kept")) as file:
                 if file.read().split() != [str(one) for one in range(1, line + 1)]:
                     fail(f"{self.directory}: the open file lacks a line")
+            if self.mapped:
+                with open(self.path("mapped"), "rb") as file:
+                    if int.from_bytes(file.read(8), "big") != self.line:
+                        fail(f"{self.directory}: the mapped file is not the one in the directory")
+                self.mapped[:8] = line.to_bytes(8, "big")
             with open(self.path("new"), "w") as file:
                 file.write(f"{line}\n")
             os.rename(self.path("new"), self.path("line"))
@@ -102,7 +112,7 @@ class Scraps:
 
 
 def main():
-    scraps = [Scraps(os.environ["RUNTIME_DIRECTORY"]), Scraps("/tmp")]
+    scraps = [Scraps(os.environ["RUNTIME_DIRECTORY"]), Scraps("/tmp"), Scraps("/run/ledger-own")]
     path = os.path.join(os.environ["STATE_DIRECTORY"], "log")
     threading.Thread(target=book.keep, daemon=True).start()
     threading.Thread(target=book.audit, daemon=True).start()
