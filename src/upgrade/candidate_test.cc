@@ -2,6 +2,10 @@
 #include "upgrade/candidate.h"
 
 #include <gtest/gtest.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/file.h"
 
 namespace ks::upgrade {
 namespace {
@@ -22,6 +26,30 @@ TEST(Candidate, WhatTheMarkSaysReachesTheEngine) {
     EXPECT_TRUE(options(other).reset_external_sockets);
     EXPECT_EQ(options(other).largest_deleted_file, 2048u);
   }
+}
+
+TEST(Candidate, AnImageByHandLeavesFilesBehind) {
+  std::string run = "/var/tmp/ks-candidate-XXXXXX";
+  ASSERT_TRUE(::mkdtemp(run.data()));
+  ASSERT_TRUE(replace_file(run + "/own.pid", std::to_string(::getpid()), 0600));
+  RunSurvey survey = *survey_run(run);
+  std::vector<pid_t> pids = {::getpid()};
+  auto remarks = left_below_run(survey, {}, pids);
+  EXPECT_TRUE(left_below_run(survey, {}, {}).empty());
+  ASSERT_TRUE(remove_tree(run));
+  ASSERT_EQ(remarks.size(), 1u);
+  EXPECT_EQ(to_string(remarks[0]),
+            run + "/own.pid: is no part of the image, but for sockets and what is open; a boot empties /run");
+}
+
+TEST(Candidate, WhatItHasBelowRunIsRefilled) {
+  Candidate one = marked("[X-KernelSwap]\nCheckpoint=yes\n");
+  one.unit.runtime_directories = {"a"};
+  one.run.places = {
+      {.path = "/run/b", .of_systemd = false, .whole = true, .part = {}},
+      {.path = "/run", .of_systemd = false, .whole = false, .part = {.only = true, .paths = {"c.pid"}}}};
+  EXPECT_EQ(dump_options(one).refilled, (std::vector<std::string>{"/run/a", "/run/b", "/run/c.pid"}));
+  EXPECT_EQ(one.places().size(), 3u);
 }
 
 }  // namespace

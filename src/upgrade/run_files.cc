@@ -23,9 +23,9 @@ namespace {
 namespace fs = std::filesystem;
 
 // Directories that belong to the system, or to all services. In some of them a single file may be one's own.
-constexpr std::array<std::string_view, 15> kShared = {"blkid", "credentials", "dbus",   "initramfs", "kernel-swap",
-                                                      "lock",  "log",         "mount",  "network",   "shm",
-                                                      "sudo",  "systemd",     "udev",   "user",      "tmpfiles.d"};
+constexpr std::array<std::string_view, 15> kShared = {"blkid", "credentials", "dbus",  "initramfs", "kernel-swap",
+                                                      "lock",  "log",         "mount", "network",   "shm",
+                                                      "sudo",  "systemd",     "udev",  "user",      "tmpfiles.d"};
 
 // As /etc/passwd has it: a name service could make us wait.
 std::set<std::string> names_of(uid_t user) {
@@ -102,9 +102,8 @@ class Finder {
     bool others = std::ranges::any_of(survey_.processes, [&](const auto& process) {
       return !pids_.contains(process.first) && process.second.users.contains(user);
     });
-    bool claimed = std::ranges::any_of(claims_, [&](const ServiceClaim& claim) {
-      return claim.unit != unit_.name && names.contains(claim.user);
-    });
+    bool claimed = std::ranges::any_of(
+        claims_, [&](const ServiceClaim& claim) { return claim.unit != unit_.name && names.contains(claim.user); });
     return known->second = !others && !claimed;
   }
 
@@ -153,11 +152,14 @@ class Finder {
   }
 
   void carry_wished(const std::string& path) {
+    constexpr std::string_view kKey = "CarryDirectories= in the mark: ";
     if (is_any_within(path, refilled_)) return;
-    if (is_below_run(path) && is_directory(path))
-      own_.insert(path);
+    if (!is_below_run(path) || !is_directory(path))
+      files_.remarks.push_back({0, path, fmt::format("{}there is no such directory below /run", kKey)});
+    else if (parent_of(path) == survey_.run && is_everybodys(path))
+      files_.remarks.push_back({0, path, fmt::format("{}it is everybody's, and stays", kKey)});
     else
-      files_.remarks.push_back({0, path, "CarryDirectories= in the mark: there is no such directory below /run"});
+      own_.insert(path);
   }
 
   // What else lies there, nobody would say that it is the unit's.
@@ -245,13 +247,15 @@ class Finder {
     if (!is_below_run(directory)) return;
     for (std::string above = parent_of(directory); is_below_run(above); above = parent_of(above))
       if (above_.insert(above).second && !single_.contains(above) && !is_carried(above))
-        files_.places.push_back({.path = above, .of_systemd = false, .whole = false, .part = {.only = true, .paths = {}}});
+        files_.places.push_back(
+            {.path = above, .of_systemd = false, .whole = false, .part = {.only = true, .paths = {}}});
   }
 
   void add_whole(const std::string& directory) {
     Place place{.path = directory, .of_systemd = false, .whole = true, .part = {}};
     auto leave_out = [&](const std::string& path) {
-      if (path != directory && lies_within(path, directory)) place.part.paths.insert(path.substr(directory.size() + 1));
+      if (path != directory && lies_within(path, directory))
+        place.part.paths.insert(path.substr(directory.size() + 1));
     };
     std::ranges::for_each(refilled_, leave_out);
     std::ranges::for_each(wishes_.leave, leave_out);
@@ -306,7 +310,7 @@ class Finder {
   std::set<ino_t> sockets_, open_;
   std::map<uid_t, bool> exclusive_;
   std::set<std::string> own_, above_;
-  std::map<std::string, std::string> left_;               // candidates, and why not
+  std::map<std::string, std::string> left_;              // candidates, and why not
   std::map<std::string, std::set<std::string>> single_;  // by directory
   RunFiles files_;
 };

@@ -16,8 +16,8 @@
 namespace ks::upgrade {
 
 struct RunFiles {
-  std::vector<Place> places;              // those above others come first
-  std::vector<engine::Reason> remarks;    // what is seen and stays behind
+  std::vector<Place> places;               // those above others come first
+  std::vector<engine::Reason> remarks;     // what is seen and stays behind
   std::vector<std::string> paths() const;  // of directories that come back as a whole, and of single files
 };
 

@@ -136,7 +136,8 @@ class RunFilesTest : public testing::Test {
   }
   std::vector<std::string> everything() const {
     std::vector<std::string> all;
-    for (const auto& entry : fs::recursive_directory_iterator(run_)) all.push_back(entry.path().string().substr(run_.size() + 1));
+    for (const auto& entry : fs::recursive_directory_iterator(run_))
+      all.push_back(entry.path().string().substr(run_.size() + 1));
     std::ranges::sort(all);
     return all;
   }
@@ -209,9 +210,10 @@ TEST_F(RunFilesTest, NotOfSeveral) {
   pid_file("a/own.pid", own);
   pid_file("a/other.pid", other);
   file("a/state");
-  EXPECT_EQ(told({own.pid()}), fmt::format("a/own.pid\na: state will not be there again, for a/other is pid {}'s, which "
-                                           "is not part of the service; see CarryDirectories= in kernel-swap-mark(5)\n",
-                                           other.pid()));
+  EXPECT_EQ(told({own.pid()}),
+            fmt::format("a/own.pid\na: state will not be there again, for a/other is pid {}'s, which "
+                        "is not part of the service; see CarryDirectories= in kernel-swap-mark(5)\n",
+                        other.pid()));
 }
 
 TEST_F(RunFilesTest, NotBesideAPidFileOfAnother) {
@@ -225,8 +227,7 @@ TEST_F(RunFilesTest, SomebodyWhoReadsOrStandsThereDoesNotMatter) {
   directory("a");
   Somebody own(socket_at("a/own"));
   file("a/state");
-  Somebody other(
-      [this] { return ::chdir(at("a").c_str()) == 0 && ::open(at("a/state").c_str(), O_RDONLY) >= 0; });
+  Somebody other([this] { return ::chdir(at("a").c_str()) == 0 && ::open(at("a/state").c_str(), O_RDONLY) >= 0; });
   EXPECT_EQ(told({own.pid()}), "a\n");
 }
 
@@ -243,9 +244,12 @@ TEST_F(RunFilesTest, NotWhatAnotherUnitNames) {
   file("a/state");
   ServiceClaim other{.unit = "b.service", .user = "", .pid_file = "", .runtime_directories = {"a/inner"}};
   claims_ = {other};
-  EXPECT_TRUE(told({own.pid()}).starts_with("a: inner, state will not be there again, for a/inner is RuntimeDirectory= of b.service"));
+  EXPECT_TRUE(
+      told({own.pid()})
+          .starts_with("a: inner, state will not be there again, for a/inner is RuntimeDirectory= of b.service"));
   claims_ = {{.unit = "b.service", .user = "", .pid_file = at("a/b.pid"), .runtime_directories = {}}};
-  EXPECT_TRUE(told({own.pid()}).starts_with("a: inner, state will not be there again, for a/b.pid is PIDFile= of b.service"));
+  EXPECT_TRUE(
+      told({own.pid()}).starts_with("a: inner, state will not be there again, for a/b.pid is PIDFile= of b.service"));
 }
 
 TEST_F(RunFilesTest, NotWhereFilesOfOtherUsersLie) {
@@ -256,7 +260,8 @@ TEST_F(RunFilesTest, NotWhereFilesOfOtherUsersLie) {
   ASSERT_EQ(::chown(at("a/socket").c_str(), kUser, 0), 0);
   EXPECT_EQ(told({own.pid()}), "a\n");
   ASSERT_EQ(::chown(at("a/inner/other").c_str(), kUser, 0), 0);
-  EXPECT_TRUE(told({own.pid()}).starts_with("a: inner, state will not be there again, for a/inner/other belongs to user"));
+  EXPECT_TRUE(
+      told({own.pid()}).starts_with("a: inner, state will not be there again, for a/inner/other belongs to user"));
 }
 
 TEST_F(RunFilesTest, WhatIsEverybodysIsNobodys) {
@@ -296,8 +301,11 @@ TEST_F(RunFilesTest, AsTheMarkSays) {
   directory("b/left");
   Somebody own(socket_at("b/socket"));
   pid_file("b/left/own.pid", own);
-  wishes_ = {.carry = {at("a"), at("none")}, .leave = {at("b/left")}};
-  EXPECT_EQ(told({own.pid()}), "a\nb\nnone: CarryDirectories= in the mark: there is no such directory below /run\n");
+  directory("lock");
+  wishes_ = {.carry = {at("a"), at("none"), at("lock")}, .leave = {at("b/left")}};
+  EXPECT_EQ(told({own.pid()}),
+            "a\nb\nnone: CarryDirectories= in the mark: there is no such directory below /run\n"
+            "lock: CarryDirectories= in the mark: it is everybody's, and stays\n");
   save_and_load();
   EXPECT_EQ(everything(), (std::vector<std::string>{"a", "a/state", "b", "b/socket"}));
 }
@@ -306,7 +314,9 @@ TEST_F(RunFilesTest, APidFileOfAProcessThatHasEndedStays) {
   directory("a");
   Somebody own(socket_at("a/socket"));
   pid_t ended;
-  { ended = Somebody(nothing()).pid(); }
+  {
+    ended = Somebody(nothing()).pid();
+  }
   file("a/old.pid", std::to_string(ended));
   file("a/number", std::to_string(ended));
   EXPECT_EQ(told({own.pid()}),
@@ -347,8 +357,8 @@ TEST_F(RunFilesTest, ComesBackAsItWas) {
   ASSERT_EQ(::chmod(at("a").c_str(), 0751), 0);
   EXPECT_EQ(told({own.pid()}), "own.pid\na\n");
   save_and_load();
-  EXPECT_EQ(everything(), (std::vector<std::string>{"a", "a/empty", "a/fifo", "a/link", "a/own.pid", "a/same", "a/socket",
-                                                    "own.pid"}));
+  EXPECT_EQ(everything(), (std::vector<std::string>{"a", "a/empty", "a/fifo", "a/link", "a/own.pid", "a/same",
+                                                    "a/socket", "own.pid"}));
   EXPECT_EQ(facts("a/own.pid").st_ino, facts("a/same").st_ino);
   EXPECT_EQ(facts("a/own.pid").st_gid, 4711u);
   EXPECT_EQ(facts("own.pid").st_mtim.tv_nsec, 4);

@@ -22,9 +22,9 @@ struct ServiceClaim {
 struct RunSurvey {
   struct Process {
     std::set<uid_t> users;
-    std::set<std::string> homes;            // working and root directory
-    std::set<std::string> written;          // files that are open for writing
-    std::set<ino_t> open;                   // all that are open
+    std::set<std::string> homes;           // working and root directory
+    std::set<std::string> written;         // files that are open for writing
+    std::set<ino_t> open;                  // all that are open
     std::map<ino_t, std::string> sockets;  // bound there, by their own inodes
   };
   std::string run = "/run";

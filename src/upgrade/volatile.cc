@@ -81,12 +81,6 @@ std::vector<engine::Reason> mapped_within(std::span<const std::string> places, s
   return reasons;
 }
 
-Result<> sync_file_system(const std::string& directory) {
-  Fd file = TRY(open_file(directory, O_RDONLY | O_DIRECTORY));
-  if (::syncfs(file.get())) return fail_errno(directory);
-  return {};
-}
-
 Result<> make_directory(const std::string& path) {
   if (::mkdir(path.c_str(), 0700)) return fail_errno(path);
   return {};
@@ -160,8 +154,13 @@ Result<std::vector<SavedPlace>> save_places(std::span<const Place> places, pid_t
     one.digest = TRY(digest_tree(to));
     saved.push_back(std::move(one));
   }
-  if (!saved.empty()) TRY(sync_file_system(directory));
   return saved;
+}
+
+Result<> sync_saved(const std::string& directory) {
+  Fd file = TRY(open_file(directory, O_RDONLY | O_DIRECTORY));
+  if (::syncfs(file.get())) return fail_errno(directory);
+  return {};
 }
 
 Result<std::vector<FoundThere>> find_there(std::span<const SavedPlace> places, pid_t pid,

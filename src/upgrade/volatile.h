@@ -39,8 +39,11 @@ std::vector<engine::Reason> loss_reasons(const UnitState& unit);
 // Of what lies there now, on disk. `pid`: who sees the places of systemd.
 Result<uint64_t> measure_places(std::span<const Place> places, pid_t pid);
 
-// Copies them, as they are now, below a directory that this makes; all of it is on disk when it returns.
+// Copies them, as they are now, below a directory that this makes.
 Result<std::vector<SavedPlace>> save_places(std::span<const Place> places, pid_t pid, const std::string& directory);
+
+// Returns when all that has been copied below it is on disk: once for all units, which are frozen meanwhile.
+Result<> sync_saved(const std::string& directory);
 
 // What is there before they come back, by the order of the places.
 struct FoundThere {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Files that have been brought back for a unit that does not run yet. What was there before them is on record, so that they
-// can be taken away again should the restore fail, also by somebody else: the restorer itself can be killed.
+// Files that have been brought back for a unit that does not run yet. What was there before them is on record, so
+// that they can be taken away again should the restore fail, also by somebody else: the restorer itself can be
+// killed.
 #pragma once
 
 #include <sys/types.h>

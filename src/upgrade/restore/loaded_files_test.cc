@@ -21,7 +21,8 @@ class LoadedFilesTest : public testing::Test {
   void SetUp() override {
     ASSERT_TRUE(::mkdtemp(place_.data()));
     fs::create_directories(place_ + "/run/a");
-    for (const char* name : {"/run/a/one", "/run/a/t\nwo", "/run/a.pid"}) std::ofstream(place_ + name) << "of the service\n";
+    for (const char* name : {"/run/a/one", "/run/a/t\nwo", "/run/a.pid"})
+      std::ofstream(place_ + name) << "of the service\n";
     swap_.emplace(SwapStore(place_ + "/store").create().value());
     std::vector<Place> places = {
         {.path = place_ + "/run", .of_systemd = false, .whole = false, .part = {.only = true, .paths = {"a.pid"}}},

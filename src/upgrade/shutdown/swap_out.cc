@@ -17,6 +17,7 @@
 #include "upgrade/shutdown/passenger.h"
 #include "upgrade/shutdown/quiet.h"
 #include "upgrade/store_check.h"
+#include "upgrade/volatile.h"
 
 namespace ks::upgrade {
 
@@ -125,6 +126,8 @@ void dump_all(std::vector<Passenger>& passengers, const Swap& swap, Manifest& ma
 }
 
 Result<> commit(const Swap& swap, const Manifest& manifest) {
+  auto has_places = [](const CarriedUnit& unit) { return !unit.places.empty(); };
+  if (std::ranges::any_of(manifest.units, has_places)) TRY(sync_saved(swap.directory()));
   TRY(swap.commit(manifest));
   swap.note("commit", "", fmt::format("{} carried, {} left out", manifest.units.size(), manifest.left_out.size()));
   return {};
