@@ -165,9 +165,7 @@ class Finder {
   // What else lies there, nobody would say that it is the unit's.
   bool is_everybodys(const std::string& directory) const {
     std::string_view first = std::string_view(directory).substr(survey_.run.size() + 1);
-    if (std::ranges::count(kShared, first.substr(0, first.find('/')))) return true;
-    auto stat = look_at(directory);
-    return stat && stat->st_mode & S_IWOTH;
+    return std::ranges::count(kShared, first.substr(0, first.find('/'))) > 0;
   }
 
   std::string why_not(const std::string& directory) const {
@@ -175,6 +173,7 @@ class Finder {
     if (!stat) return "something else is mounted there";
     if (is_everybodys(directory)) return "the directory is everybody's";
     if (is_any_within(directory, wishes_.leave)) return "its mark says so (LeaveDirectories=)";
+    if (stat->st_mode & S_IWOTH) return "anybody may write there";
     if (!may_be_its_own(*stat)) return fmt::format("the directory belongs to user {}", stat->st_uid);
     for (const ServiceClaim& claim : claims_)
       if (auto why = claim.unit == unit_.name ? "" : claim_on(directory, claim); !why.empty()) return why;

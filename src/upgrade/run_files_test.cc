@@ -273,7 +273,9 @@ TEST_F(RunFilesTest, WhatIsEverybodysIsNobodys) {
   file("open/state");
   file("state");
   pid_file("lock/LCK..ttyS0", own);
-  EXPECT_EQ(told({own.pid()}), "lock/LCK..ttyS0\n");
+  EXPECT_EQ(told({own.pid()}),
+            "lock/LCK..ttyS0\nopen: state will not be there again, for anybody may write there; see "
+            "CarryDirectories= in kernel-swap-mark(5)\n");
 }
 
 TEST_F(RunFilesTest, ADirectoryOfItsOwnInOneOfOthers) {

@@ -57,10 +57,25 @@ class Surveyor {
 
   void look_at(pid_t pid) {
     RunSurvey::Process process{.users = users_of(pid), .homes = {}, .written = {}, .open = {}, .sockets = {}};
-    for (const char* name : {"cwd", "root"})
-      if (auto home = there(proc(pid, name))) process.homes.insert(*home);
-    for (const std::string& name : list_directory(proc(pid, "fd")).value_or(std::vector<std::string>{}))
-      look_at_descriptor(pid, proc(pid, "fd/" + name), process);
+    const Sockets* bound = nullptr;
+    for (const char* name : {"cwd", "root"}) {
+      auto home = read_link(proc(pid, name));
+      if (home && is_there(*home, proc(pid, name))) process.homes.insert(*home);
+    }
+    for (const std::string& name : list_directory(proc(pid, "fd")).value_or(std::vector<std::string>{})) {
+      std::string link = proc(pid, "fd/" + name);
+      auto path = read_link(link);
+      if (!path) continue;  // closed since
+      if (!path->starts_with(kSocket)) {
+        look_at_file(link, *path, process);
+        continue;
+      }
+      if (!bound) bound = &sockets_around(pid);
+      auto inode =
+          parse_number<ino_t>(std::string_view(*path).substr(kSocket.size(), path->size() - kSocket.size() - 1));
+      if (auto found = inode ? bound->find(*inode) : bound->end(); found != bound->end())
+        process.sockets.insert(*found);
+    }
     survey_.processes.emplace(pid, std::move(process));
   }
 
@@ -76,38 +91,31 @@ class Surveyor {
   }
 
  private:
-  // Where a link of /proc leads, if that lies on the file system that we look at.
-  std::optional<std::string> there(const std::string& link, struct stat* facts = nullptr) const {
-    auto path = read_link(link);
-    if (!path || !lies_within(*path, survey_.run)) return std::nullopt;
+  static constexpr std::string_view kSocket = "socket:[";  // "socket:[4711]"
+  using Sockets = std::map<ino_t, std::string>;
+
+  // Where a link of /proc leads is on the file system that we look at.
+  bool is_there(const std::string& path, const std::string& link, struct stat* facts = nullptr) const {
     struct stat stat{};
-    if (::stat(link.c_str(), &stat) || stat.st_dev != survey_.device) return std::nullopt;
+    if (!lies_within(path, survey_.run) || ::stat(link.c_str(), &stat) || stat.st_dev != survey_.device) return false;
     if (facts) *facts = stat;
-    return *path;
+    return true;
   }
 
-  void look_at_descriptor(pid_t pid, const std::string& link, RunSurvey::Process& process) {
-    auto leads_to = read_link(link);
-    constexpr std::string_view kSocket = "socket:[";
-    if (leads_to && leads_to->starts_with(kSocket) && leads_to->ends_with(']')) {
-      auto inode = parse_number<ino_t>(std::string_view(*leads_to).substr(8, leads_to->size() - 9));
-      const auto& bound = sockets_around(pid);
-      if (auto found = inode ? bound.find(*inode) : bound.end(); found != bound.end()) process.sockets.insert(*found);
-      return;
-    }
+  void look_at_file(const std::string& link, const std::string& path, RunSurvey::Process& process) const {
     struct stat stat{}, how{};
-    auto path = there(link, &stat);
-    if (!path || ::lstat(link.c_str(), &how)) return;
+    if (!is_there(path, link, &stat) || ::lstat(link.c_str(), &how)) return;
     process.open.insert(stat.st_ino);
     // What a descriptor allows is told by the mode of its link (proc(5)).
-    if (how.st_mode & S_IWUSR && stat.st_nlink) process.written.insert(*path);
+    if (how.st_mode & S_IWUSR && stat.st_nlink) process.written.insert(path);
   }
 
-  // A process that sees another /run has sockets of the same names elsewhere.
-  const std::map<ino_t, std::string>& sockets_around(pid_t pid) {
-    static const std::map<ino_t, std::string> kNone;
+  // A process that sees another /run has sockets of the same names elsewhere. One in a chroot(2) without any has them
+  // from before.
+  const Sockets& sockets_around(pid_t pid) {
+    static const Sockets kNone;
     struct stat run{}, network{};
-    if (::stat(proc(pid, "root" + survey_.run).c_str(), &run) || run.st_dev != survey_.device) return kNone;
+    if (::stat(proc(pid, "root" + survey_.run).c_str(), &run) == 0 && run.st_dev != survey_.device) return kNone;
     if (::stat(proc(pid, "ns/net").c_str(), &network)) return kNone;
     auto [found, is_new] = sockets_.try_emplace(network.st_ino);
     if (is_new) found->second = bound_sockets(pid, survey_.run);
@@ -124,7 +132,7 @@ class Surveyor {
   }
 
   RunSurvey& survey_;
-  std::map<ino_t, std::map<ino_t, std::string>> sockets_;  // by network namespace
+  std::map<ino_t, Sockets> sockets_;  // by network namespace
 };
 
 }  // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What a daemon keeps in a directory of its own below /run: files that are open, mapped, locked or none of these, under
-// several names, links, FIFOs, a socket; it stands there, and watches it.
+// What a daemon keeps in a directory of its own below /run: files that are open, mapped, locked or none of these,
+// under several names, links, FIFOs, a socket; it stands there, and watches it.
 #include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/socket.h>
@@ -28,7 +28,8 @@ static bool leads_to(int fd, const char* name) {
 }
 
 int main() {
-  CHECK(mkdir(kPlace.c_str(), 0751) == 0 && mkdir(in("empty").c_str(), 0700) == 0 && mkdir(in("home").c_str(), 0711) == 0);
+  CHECK(mkdir(kPlace.c_str(), 0751) == 0 && mkdir(in("empty").c_str(), 0700) == 0 &&
+        mkdir(in("home").c_str(), 0711) == 0);
   CHECK(chdir(in("home").c_str()) == 0);
   std::string pid = std::to_string(getpid()) + "\n";
   close(make("own.pid", pid));
@@ -79,7 +80,8 @@ int main() {
   CHECK(pread(file, page, kPage, 0) == kPage && page_is(page, 2));
   CHECK(read(fifo, text, sizeof text) == 5 && S_ISFIFO(facts("other").st_mode));
   int client = socket(AF_UNIX, SOCK_STREAM, 0);
-  CHECK(connect(client, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 && accept(listener, nullptr, nullptr) >= 0);
+  CHECK(connect(client, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 &&
+        accept(listener, nullptr, nullptr) >= 0);
   CHECK(read(watch, page, sizeof page) == -1 && errno == EAGAIN);
   CHECK(close(open("new", O_CREAT | O_WRONLY, 0600)) == 0 && read(watch, page, sizeof page) > 0);
   CHECK(access(in("home/new").c_str(), F_OK) == 0);
