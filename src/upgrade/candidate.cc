@@ -60,7 +60,7 @@ Result<> look_below_run(const Bus& bus, std::span<Candidate> candidates) {
     if (!is_running(one.unit)) continue;
     auto pids = TRY(cgroup_processes(one.unit.control_group));
     one.run = find_run_files(survey, claims, one.unit, {pids.begin(), pids.end()},
-                             {.carry = one.mark.carry_directories, .leave = one.mark.leave_directories});
+                             {.carry = one.mark.carry_paths, .leave = one.mark.leave_paths});
   }
   return {};
 }

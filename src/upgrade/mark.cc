@@ -53,14 +53,13 @@ std::vector<Line> logical_lines(std::string_view text) {
 }
 
 // A later line adds to an earlier one, an empty one takes all back.
-Result<> add_directories(std::vector<std::string>& directories, std::string_view key, std::string_view value) {
-  if (value.empty()) directories.clear();
+Result<> add_paths(std::vector<std::string>& paths, std::string_view key, std::string_view value) {
+  if (value.empty()) paths.clear();
   for (std::string_view word : split_words(value)) {
     auto path = std::filesystem::path(word).lexically_normal();
     if (!path.has_filename()) path = path.parent_path();
-    if (!path.string().starts_with("/run/"))
-      return fail(fmt::format("{}=\"{}\": not a directory below /run", key, word));
-    directories.push_back(path);
+    if (!path.string().starts_with("/run/")) return fail(fmt::format("{}=\"{}\": not a path below /run", key, word));
+    paths.push_back(path);
   }
   return {};
 }
@@ -88,11 +87,11 @@ Result<> apply_key(Mark& mark, std::string_view key, std::string_view value, con
       return fail(fmt::format("LargestDeletedFile=\"{}\": not a size, like 512M or infinity", value));
     return {};
   }
-  if (key == "CarryDirectories") return add_directories(mark.carry_directories, key, value);
-  if (key == "LeaveDirectories") return add_directories(mark.leave_directories, key, value);
+  if (key == "CarryPaths") return add_paths(mark.carry_paths, key, value);
+  if (key == "LeavePaths") return add_paths(mark.leave_paths, key, value);
   return fail(
       fmt::format("unknown key \"{}\" (there are Checkpoint=, ExternalSockets=, LargestDeletedFile=, "
-                  "CarryDirectories= and LeaveDirectories=)",
+                  "CarryPaths= and LeavePaths=)",
                   key));
 }
 

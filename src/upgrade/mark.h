@@ -7,8 +7,8 @@
 //   Checkpoint=yes|no
 //   ExternalSockets=refuse|reset
 //   LargestDeletedFile=BYTES|infinity
-//   CarryDirectories=DIRECTORY...
-//   LeaveDirectories=DIRECTORY...
+//   CarryPaths=PATH...
+//   LeavePaths=PATH...
 #pragma once
 
 #include <cstdint>
@@ -26,8 +26,8 @@ enum class ExternalSockets { refuse, reset };
 struct Mark {
   bool checkpoint = false;
   ExternalSockets external_sockets = ExternalSockets::refuse;
-  std::optional<uint64_t> largest_deleted_file;                   // bytes; nothing: as it is by default
-  std::vector<std::string> carry_directories, leave_directories;  // below /run, without what systemd makes
+  std::optional<uint64_t> largest_deleted_file;       // bytes; nothing: as it is by default
+  std::vector<std::string> carry_paths, leave_paths;  // below /run, without what systemd makes
   std::string file;  // the file that decided `checkpoint`; empty where none speaks of it
 };
 

@@ -43,7 +43,7 @@ TEST(Mark, CommentsAndContinuedLines) {
 TEST(Mark, ErrorsNameFileAndLine) {
   EXPECT_EQ(parse("[X-KernelSwap]\n\nCheckpont=yes\n").error().what,
             "a.service:3: unknown key \"Checkpont\" (there are Checkpoint=, ExternalSockets=, LargestDeletedFile=, "
-            "CarryDirectories= and LeaveDirectories=)");
+            "CarryPaths= and LeavePaths=)");
   EXPECT_EQ(parse("[X-KernelSwap]\nCheckpoint=maybe\n").error().what,
             "a.service:2: Checkpoint=\"maybe\": neither yes nor no");
   EXPECT_EQ(parse("[X-Kernelswap]\nCheckpoint=yes\n").error().what,
@@ -64,14 +64,14 @@ TEST(Mark, Sizes) {
               std::string("a.service:2: LargestDeletedFile=\"") + wrong + "\": not a size, like 512M or infinity");
 }
 
-TEST(Mark, Directories) {
-  Mark mark = *parse("[X-KernelSwap]\nCarryDirectories=/run/a /run/b/\nCarryDirectories=/run/c//d\n");
-  EXPECT_EQ(mark.carry_directories, (std::vector<std::string>{"/run/a", "/run/b", "/run/c/d"}));
-  EXPECT_TRUE(mark.leave_directories.empty());
-  EXPECT_TRUE(parse("[X-KernelSwap]\nLeaveDirectories=/run/a\nLeaveDirectories=\n")->leave_directories.empty());
+TEST(Mark, Paths) {
+  Mark mark = *parse("[X-KernelSwap]\nCarryPaths=/run/a /run/b/\nCarryPaths=/run/c//d\n");
+  EXPECT_EQ(mark.carry_paths, (std::vector<std::string>{"/run/a", "/run/b", "/run/c/d"}));
+  EXPECT_TRUE(mark.leave_paths.empty());
+  EXPECT_TRUE(parse("[X-KernelSwap]\nLeavePaths=/run/a\nLeavePaths=\n")->leave_paths.empty());
   for (const char* wrong : {"/run", "/run/", "/run/../etc", "a", "/var/run/a"})
-    EXPECT_EQ(parse(std::string("[X-KernelSwap]\nLeaveDirectories=") + wrong + "\n").error().what,
-              std::string("a.service:2: LeaveDirectories=\"") + wrong + "\": not a directory below /run");
+    EXPECT_EQ(parse(std::string("[X-KernelSwap]\nLeavePaths=") + wrong + "\n").error().what,
+              std::string("a.service:2: LeavePaths=\"") + wrong + "\": not a path below /run");
 }
 
 TEST(Mark, OtherSectionsAreNotOurs) { EXPECT_TRUE(parse("[X-Kernel]\nFoo=1\n[X-Foo]\nnonsense\n")); }

@@ -22,10 +22,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Directories that belong to the system, or to all services. In some of them a single file may be one's own.
-constexpr std::array<std::string_view, 15> kShared = {"blkid", "credentials", "dbus",  "initramfs", "kernel-swap",
-                                                      "lock",  "log",         "mount", "network",   "shm",
-                                                      "sudo",  "systemd",     "udev",  "user",      "tmpfiles.d"};
+// Directories that belong to the system, or to all services, with all that is in them. A single file there may be
+// one's own.
+constexpr std::array<std::string_view, 14> kShared = {"blkid",   "credentials", "dbus",    "initramfs", "kernel-swap",
+                                                      "log",     "mount",       "network", "shm",       "sudo",
+                                                      "systemd", "tmpfiles.d",  "udev",    "user"};
+// Services have files in it, and some a directory.
+constexpr std::string_view kLock = "lock";
 
 // As /etc/passwd has it: a name service could make us wait.
 std::set<std::string> names_of(uid_t user) {
@@ -124,10 +127,12 @@ class Finder {
     }
     for (const auto& [path, number] : survey_.numbers)
       if (tells_of_us(path, number)) found.insert(parent_of(path));
-    for (const std::string& name : entries(survey_.run)) {
-      auto stat = look_at(survey_.run + "/" + name);
-      if (stat && S_ISDIR(stat->st_mode) && is_of_nobody_else(stat->st_uid)) found.insert(survey_.run + "/" + name);
-    }
+    for (const std::string& above : {survey_.run, survey_.run + "/" + std::string(kLock)})
+      for (const std::string& name : entries(above)) {
+        std::string path = above + "/" + name;
+        auto stat = look_at(path);
+        if (stat && S_ISDIR(stat->st_mode) && is_of_nobody_else(stat->st_uid)) found.insert(path);
+      }
     std::erase_if(found, [&](const std::string& path) { return !is_below_run(path) || !is_directory(path); });
     return found;
   }
@@ -152,10 +157,13 @@ class Finder {
   }
 
   void carry_wished(const std::string& path) {
-    constexpr std::string_view kKey = "CarryDirectories= in the mark: ";
+    constexpr std::string_view kKey = "CarryPaths= in the mark: ";
+    auto stat = is_below_run(path) ? look_at(path) : std::nullopt;
     if (is_any_within(path, refilled_)) return;
-    if (!is_below_run(path) || !is_directory(path))
-      files_.remarks.push_back({0, path, fmt::format("{}there is no such directory below /run", kKey)});
+    if (!stat)
+      files_.remarks.push_back({0, path, fmt::format("{}there is no such file below /run", kKey)});
+    else if (!S_ISDIR(stat->st_mode))
+      single_[parent_of(path)].insert(name_of(path));
     else if (parent_of(path) == survey_.run && is_everybodys(path))
       files_.remarks.push_back({0, path, fmt::format("{}it is everybody's, and stays", kKey)});
     else
@@ -165,14 +173,14 @@ class Finder {
   // What else lies there, nobody would say that it is the unit's.
   bool is_everybodys(const std::string& directory) const {
     std::string_view first = std::string_view(directory).substr(survey_.run.size() + 1);
-    return std::ranges::count(kShared, first.substr(0, first.find('/'))) > 0;
+    return first == kLock || std::ranges::count(kShared, first.substr(0, first.find('/'))) > 0;
   }
 
   std::string why_not(const std::string& directory) const {
     auto stat = look_at(directory);
     if (!stat) return "something else is mounted there";
     if (is_everybodys(directory)) return "the directory is everybody's";
-    if (is_any_within(directory, wishes_.leave)) return "its mark says so (LeaveDirectories=)";
+    if (is_any_within(directory, wishes_.leave)) return "its mark says so (LeavePaths=)";
     if (stat->st_mode & S_IWOTH) return "anybody may write there";
     if (!may_be_its_own(*stat)) return fmt::format("the directory belongs to user {}", stat->st_uid);
     for (const ServiceClaim& claim : claims_)
@@ -288,7 +296,7 @@ class Finder {
     }
     if (names.empty()) return;
     files_.remarks.push_back({0, directory,
-                              fmt::format("{} will not be there again, for {}; see CarryDirectories= in "
+                              fmt::format("{} will not be there again, for {}; see CarryPaths= in "
                                           "kernel-swap-mark(5)",
                                           fmt::join(names, ", "), why)});
   }

@@ -212,7 +212,7 @@ TEST_F(RunFilesTest, NotOfSeveral) {
   file("a/state");
   EXPECT_EQ(told({own.pid()}),
             fmt::format("a/own.pid\na: state will not be there again, for a/other is pid {}'s, which "
-                        "is not part of the service; see CarryDirectories= in kernel-swap-mark(5)\n",
+                        "is not part of the service; see CarryPaths= in kernel-swap-mark(5)\n",
                         other.pid()));
 }
 
@@ -265,17 +265,20 @@ TEST_F(RunFilesTest, NotWhereFilesOfOtherUsersLie) {
 }
 
 TEST_F(RunFilesTest, WhatIsEverybodysIsNobodys) {
-  directory("lock");
+  directory("lock/own");
   directory("open");
   ASSERT_EQ(::chmod(at("open").c_str(), 01777), 0);
-  Somebody own([this] { return bind_to(at("lock/socket")) && bind_to(at("open/socket")) && bind_to(at("socket")); });
+  Somebody own([this] {
+    return bind_to(at("lock/socket")) && bind_to(at("open/socket")) && bind_to(at("socket")) &&
+           bind_to(at("lock/own/socket"));
+  });
   file("lock/state");
   file("open/state");
   file("state");
   pid_file("lock/LCK..ttyS0", own);
   EXPECT_EQ(told({own.pid()}),
-            "lock/LCK..ttyS0\nopen: state will not be there again, for anybody may write there; see "
-            "CarryDirectories= in kernel-swap-mark(5)\n");
+            "lock/LCK..ttyS0\nlock/own\nopen: state will not be there again, for anybody may write there; see "
+            "CarryPaths= in kernel-swap-mark(5)\n");
 }
 
 TEST_F(RunFilesTest, ADirectoryOfItsOwnInOneOfOthers) {
@@ -304,12 +307,13 @@ TEST_F(RunFilesTest, AsTheMarkSays) {
   Somebody own(socket_at("b/socket"));
   pid_file("b/left/own.pid", own);
   directory("lock");
-  wishes_ = {.carry = {at("a"), at("none"), at("lock")}, .leave = {at("b/left")}};
+  file("some", "state");
+  wishes_ = {.carry = {at("a"), at("none"), at("lock"), at("some")}, .leave = {at("b/left")}};
   EXPECT_EQ(told({own.pid()}),
-            "a\nb\nnone: CarryDirectories= in the mark: there is no such directory below /run\n"
-            "lock: CarryDirectories= in the mark: it is everybody's, and stays\n");
+            "some\na\nb\nnone: CarryPaths= in the mark: there is no such file below /run\n"
+            "lock: CarryPaths= in the mark: it is everybody's, and stays\n");
   save_and_load();
-  EXPECT_EQ(everything(), (std::vector<std::string>{"a", "a/state", "b", "b/socket"}));
+  EXPECT_EQ(everything(), (std::vector<std::string>{"a", "a/state", "b", "b/socket", "some"}));
 }
 
 TEST_F(RunFilesTest, APidFileOfAProcessThatHasEndedStays) {
