@@ -82,7 +82,7 @@ class Finder {
 
   std::optional<Stat> look_at(const std::string& path) const {
     Stat stat{};
-    if (::lstat(path.c_str(), &stat) || stat.st_dev != survey_.device) return std::nullopt;
+    if (::lstat(path.c_str(), &stat) || !survey_.devices.contains(stat.st_dev)) return std::nullopt;
     return stat;
   }
   bool is_directory(const std::string& path) const {

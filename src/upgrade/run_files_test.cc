@@ -265,6 +265,8 @@ TEST_F(RunFilesTest, NotWhereFilesOfOtherUsersLie) {
 }
 
 TEST_F(RunFilesTest, WhatIsEverybodysIsNobodys) {
+  directory("lock");
+  ASSERT_EQ(::mount("none", at("lock").c_str(), "tmpfs", 0, "mode=1777"), 0);
   directory("lock/own");
   directory("open");
   ASSERT_EQ(::chmod(at("open").c_str(), 01777), 0);

@@ -83,7 +83,7 @@ class Surveyor {
     for (const std::string& name : list_directory(directory).value_or(std::vector<std::string>{})) {
       std::string path = directory + "/" + name;
       struct stat stat{};
-      if (::lstat(path.c_str(), &stat) || stat.st_dev != survey_.device) continue;
+      if (::lstat(path.c_str(), &stat) || !survey_.devices.contains(stat.st_dev)) continue;
       bool nobodys = depth == kDepth && std::ranges::count(kNobodys, name);
       if (S_ISDIR(stat.st_mode) && depth > 1 && !nobodys) look_for_numbers(path, depth - 1);
       if (S_ISREG(stat.st_mode) && stat.st_size <= kLargestNumber) read_number_in(path);
@@ -97,7 +97,8 @@ class Surveyor {
   // Where a link of /proc leads is on the file system that we look at.
   bool is_there(const std::string& path, const std::string& link, struct stat* facts = nullptr) const {
     struct stat stat{};
-    if (!lies_within(path, survey_.run) || ::stat(link.c_str(), &stat) || stat.st_dev != survey_.device) return false;
+    if (!lies_within(path, survey_.run) || ::stat(link.c_str(), &stat) || !survey_.devices.contains(stat.st_dev))
+      return false;
     if (facts) *facts = stat;
     return true;
   }
@@ -115,7 +116,8 @@ class Surveyor {
   const Sockets& sockets_around(pid_t pid) {
     static const Sockets kNone;
     struct stat run{}, network{};
-    if (::stat(proc(pid, "root" + survey_.run).c_str(), &run) == 0 && run.st_dev != survey_.device) return kNone;
+    if (::stat(proc(pid, "root" + survey_.run).c_str(), &run) == 0 && !survey_.devices.contains(run.st_dev))
+      return kNone;
     if (::stat(proc(pid, "ns/net").c_str(), &network)) return kNone;
     auto [found, is_new] = sockets_.try_emplace(network.st_ino);
     if (is_new) found->second = bound_sockets(pid, survey_.run);
@@ -140,7 +142,8 @@ class Surveyor {
 Result<RunSurvey> survey_run(const std::string& run) {
   struct stat stat{};
   if (::stat(run.c_str(), &stat)) return fail_errno(run);
-  RunSurvey survey{.run = run, .device = stat.st_dev, .processes = {}, .numbers = {}};
+  RunSurvey survey{.run = run, .devices = {stat.st_dev}, .processes = {}, .numbers = {}};
+  if (struct stat lock{}; ::lstat((run + "/lock").c_str(), &lock) == 0) survey.devices.insert(lock.st_dev);
   Surveyor surveyor(survey);
   for (const std::string& name : TRY(list_directory("/proc")))
     if (auto pid = parse_number<pid_t>(name)) surveyor.look_at(*pid);

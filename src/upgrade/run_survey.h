@@ -28,7 +28,7 @@ struct RunSurvey {
     std::map<ino_t, std::string> sockets;  // bound there, by their own inodes
   };
   std::string run = "/run";
-  dev_t device = 0;
+  std::set<dev_t> devices;  // of it, and of its directory for locks, which Debian mounts
   std::map<pid_t, Process> processes;
   // Files of which the first line is a number, as those are that tell a PID.
   std::map<std::string, pid_t> numbers;
