@@ -24,9 +24,10 @@ namespace fs = std::filesystem;
 
 // Directories that belong to the system, or to all services, with all that is in them. A single file there may be
 // one's own.
-constexpr std::array<std::string_view, 14> kShared = {"blkid",   "credentials", "dbus",    "initramfs", "kernel-swap",
-                                                      "log",     "mount",       "network", "shm",       "sudo",
-                                                      "systemd", "tmpfiles.d",  "udev",    "user"};
+constexpr std::array<std::string_view, 18> kShared = {
+    "blkid", "credentials", "dbus",    "faillock",   "initramfs",  "kernel-swap",
+    "log",   "motd.d",      "mount",   "network",    "resolvconf", "sendsigs.omit.d",
+    "shm",   "sudo",        "systemd", "tmpfiles.d", "udev",       "user"};
 // Services have files in it, and some a directory.
 constexpr std::string_view kLock = "lock";
 
@@ -96,7 +97,8 @@ class Finder {
   }
   bool is_carried(const std::string& path) const { return is_excluded(path) || is_any_within(path, own_); }
 
-  // No process outside and no other service is of that user.
+  // The user of User=, if no process outside and no other service is of that. A user that a daemon has chosen itself
+  // may be that of others too, which do not run just now, as www-data.
   bool is_of_nobody_else(uid_t user) {
     if (user == 0 || !users_.contains(user)) return false;
     auto [known, is_new] = exclusive_.try_emplace(user, true);
@@ -105,9 +107,10 @@ class Finder {
     bool others = std::ranges::any_of(survey_.processes, [&](const auto& process) {
       return !pids_.contains(process.first) && process.second.users.contains(user);
     });
-    bool claimed = std::ranges::any_of(
-        claims_, [&](const ServiceClaim& claim) { return claim.unit != unit_.name && names.contains(claim.user); });
-    return known->second = !others && !claimed;
+    bool is_ours = false;
+    for (const ServiceClaim& claim : claims_)
+      if (names.contains(claim.user)) (claim.unit == unit_.name ? is_ours : others) = true;
+    return known->second = is_ours && !others;
   }
 
   std::vector<std::string> entries(const std::string& directory) const {

@@ -26,7 +26,7 @@ struct RunWishes {
   std::vector<std::string> carry, leave;
 };
 
-// `pids`: all processes of the unit. `claims`: of all services, and its own does not matter.
+// `pids`: all processes of the unit. `claims`: of all services.
 RunFiles find_run_files(const RunSurvey& survey, std::span<const ServiceClaim> claims, const UnitState& unit,
                         const std::set<pid_t>& pids, const RunWishes& wishes);
 

@@ -195,10 +195,13 @@ TEST_F(RunFilesTest, OfItsUserIfNobodyElseIsThat) {
   ASSERT_EQ(::chown(at("state").c_str(), kUser, 0), 0);
   auto become = [] { return ::setresuid(kUser, kUser, kUser) == 0; };
   Somebody own(become);
-  EXPECT_EQ(told({own.pid()}), "state\na\n");
-  claims_ = {{.unit = "b.service", .user = std::to_string(kUser), .pid_file = "", .runtime_directories = {}}};
   EXPECT_EQ(told({own.pid()}), "");
-  claims_[0].unit = unit_.name;
+  claims_ = {{.unit = unit_.name, .user = std::to_string(kUser), .pid_file = "", .runtime_directories = {}}};
+  EXPECT_EQ(told({own.pid()}), "state\na\n");
+  claims_.push_back(claims_[0]);
+  claims_[1].unit = "b.service";
+  EXPECT_EQ(told({own.pid()}), "");
+  claims_.pop_back();
   EXPECT_EQ(told({own.pid()}), "state\na\n");
   Somebody other(become);
   EXPECT_EQ(told({own.pid()}), "");
