@@ -19,7 +19,8 @@ with open("/proc/sys/kernel/random/boot_id") as file:
     boot = file.read()
 own = f"/run/own-{name}/own.pid"
 os.makedirs(os.path.dirname(own), exist_ok=True)
-if os.path.exists(own) and open(own).read().split()[1] != boot.strip():
+words = open(own).read().split() if os.path.exists(own) else []
+if len(words) == 3 and words[1] != boot.strip():
     with open(f"/var/lib/victim-{name}", "a") as file:
         file.write("stale\n")
 with open(own, "w") as file:
