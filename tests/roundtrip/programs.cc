@@ -60,6 +60,7 @@ const std::vector<Program> kPrograms = {
     {"interval_timers"},
     {"kernel_files"},
     {"keyrings"},
+    {"keyrings", {"untold"}},
     {"locks"},
     {"many"},
     {"many", {"spread"}},

@@ -91,7 +91,7 @@ const std::vector<Refusal> kRefusals = {
     {"seccomp_strict", {"thread", "strict seccomp"}},
     {"seccomp_supervised", {"thread", "seccomp filter", "supervisor"}},
     {"seccomp_that_kills", {"thread", "seccomp filter would end it"}},
-    {"seccomp_that_kills_keyctl", {"keyrings", "seccomp filter would end it"}},
+    {"seccomp_that_kills_keyctl", {"keyrings", "only it can tell", "seccomp filter would end it"}},
     {"seccomp_that_keeps_from_returning", {"seccomp filter would end it", "system call 15"}},
     {"semaphore_undo_of_a_thread", {"thread", "SEM_UNDO"}},
     {"semaphore_undo_of_processes", {"shares the adjustments", "SEM_UNDO"}},

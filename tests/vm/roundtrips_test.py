@@ -125,7 +125,9 @@ def scenario():
             dumped = trips.passage("dump")
         with phases(f"kexec to {TO}"):
             swap_kernels(guest, kernels, TO, STRICT)
-        guest.run("echo 4194304 > /proc/sys/kernel/pid_max; echo 64 > /proc/sys/vm/nr_hugepages")
+        # Nor are those who live already, as kernel-swap sees to it at boot.
+        guest.run("echo 4194304 > /proc/sys/kernel/pid_max; echo 3000000 > /proc/sys/kernel/ns_last_pid;"
+                  "echo 64 > /proc/sys/vm/nr_hugepages")
         with phases(f"restore on {TO}"):
             restored = trips.passage("restore")
         with phases(f"round trips on {TO}"):

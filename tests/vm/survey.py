@@ -204,7 +204,7 @@ def survey(phases, image, kernels, servers):
         print(guest.run("kernel-swap check", 120, check=False).stdout, flush=True)
         pids = {server.unit: guest.run(f"systemctl show -P MainPID {server.unit}").stdout.strip() for server in running}
         with phases(f"swap to {TO}"):
-            guest.leave(f"kernel-swap now --kernel={workload.release(TO)}")
+            guest.leave(f"kernel-swap now --skip-unready --kernel={workload.release(TO)}")
         _, status = workload.status()
         print(guest.run("kernel-swap status", check=False).stdout, flush=True)
         told = {unit["name"]: unit for unit in status["units"]}

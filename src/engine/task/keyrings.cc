@@ -2,7 +2,8 @@
 // Keyrings (keyrings(7)). Keys live in the kernel and end with it. systemd gives each service a session keyring, in
 // which there is the ID of this start of the unit; that much is made again, and any other key is refused.
 //
-// Only the process itself can tell.
+// The process itself can tell. Where a seccomp filter would end it for that, as SystemCallFilter= of many units does,
+// the kernel's memory tells which keyrings it has, and we look into that of its session as its user.
 #include "engine/task/keyrings.h"
 
 #include <linux/keyctl.h>
@@ -13,6 +14,7 @@
 #include <cstring>
 
 #include "base/text.h"
+#include "engine/kernel/keyrings.h"
 #include "engine/keyrings.pb.h"
 #include "engine/task/room.h"
 
@@ -51,6 +53,31 @@ class Inspection {
   Inspection(Dumping& dumping, DumpedProcess& process, image::Keyrings& out)
       : dumping_(dumping), process_(process), out_(out) {}
 
+  // Of a process with threads that cannot be asked. Only a session keyring does anybody show but them.
+  Result<> inspect_from_outside() {
+    auto keyrings = keyrings_of(process_.stopped.pid);
+    if (!keyrings) {
+      refuse("keyrings",
+             "what is in them cannot be told: its seccomp filter would end it if the checkpoint were interrupted (in "
+             "keyctl); with SystemCallErrorNumber=EPERM it would not; and " +
+                 keyrings.error().what);
+      return {};
+    }
+    from_outside_ = true;
+    StoppedThread& leader = process_.stopped.threads.front();
+    for (const auto& [thread, process, session, user] : *keyrings) {
+      users_ = {0, user, process_.stopped.status.uids[0], process_.stopped.status.uids[1]};
+      Result<> looked;
+      if (!thread && !process && session && !seen_.contains(session)) looked = inspect_session(leader, session);
+      if (!looked && looked.error().code != EACCES) return looked;
+      if (thread || process || !looked)
+        refuse("keyrings",
+               "what is in them only it can tell, and its seccomp filter would end it if the checkpoint were "
+               "interrupted (in keyctl); with SystemCallErrorNumber=EPERM it would not");
+    }
+    return {};
+  }
+
   Result<> inspect(StoppedThread& thread, const ThreadAnswers& answers, std::optional<int32_t> of_process) {
     for (auto serial : {answers.thread_keyring, of_process})
       if (serial && !seen_.contains(*serial)) TRY(inspect_keys(thread, *serial, 0));
@@ -64,7 +91,27 @@ class Inspection {
     dumping_.refuse(process_.stopped.pid, std::move(object), std::move(text));
   }
 
+  // Rights to it have its user and who possesses it, and not whoever may do everything. Only this thread changes its
+  // user.
+  Result<std::string> read_as_user(int operation, int32_t serial) const {
+    std::string bytes(Foothold::kScratchSize, '\0');
+    long length = -1;
+    for (uid_t user : users_) {
+      ::syscall(SYS_setfsuid, user);
+      length = ::syscall(SYS_keyctl, operation, serial, bytes.data(), bytes.size());
+      int error = errno;
+      ::syscall(SYS_setfsuid, 0);
+      errno = error;
+      if (length >= 0 || errno != EACCES) break;
+    }
+    if (length < 0) return fail_errno("keyctl");
+    if (static_cast<size_t>(length) > bytes.size()) return ks::refuse("is too large");
+    bytes.resize(static_cast<size_t>(length));
+    return bytes;
+  }
+
   Result<std::string> read(StoppedThread& thread, int operation, int32_t serial) {
+    if (from_outside_) return read_as_user(operation, serial);
     RemoteAddress scratch = process_.foothold.scratch();
     RemoteCalls& calls = *TRY(process_.foothold.on(thread));
     auto length = TRY(calls(SYS_keyctl, operation, serial, scratch, Foothold::kScratchSize));
@@ -94,7 +141,7 @@ class Inspection {
   Result<> inspect_keys(StoppedThread& thread, int32_t keyring, int depth) {
     if (depth > kDeepest || !seen_.insert(keyring).second) return {};
     auto bytes = read(thread, KEYCTL_READ, keyring);
-    if (!bytes && bytes.error().code == EACCES) return {};  // not for it either
+    if (!bytes && bytes.error().code == EACCES && !from_outside_) return {};  // not for it either
     std::string serials = TRY(in("keyring", std::move(bytes)));
     for (size_t at = 0; at + sizeof(int32_t) <= serials.size(); at += sizeof(int32_t)) {
       int32_t serial;
@@ -129,6 +176,8 @@ class Inspection {
   DumpedProcess& process_;
   image::Keyrings& out_;
   std::set<int32_t> seen_;
+  bool from_outside_ = false;
+  std::set<uid_t> users_;  // as whom we look then
 };
 
 // What a process with no keyring but that of its session sees there, others with its rights see too.
@@ -156,10 +205,7 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
            inspection.inspect(thread, process.answers.threads[i], process.answers.keyring)));
   }
   if (!std::ranges::all_of(process.answers.threads, &ThreadAnswers::tells_keyrings))
-    dumping.refuse(
-        process.stopped.pid, "keyrings",
-        "what is in them cannot be told: its seccomp filter would end it if the checkpoint were interrupted (in "
-        "keyctl); with SystemCallErrorNumber=EPERM it would not");
+    TRY(in("keyrings", inspection.inspect_from_outside()));
   process.put(room.name, room.version, out);
   if (view && dumping.verdict.reasons.size() == reasons) dumping.keyrings.emplace(*std::move(view), std::move(out));
   return {};

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // A session keyring as systemd gives it to a service: of the service's user, with the ID of the invocation, shared by
-// all processes and threads.
+// all processes and threads. "untold": a filter ends who is asked for its keyrings.
+#include <linux/audit.h>
+#include <linux/filter.h>
 #include <linux/keyctl.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
 
 #include <string>
 #include <thread>
@@ -27,7 +31,19 @@ static std::string view() {
   return describe(KEY_SPEC_SESSION_KEYRING) + " " + describe(invocation()) + " " + std::string(id, 16);
 }
 
-int main() {
+static void end_who_is_asked() {
+  sock_filter filter[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+                          BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_keyctl, 0, 3),
+                          BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args)),
+                          BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, KEYCTL_GET_KEYRING_ID, 0, 1),
+                          BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+                          BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+  sock_fprog program{static_cast<unsigned short>(std::size(filter)), filter};
+  CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+  if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) skip("this kernel has no seccomp filters");
+}
+
+int main(int count, char**) {
   if (keyctl(KEYCTL_JOIN_SESSION_KEYRING, 0) < 0) skip("this kernel has no keys");
   long session = keyctl(KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING);
   long key = syscall(SYS_add_key, "user", "invocation_id", "0123456789abcdef", 16, session);
@@ -35,6 +51,7 @@ int main() {
   CHECK(keyctl(KEYCTL_CHOWN, session, 4242, 4243) == 0 && keyctl(KEYCTL_SETPERM, session, 0x3f1f0000) == 0);
   volatile bool finish = false;
   std::string before = view();
+  if (count > 1) end_who_is_asked();
   pid_t child = fork();
   if (child == 0) {
     CHECK(setresgid(4243, 4243, 4243) == 0 && setresuid(4242, 4242, 4242) == 0);

@@ -892,7 +892,11 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        CHECK(read(fds[0], &byte, 1) == 1);
        return ends_well(child);
      }},
-    {"seccomp_that_kills_keyctl", [] { return filters_thread(SYS_keyctl, SECCOMP_RET_KILL_PROCESS); }},
+    {"seccomp_that_kills_keyctl",
+     [] {
+       if (syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_PROCESS_KEYRING, 1) < 0) skip("no keys");
+       return filters_thread(SYS_keyctl, SECCOMP_RET_KILL_PROCESS);
+     }},
     {"seccomp_that_kills", [] { return filters_thread(SYS_prctl, SECCOMP_RET_KILL_PROCESS); }},
     {"seccomp_that_keeps_from_returning", [] { return filters_thread(SYS_rt_sigreturn, SECCOMP_RET_ERRNO | EPERM); }},
     {"seccomp_supervised", [] { return filters_thread(SYS_acct, SECCOMP_RET_USER_NOTIF); }},

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <thread>
 
 #include "base/file.h"
@@ -75,13 +76,20 @@ int due_clock(const State& state) {
 // rather too late than too early, as no timer may be.
 Result<State> read_state(const Dumping& dumping, const OpenFile& file, int64_t& now) {
   std::string path = proc_path(file.pid, fmt::format("fdinfo/{}", file.fd));
-  for (int reading = 0;; ++reading) {
+  State best;
+  int64_t closest = std::numeric_limits<int64_t>::max();
+  for (int reading = 0; closest > kCloseReading && reading < kMostReadings; ++reading) {
     int64_t before = TRY(read_clock(CLOCK_MONOTONIC, {}));
     auto text = TRY(read_file(path));
     State state = TRY(parse_state(TRY(parse_fdinfo(text))));
-    now = TRY(read_clock(due_clock(state), dumping.clock_offsets));
-    if (TRY(read_clock(CLOCK_MONOTONIC, {})) - before < kCloseReading || reading == kMostReadings) return state;
+    int64_t time = TRY(read_clock(due_clock(state), dumping.clock_offsets));
+    int64_t took = TRY(read_clock(CLOCK_MONOTONIC, {})) - before;
+    if (took >= closest) continue;
+    best = state;
+    now = time;
+    closest = took;
   }
+  return best;
 }
 
 // A timer shows this when it is not armed, and for the moment between running out and its interrupt, too.
