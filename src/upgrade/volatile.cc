@@ -54,30 +54,16 @@ std::string setting_of(std::string_view place) {
   return place.starts_with("/run/") ? "RuntimeDirectory=" : "PrivateTmp=";
 }
 
-// What the links of a directory of /proc lead to, with their names.
-std::vector<std::pair<std::string, std::string>> links_of(pid_t pid, const char* directory) {
-  std::vector<std::pair<std::string, std::string>> links;
-  std::string path = fmt::format("/proc/{}/{}", pid, directory);
-  for (const std::string& name : list_directory(path).value_or(std::vector<std::string>{}))
-    if (auto target = read_link(path + "/" + name)) links.emplace_back(name, *target);
-  return links;
-}
-
-// Below /run the engine carries them, as all files that no disk keeps.
-std::vector<engine::Reason> mapped_within(std::span<const std::string> places, std::span<const pid_t> pids) {
+// What is open or mapped there, the engine finds by name. Below /run it carries it, as all that no disk keeps.
+std::vector<engine::Reason> rooted_within(std::span<const std::string> places, std::span<const pid_t> pids) {
   std::vector<engine::Reason> reasons;
-  auto heed = [&](pid_t pid, const std::string& object, const std::string& path) {
-    for (const std::string& place : places)
-      if (lies_within(path, place) && !place.starts_with("/run/"))
-        reasons.push_back({pid, fmt::format("{} ({})", object, path),
-                           fmt::format("in use, and systemd makes {} anew at each start ({}): not supported yet",
-                                       place, setting_of(place))});
-  };
-  for (pid_t pid : pids) {
-    for (const auto& [name, path] : links_of(pid, "map_files")) heed(pid, "mapping " + name, path);
-    for (const char* name : {"root", "exe"})
-      if (auto path = read_link(fmt::format("/proc/{}/{}", pid, name))) heed(pid, name, *path);
-  }
+  for (pid_t pid : pids)
+    if (auto path = read_link(fmt::format("/proc/{}/root", pid)))
+      for (const std::string& place : places)
+        if (lies_within(*path, place) && !place.starts_with("/run/"))
+          reasons.push_back(
+              {pid, fmt::format("root ({})", *path),
+               fmt::format("systemd makes {} anew at each start ({}): not supported yet", place, setting_of(place))});
   return reasons;
 }
 
@@ -107,7 +93,7 @@ std::vector<Place> as_places(std::span<const std::string> of_systemd) {
 
 std::vector<engine::Reason> place_reasons(const UnitState& unit, std::span<const Place> places,
                                           std::span<const pid_t> pids) {
-  auto reasons = mapped_within(volatile_places(unit), pids);
+  auto reasons = rooted_within(volatile_places(unit), pids);
   if (auto measured = measure_places(places, unit.main_pid); !measured)
     reasons.push_back({0, "its files below /run or in a private /tmp", measured.error().what});
   return reasons;

@@ -12,7 +12,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-from guest import Guest
+from guest import Guest, Rebooted
 from scenario import Phases, guest_disk, main
 from tree import Tree
 from workload import Workload
@@ -204,7 +204,11 @@ def survey(phases, image, kernels, servers):
         print(guest.run("kernel-swap check", 120, check=False).stdout, flush=True)
         pids = {server.unit: guest.run(f"systemctl show -P MainPID {server.unit}").stdout.strip() for server in running}
         with phases(f"swap to {TO}"):
-            guest.leave(f"kernel-swap now --skip-unready --kernel={workload.release(TO)}")
+            try:
+                guest.run(f"kernel-swap now --skip-unready --kernel={workload.release(TO)}", 300)
+            except Rebooted:
+                pass  # the answer was lost on the way
+            guest.wait_for_boot(600)
         _, status = workload.status()
         print(guest.run("kernel-swap status", check=False).stdout, flush=True)
         told = {unit["name"]: unit for unit in status["units"]}
