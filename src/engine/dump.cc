@@ -17,6 +17,7 @@
 #include "engine/task/control_groups.h"
 #include "engine/task/descent.h"
 #include "engine/task/inheritance.h"
+#include "engine/task/io_rings.h"
 #include "engine/task/message_queues.h"
 #include "engine/task/namespaces.h"
 #include "engine/task/obstacles.h"
@@ -182,6 +183,7 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
   auto control_groups = TRY(survey_control_groups(dumping, tree.cgroup()));
   TRY(check_children(dumping));
   TRY(survey_aio(dumping));  // before the files that requests in flight may still change
+  TRY(survey_rings(dumping));
   OpenFileTable table;
   std::vector<StoppedProcess*> callable;
   for (auto& process : tree.processes()) {

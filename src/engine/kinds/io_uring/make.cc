@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "engine/context/open_file.h"
+#include "engine/io_uring.pb.h"
+#include "engine/kinds/io_uring/io_uring.h"
+#include "engine/kinds/io_uring/ring.h"
+#include "engine/kinds/kind.h"
+
+namespace ks::engine::io_uring {
+
+namespace {
+
+struct Ring {
+  image::IoUring before;
+  Params params{};
+  RestoredProcess* process = nullptr;
+  RemoteCalls* calls = nullptr;  // of who makes it
+};
+
+Result<RemoteCalls*> calls_of(RestoredProcess& process, pid_t tid) {
+  if (!tid) return &process.leader();
+  for (auto& thread : process.threads)
+    if (thread.tid() == tid) return &thread.calls;
+  return fail(fmt::format("the image has no thread {}", tid));
+}
+
+// The program has computed addresses from what it was told of the old one.
+Result<> check_likeness(const image::IoUring& before, const Params& params) {
+  if (layout_of(params) != before.layout()) return fail("this kernel lays out rings otherwise than the one before");
+  if (before.features() & ~params.features) return fail("this kernel lacks features of the one before");
+  if (params.sq_entries != before.submissions() || params.cq_entries != before.completions())
+    return fail("this kernel gives a ring another size");
+  if (rings_bytes(params) != before.rings().size() || requests_bytes(params) != before.requests().size())
+    return fail("not a ring");
+  return {};
+}
+
+// By the one who had it, since the kernel may let nobody else use it.
+Result<MadeRing> set_up_in(Ring& ring) {
+  ring.params.sq_entries = ring.before.submissions();
+  ring.params.cq_entries = ring.before.completions();
+  ring.params.flags = ring.before.setup();
+  const auto& memory = *ring.process->memory;
+  TRY(memory.write_value(ring.process->scratch, ring.params));
+  MadeRing made{.ours = {}, .maker = ring.process->pid};
+  made.number =
+      TRY(in("io_uring_setup", (*ring.calls)(SYS_io_uring_setup, ring.params.sq_entries, ring.process->scratch)));
+  ring.params = TRY(memory.read<Params>(ring.process->scratch));
+  TRY(check_likeness(ring.before, ring.params));
+  made.ours = TRY(fetch_descriptor(made.maker, static_cast<int>(made.number)));
+  if (::fcntl(made.ours.get(), F_SETFL, static_cast<int>(ring.before.flags()))) return fail_errno("F_SETFL");
+  return made;
+}
+
+Enter enter_by(const Ring& ring, const MadeRing& made) {
+  if (!ring.before.tid()) return enter_by_ourselves(made.ours.get());
+  return [&](uint32_t count) -> Result<uint32_t> {
+    return static_cast<uint32_t>(
+        TRY(in("io_uring_enter", (*ring.calls)(SYS_io_uring_enter, made.number, count, 0, 0, 0, 0))));
+  };
+}
+
+Result<> bring_there(const Ring& ring, const MadeRing& made) {
+  const image::IoUring& before = ring.before;
+  auto plan = plan_advance(before.taken(), before.given());
+  if (!plan) return fail("not a ring");
+  RingMemory memory = TRY(RingMemory::map(made.ours.get(), ring.params));
+  TRY(advance(memory, ring.params, *plan, enter_by(ring, made)));
+  if (memory.read(ring.params.sq_off.head) != before.taken() ||
+      memory.read(ring.params.cq_off.tail) != before.given())
+    return fail("a ring is not where its requests have brought it");
+  std::memcpy(memory.requests().data(), before.requests().data(), before.requests().size());
+  std::memcpy(memory.rings().data(), before.rings().data(), before.rings().size());
+  return {};
+}
+
+}  // namespace
+
+uint32_t new_setup(uint32_t setup) { return setup & ~uint32_t{IORING_SETUP_ATTACH_WQ}; }
+
+Result<Fds> make(Restoring& restoring, std::span<const Envelope> envelopes) {
+  std::vector<Ring> rings(envelopes.size());
+  MadeRings made;
+  for (size_t i = 0; i < rings.size(); ++i) {
+    Ring& ring = rings[i];
+    TRY(parse_body(envelopes[i], ring.before));
+    ring.process = TRY(restoring.process(ring.before.pid()));
+    ring.calls = TRY(calls_of(*ring.process, ring.before.tid()));
+    made.emplace(ring.before.id(), TRY(in(fmt::format("pid {}", ring.process->pid), set_up_in(ring))));
+  }
+  TRY(map_rings(restoring, made));
+  for (const Ring& ring : rings) TRY(bring_there(ring, made.at(ring.before.id())));
+  Fds files;
+  for (auto& [id, ring] : made) {
+    TRY(in("close", TRY(restoring.process(ring.maker))->leader()(SYS_close, ring.number)));
+    files.emplace(id, std::move(ring.ours));
+  }
+  return files;
+}
+
+}  // namespace ks::engine::io_uring

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/task/io_rings.h"
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+#include <vector>
+
+#include "engine/context/open_file.h"
+#include "engine/kernel/io_uring.h"
+#include "engine/target/moves.h"
+
+namespace ks::engine {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kPatience = 500ms;  // a disk is quicker; what waits for a peer may wait for ever
+
+bool has_rings(const StoppedProcess& process) {
+  return std::ranges::any_of(process.descriptors,
+                             [](const DescriptorLink& descriptor) { return descriptor.link == kRingLink; });
+}
+
+// What has been done for a request is often finished by the thread that has made it, on its way out of the kernel:
+// which it goes from one stop to the next too.
+Result<> let_finish(StoppedProcess& process) {
+  for (StoppedThread& thread : process.threads) {
+    if (thread.stop_signal) continue;  // of job control: it would begin to run
+    int64_t stopped_at = thread.stopped_at;
+    TRY(stop_anew(thread));
+    thread.stopped_at = stopped_at;
+  }
+  return {};
+}
+
+bool any_in_flight(std::span<const int> fds) {
+  auto rings = look_into_rings(fds);
+  return rings && std::ranges::any_of(*rings, [](const auto& ring) { return ring.second.in_flight != 0; });
+}
+
+}  // namespace
+
+Result<> survey_rings(Dumping& dumping) {
+  std::vector<pid_t> pids;
+  std::vector<Fd> rings;
+  for (const auto& process : dumping.processes) {
+    if (process.zombie) continue;
+    pids.push_back(process.pid);
+    for (const DescriptorLink& descriptor : process.descriptors)
+      if (descriptor.link == kRingLink) rings.push_back(TRY(fetch_descriptor(process.pid, descriptor.number)));
+  }
+  // Where nobody can look into rings, each that is open is refused.
+  for (pid_t pid : with_registered_rings(pids).value_or(std::set<pid_t>()))
+    dumping.refuse(pid, "io_uring",
+                   "a thread of it has registered a ring (IORING_REGISTER_RING_FDS), which is not supported yet");
+  std::vector<int> fds;
+  fds.reserve(rings.size());
+  for (const Fd& ring : rings) fds.push_back(ring.get());
+  auto enough = std::chrono::steady_clock::now() + kPatience;
+  while (!fds.empty() && any_in_flight(fds) && std::chrono::steady_clock::now() < enough) {
+    std::this_thread::sleep_for(1ms);
+    for (auto& process : dumping.processes)
+      if (!process.zombie && has_rings(process)) TRY(let_finish(process));
+  }
+  return {};
+}
+
+}  // namespace ks::engine
