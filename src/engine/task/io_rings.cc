@@ -14,9 +14,12 @@ namespace ks::engine {
 
 namespace {
 
+using Clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
-constexpr auto kPatience = 500ms;  // a disk is quicker; what waits for a peer may wait for ever
+// Until the next one is over, and all of them: a disk that is busy takes its time, what waits for a peer may wait for
+// ever.
+constexpr std::chrono::milliseconds kPatience = 500ms, kLongest = 5s;
 
 bool has_rings(const StoppedProcess& process) {
   return std::ranges::any_of(process.descriptors,
@@ -35,9 +38,13 @@ Result<> let_finish(StoppedProcess& process) {
   return {};
 }
 
-bool any_in_flight(std::span<const int> fds) {
+// 0 also where nobody can look into them: then each is refused.
+uint64_t count_in_flight(std::span<const int> fds) {
   auto rings = look_into_rings(fds);
-  return rings && std::ranges::any_of(*rings, [](const auto& ring) { return ring.second.in_flight != 0; });
+  uint64_t count = 0;
+  if (rings)
+    for (const auto& [fd, ring] : *rings) count += ring.in_flight;
+  return count;
 }
 
 }  // namespace
@@ -51,18 +58,21 @@ Result<> survey_rings(Dumping& dumping) {
     for (const DescriptorLink& descriptor : process.descriptors)
       if (descriptor.link == kRingLink) rings.push_back(TRY(fetch_descriptor(process.pid, descriptor.number)));
   }
-  // Where nobody can look into rings, each that is open is refused.
   for (pid_t pid : with_registered_rings(pids).value_or(std::set<pid_t>()))
     dumping.refuse(pid, "io_uring",
                    "a thread of it has registered a ring (IORING_REGISTER_RING_FDS), which is not supported yet");
   std::vector<int> fds;
   fds.reserve(rings.size());
   for (const Fd& ring : rings) fds.push_back(ring.get());
-  auto enough = std::chrono::steady_clock::now() + kPatience;
-  while (!fds.empty() && any_in_flight(fds) && std::chrono::steady_clock::now() < enough) {
+  if (fds.empty()) return {};
+  auto begun = Clock::now(), last = begun;
+  for (uint64_t left = count_in_flight(fds); left && Clock::now() < std::min(last + kPatience, begun + kLongest);) {
     std::this_thread::sleep_for(1ms);
     for (auto& process : dumping.processes)
       if (!process.zombie && has_rings(process)) TRY(let_finish(process));
+    uint64_t now = count_in_flight(fds);
+    if (now < left) last = Clock::now();
+    left = now;
   }
   return {};
 }
