@@ -59,6 +59,7 @@ const std::vector<Program> kPrograms = {
     {"inotify", {"chroot"}},
     {"interval_timers"},
     {"io_uring"},
+    {"io_uring", {"limited"}},
     {"io_uring", {"shared"}},
     {"io_uring", {"waiting"}},
     {"kernel_files"},

@@ -219,7 +219,7 @@ class Insides {
   Result<RingInsides> look_at(uint64_t ring) const {
     std::vector<uint64_t> places;
     for (const char* member :
-         {"flags", "sq_entries", "cq_entries", "cached_sq_head", "cached_cq_tail", "submitter_task"})
+         {"flags", "sq_entries", "cq_entries", "cached_sq_head", "cached_cq_tail", "submitter_task", "user"})
       places.push_back(ring + TRY(types_.offset("io_ring_ctx", member)));
     uint64_t overflow = ring + TRY(types_.offset("io_ring_ctx", "cq_overflow_list"));
     places.push_back(overflow);
@@ -232,11 +232,18 @@ class Insides {
                         .taken = static_cast<uint32_t>(words[3]),
                         .given = static_cast<uint32_t>(words[4]),
                         .submitter = words[5],
+                        .charged = TRY(user_id(words[6])),
                         .in_flight = TRY(in_flight(ring)),
-                        .overflown = words[6] != overflow};  // a list that is empty leads to itself
+                        .overflown = words[7] != overflow};  // a list that is empty leads to itself
     for (size_t i = 0; i < extras_.size() && insides.more.empty(); ++i)
       if (first_bytes(words[basic + i], extras_[i].bytes) != extras_[i].none) insides.more = extras_[i].what;
     return insides;
+  }
+
+  Result<std::optional<uint32_t>> user_id(uint64_t user) const {
+    if (!user) return std::nullopt;
+    uint64_t at = user + TRY(types_.offset("user_struct", "uid"));  // kuid_t begins with it
+    return static_cast<uint32_t>(TRY(read_kernel(types_, std::span(&at, 1)))[0]);
   }
 
   // A ring counts all requests that have been allocated for it, each CPU for itself; those that are over are kept for

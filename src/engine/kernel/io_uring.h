@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -24,6 +25,7 @@ struct RingInsides {
   uint32_t submissions = 0, completions = 0;  // for how many of each it has room
   uint32_t taken = 0, given = 0;              // submissions and completions so far, modulo 2^32
   uint64_t submitter = 0;                     // the only task that may use it, 0: anybody
+  std::optional<uint32_t> charged;            // the user to whom memory is charged that is registered with it
   uint64_t in_flight = 0;
   bool overflown = false;  // there are completions that found no room
   std::string more;        // what it has beyond that: "registered files"

@@ -5,6 +5,8 @@
 // waits.
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/uio.h>
 
 #include <thread>
 
@@ -17,11 +19,27 @@ static bool is_ready(int epoll) {
   return epoll_wait(epoll, &event, 1, 0) == 1;
 }
 
+// What may be registered of memory is decided by who has made the ring.
+static constexpr size_t kMayLock = 400;  // pages; later kernels charge the rings themselves too
+static void become_limited() {
+  rlimit limit{.rlim_cur = kMayLock * kPage, .rlim_max = kMayLock * kPage};
+  CHECK(setrlimit(RLIMIT_MEMLOCK, &limit) == 0);
+  CHECK(setresgid(4243, 4243, 4243) == 0 && setresuid(4242, 4242, 4242) == 0);
+}
+static bool may_register(const Ring& ring, size_t pages) {
+  iovec buffer{.iov_base = map_memory(pages * kPage), .iov_len = pages * kPage};
+  long done = syscall(SYS_io_uring_register, ring.fd(), IORING_REGISTER_BUFFERS, &buffer, 1);
+  CHECK(done == 0 || errno == ENOMEM);
+  if (done == 0) CHECK(syscall(SYS_io_uring_register, ring.fd(), IORING_UNREGISTER_BUFFERS, nullptr, 0) == 0);
+  return done == 0;
+}
+
 int main(int count, char** arguments) {
   std::string how = count > 1 ? arguments[1] : "";
   file = open("file", O_RDWR | O_CREAT | O_TRUNC, 0600);
   CHECK(file >= 0 && write(file, "0123456789", 10) == 10);
 
+  if (how == "limited") become_limited();
   Ring fresh(1), used(8), begun(4), round(16), watched(2), waited(2), sized(5, IORING_SETUP_CQSIZE, 100);
   io_uring_params unmapped_params{};
   int unmapped = static_cast<int>(syscall(SYS_io_uring_setup, 3, &unmapped_params));
@@ -100,6 +118,8 @@ int main(int count, char** arguments) {
   for (size_t i = 0; i < rings.size(); ++i)
     if (rings[i] != &waited || how != "waiting") CHECK(rings[i]->places() == places[i]);
   fresh.serve(5);
+  if (how == "limited") CHECK(may_register(fresh, 4) && !may_register(fresh, kMayLock + 1));
+  if (how.empty()) CHECK(may_register(fresh, kMayLock + 1));
   memset(buffer, 0, sizeof buffer);
   used.prepare_read(file, buffer, 5, 3, 8);
   used.submit(1);

@@ -165,6 +165,8 @@ Result<> dump_one(Dumping& dumping, const OpenFile& file, const RingInsides& rin
   out.set_setup(params.flags);
   out.set_features(params.features);
   out.set_layout(layout_of(params));
+  out.set_charged(ring.charged.has_value());
+  out.set_user(ring.charged.value_or(0));
   out.set_taken(ring.taken);
   out.set_given(ring.given);
   out.set_rings(memory.rings().data(), memory.rings().size());

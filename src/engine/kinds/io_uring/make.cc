@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/capability.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
 #include <cstring>
 
+#include "base/file.h"
 #include "engine/context/open_file.h"
 #include "engine/io_uring.pb.h"
 #include "engine/kinds/io_uring/io_uring.h"
 #include "engine/kinds/io_uring/ring.h"
 #include "engine/kinds/kind.h"
+#include "engine/target/process.h"
 
 namespace ks::engine::io_uring {
 
@@ -41,17 +45,78 @@ Result<> check_likeness(const image::IoUring& before, const Params& params) {
   return {};
 }
 
+// Whether memory is charged that is registered with a ring, and to whom, is decided when it is made (RLIMIT_MEMLOCK):
+// by CAP_IPC_LOCK and the real user.
+class Maker {
+ public:
+  explicit Maker(Ring& ring) : ring_(ring), calls_(*ring.calls) {}
+
+  Result<uint64_t> set_up() {
+    uint64_t tid = static_cast<uint64_t>(calls_.thread().tid());
+    Status have =
+        TRY(parse_status(TRY(read_record(proc_path(ring_.process->pid, fmt::format("task/{}/status", tid))))));
+    uint64_t effective = have.cap_effective;
+    if (!ring_.before.charged()) return call();
+    TRY(raise_limit());
+    TRY(in("setresuid", calls_(SYS_setresuid, ring_.before.user(), -1, -1)));
+    TRY(set_capabilities(have, effective & ~(uint64_t{1} << CAP_IPC_LOCK)));
+    auto number = TRY(call());
+    TRY(set_capabilities(have, effective));
+    TRY(in("setresuid", calls_(SYS_setresuid, have.uids[0], -1, -1)));
+    return number;
+  }
+
+ private:
+  // By later kernels the ring itself is charged too (seen on 6.18). The limit gets its value with all others.
+  Result<> raise_limit() {
+    rlimit limit{.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+    RemoteAddress scratch = ring_.process->scratch;
+    auto set = [&]() -> Result<> {
+      TRY(ring_.process->memory->write_value(scratch, limit));
+      TRY(in("prlimit", calls_(SYS_prlimit64, 0, RLIMIT_MEMLOCK, scratch, 0)));
+      return {};
+    };
+    if (set()) return {};
+    TRY(in("prlimit", calls_(SYS_prlimit64, 0, RLIMIT_MEMLOCK, 0, scratch)));
+    limit.rlim_max = TRY(ring_.process->memory->read<rlimit>(scratch)).rlim_max;
+    limit.rlim_cur = limit.rlim_max;
+    return set();
+  }
+
+  Result<uint64_t> call() {
+    RemoteAddress scratch = ring_.process->scratch;
+    TRY(ring_.process->memory->write_value(scratch, ring_.params));
+    auto number = TRY(in("io_uring_setup", calls_(SYS_io_uring_setup, ring_.params.sq_entries, scratch)));
+    ring_.params = TRY(ring_.process->memory->read<Params>(scratch));
+    return number;
+  }
+
+  Result<> set_capabilities(const Status& have, uint64_t effective) {
+    struct {
+      __user_cap_header_struct header;
+      __user_cap_data_struct data[2];
+    } request{.header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0}};
+    for (int half = 0; half < 2; ++half)
+      request.data[half] = {.effective = static_cast<__u32>(effective >> 32 * half),
+                            .permitted = static_cast<__u32>(have.cap_permitted >> 32 * half),
+                            .inheritable = static_cast<__u32>(have.cap_inheritable >> 32 * half)};
+    RemoteAddress scratch = ring_.process->scratch;
+    TRY(ring_.process->memory->write_value(scratch, request));
+    TRY(in("capset", calls_(SYS_capset, scratch, scratch + sizeof request.header)));
+    return {};
+  }
+
+  Ring& ring_;
+  RemoteCalls& calls_;
+};
+
 // By the one who had it, since the kernel may let nobody else use it.
 Result<MadeRing> set_up_in(Ring& ring) {
   ring.params.sq_entries = ring.before.submissions();
   ring.params.cq_entries = ring.before.completions();
   ring.params.flags = ring.before.setup();
-  const auto& memory = *ring.process->memory;
-  TRY(memory.write_value(ring.process->scratch, ring.params));
   MadeRing made{.ours = {}, .maker = ring.process->pid};
-  made.number =
-      TRY(in("io_uring_setup", (*ring.calls)(SYS_io_uring_setup, ring.params.sq_entries, ring.process->scratch)));
-  ring.params = TRY(memory.read<Params>(ring.process->scratch));
+  made.number = TRY(Maker(ring).set_up());
   TRY(check_likeness(ring.before, ring.params));
   made.ours = TRY(fetch_descriptor(made.maker, static_cast<int>(made.number)));
   if (::fcntl(made.ours.get(), F_SETFL, static_cast<int>(ring.before.flags()))) return fail_errno("F_SETFL");
