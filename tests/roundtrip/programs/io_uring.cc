@@ -73,6 +73,7 @@ int main(int count, char** arguments) {
                          uint32_t{IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN}, Ring::kNoArray})
     if (can_have(flags)) unusual.emplace_back(4, flags);
   for (Ring& ring : unusual) ring.serve(11);
+  Ring disabled(2, IORING_SETUP_R_DISABLED);
 
   std::atomic<bool> set_up = false;
   std::thread alone([&] {
@@ -150,6 +151,9 @@ int main(int count, char** arguments) {
   CHECK(syscall(SYS_io_uring_enter, second, 1, 1, IORING_ENTER_GETEVENTS, nullptr, 0) == 1);
   watched.take(4, 0);
   for (Ring& ring : unusual) ring.serve(30);
+  CHECK(disabled.enter(0, 0) < 0 && errno == EBADFD);
+  CHECK(syscall(SYS_io_uring_register, disabled.fd(), IORING_REGISTER_ENABLE_RINGS, nullptr, 0) == 0);
+  disabled.serve(5);
   alone.join();
 
   waited.prepare(IORING_OP_NOP, 1);

@@ -48,6 +48,13 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        close(ring->fd());
        return Verify([=] { CHECK(ring->waiting() == 0); });
      }},
+    {"far",  // each request would cost a call in that thread
+     [] {
+       if (!can_have(IORING_SETUP_SINGLE_ISSUER)) skip("no rings of one thread");
+       auto ring = std::make_shared<Ring>(1, IORING_SETUP_SINGLE_ISSUER);
+       ring->serve(600'000);
+       return serves(ring);
+     }},
     {"from_outside",
      [] {
        auto ring = new_ring();

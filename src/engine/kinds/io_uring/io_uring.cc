@@ -122,12 +122,15 @@ pid_t process_of(const Dumping& dumping, pid_t tid) {
   return 0;
 }
 
+// Nobody there can take a ring from us.
+bool is_apart(const Dumping& dumping, pid_t pid) { return dumping.users.of(pid) || dumping.nested.home(pid); }
+
+constexpr std::string_view kApart = "in a namespace of users or PIDs of its own, which is not supported yet";
+
 Result<> check_holders(const Dumping& dumping, const OpenFile& file) {
-  for (const auto& process : dumping.processes) {
-    if (process.zombie || dumping.number_of(process.pid, file.id) < 0) continue;
-    if (dumping.users.of(process.pid) || dumping.nested.home(process.pid))
-      return refuse("in a namespace of users or PIDs of its own, which is not supported yet");
-  }
+  for (const auto& process : dumping.processes)
+    if (!process.zombie && dumping.number_of(process.pid, file.id) >= 0 && is_apart(dumping, process.pid))
+      return refuse(std::string(kApart));
   return {};
 }
 
@@ -180,6 +183,7 @@ Result<> find_areas(Dumping& dumping, const std::map<uint64_t, uint32_t>& ids) {
   for (const auto& process : dumping.processes) {
     auto is_ring = [](const Vma& area) { return area.path == kRingLink; };
     if (process.zombie || std::ranges::none_of(process.areas, is_ring)) continue;
+    if (is_apart(dumping, process.pid)) dumping.refuse(process.pid, "memory of a ring", std::string(kApart));
     auto files = TRY(files_of_areas(process.pid));
     for (const Vma& area : process.areas)
       if (auto file = files.find(area.start); is_ring(area) && file != files.end())
