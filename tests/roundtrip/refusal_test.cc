@@ -171,6 +171,7 @@ const std::vector<Refusal> kRefusedSockets = {
 const std::vector<Refusal> kRefusedRings = {
     {"at_work", {"fd", "io_uring", "1 requests in flight", "try again"}},
     {"closed", {"area", "io_uring", "no process of it has open"}},
+    {"eventfd_closed", {"fd", "io_uring", "tells an eventfd", "has not open"}},
     {"far", {"fd", "io_uring", "has served 600000 requests", "seconds"}},
     {"from_outside", {"fd", "io_uring", "shared with pid"}},
     {"in_flight", {"fd", "io_uring", "1 requests in flight", "try again"}},

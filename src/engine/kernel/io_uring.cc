@@ -140,7 +140,6 @@ Result<std::vector<Extra>> find_extras(const KernelTypes& types) {
   known &= extras.may_have("buffers to choose from", 8, {{kRing, "io_bl_xa"}, {"xarray", "xa_head"}});
   known &= extras.may_have("limits of workers", 8, {{kRing, "iowq_limits"}});
   known &= extras.may_have("completions that it has lost", 8, {{kRing, "check_cq"}});
-  known &= extras.may_have("an eventfd", 8, {{kRing, "io_ev_fd"}});
   if (!known) return fail("the kernel is unknown");
   extras.may_have("buffers to choose from", 8, {{kRing, "io_bl"}});
   extras.may_have("a filter", 8, {{kRing, "bpf_filters"}});
@@ -185,6 +184,14 @@ class Insides {
     return found;
   }
 
+  Result<std::map<int, uint64_t>> behind(std::span<const int> fds) const {
+    std::map<int, uint64_t> found;
+    std::set<int> wanted(fds.begin(), fds.end());
+    for (const auto& record : records<FileRecord>(TRY(files_.run(::getpid()))))
+      if (auto fd = static_cast<int>(record.fd); wanted.contains(fd)) found.emplace(fd, record.context);
+    return found;
+  }
+
   Result<std::map<uint64_t, uint64_t>> areas(pid_t pid) const {
     std::map<uint64_t, uint64_t> found;
     for (const auto& record : records<AreaRecord>(TRY(areas_.run(pid)))) found.emplace(record.start, record.file);
@@ -218,8 +225,8 @@ class Insides {
 
   Result<RingInsides> look_at(uint64_t ring) const {
     std::vector<uint64_t> places;
-    for (const char* member :
-         {"flags", "sq_entries", "cq_entries", "cached_sq_head", "cached_cq_tail", "submitter_task", "user"})
+    for (const char* member : {"flags", "sq_entries", "cq_entries", "cached_sq_head", "cached_cq_tail",
+                               "submitter_task", "user", "io_ev_fd"})
       places.push_back(ring + TRY(types_.offset("io_ring_ctx", member)));
     uint64_t overflow = ring + TRY(types_.offset("io_ring_ctx", "cq_overflow_list"));
     places.push_back(overflow);
@@ -234,10 +241,23 @@ class Insides {
                         .submitter = words[5],
                         .charged = TRY(user_id(words[6])),
                         .in_flight = TRY(in_flight(ring)),
-                        .overflown = words[7] != overflow};  // a list that is empty leads to itself
+                        .overflown = words[8] != overflow};  // a list that is empty leads to itself
+    TRY(look_at_eventfd(words[7], insides));
     for (size_t i = 0; i < extras_.size() && insides.more.empty(); ++i)
       if (first_bytes(words[basic + i], extras_[i].bytes) != extras_[i].none) insides.more = extras_[i].what;
     return insides;
+  }
+
+  Result<> look_at_eventfd(uint64_t told, RingInsides& ring) const {
+    if (!told) return {};
+    constexpr uint32_t kBits = 8;
+    auto whole = types_.offset("io_ev_fd", "eventfd_async");  // a bit field before 6.13
+    uint32_t flag = whole ? *whole * kBits : TRY(types_.bit("io_ev_fd", "eventfd_async"));
+    const uint64_t places[] = {told + TRY(types_.offset("io_ev_fd", "cq_ev_fd")), told + flag / kBits};
+    auto words = TRY(read_kernel(types_, places));
+    ring.eventfd = words[0];
+    ring.eventfd_async = words[1] >> flag % kBits & 1;
+    return {};
   }
 
   Result<std::optional<uint32_t>> user_id(uint64_t user) const {
@@ -317,6 +337,11 @@ void prepare_to_look_into_rings() { (void)insides(); }
 Result<std::map<int, RingInsides>> look_into_rings(std::span<const int> fds) {
   if (!insides()) return std::unexpected(insides().error());
   return insides()->rings(fds);
+}
+
+Result<std::map<int, uint64_t>> eventfds_behind(std::span<const int> fds) {
+  if (!insides()) return std::unexpected(insides().error());
+  return insides()->behind(fds);
 }
 
 Result<std::map<uint64_t, uint64_t>> files_of_areas(pid_t pid) {

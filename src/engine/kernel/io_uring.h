@@ -27,14 +27,20 @@ struct RingInsides {
   uint64_t submitter = 0;                     // the only task that may use it, 0: anybody
   std::optional<uint32_t> charged;            // the user to whom memory is charged that is registered with it
   uint64_t in_flight = 0;
-  bool overflown = false;  // there are completions that found no room
-  std::string more;        // what it has beyond that: "registered files"
+  // That is told of completions (IORING_REGISTER_EVENTFD); 0: none.
+  uint64_t eventfd = 0;
+  bool eventfd_async = false;  // only of those that did not come at once
+  bool overflown = false;      // there are completions that found no room
+  std::string more;            // what it has beyond that: "registered files"
 };
 
 // Of rings that we have open, duplicates of another's too, by number. With all stopped that may use a ring, a
 // request that is not in flight has left all that it ever will. Fails where the kernel has no BTF or bpf(2), lets
 // nobody read in it (kernel_lockdown(7)), or keeps something in another way than is known.
 Result<std::map<int, RingInsides>> look_into_rings(std::span<const int> fds);
+
+// Which eventfd is behind each open file of ours.
+Result<std::map<int, uint64_t>> eventfds_behind(std::span<const int> fds);
 
 // Of the areas of a process: the address of each that has a file, and where that lies.
 Result<std::map<uint64_t, uint64_t>> files_of_areas(pid_t pid);

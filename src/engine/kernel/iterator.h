@@ -19,8 +19,7 @@ namespace ks::engine {
 
 class Iterator {
  public:
-  // Over a task, its open files ("task_file") or areas ("task_vma"), or over what we and others have made of this
-  // kind
+  // Over a task, its open files ("task_file") or areas ("task_vma"), or what we and others have made of this kind
   // ("bpf_map").
   // Fails where the kernel lets nobody read in it (kernel_lockdown(7)).
   static Result<Iterator> load(const KernelTypes& types, const char* over, std::span<const bpf_insn> code);

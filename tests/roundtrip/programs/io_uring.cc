@@ -73,7 +73,15 @@ int main(int count, char** arguments) {
                          uint32_t{IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN}, Ring::kNoArray})
     if (can_have(flags)) unusual.emplace_back(4, flags);
   for (Ring& ring : unusual) ring.serve(11);
-  Ring disabled(2, IORING_SETUP_R_DISABLED);
+  Ring disabled(2, IORING_SETUP_R_DISABLED), telling(4), telling_late(4);
+  int told_event = eventfd(0, EFD_NONBLOCK), told_late = eventfd(0, EFD_NONBLOCK);
+  auto tell = [](const Ring& ring, unsigned way, int event) {
+    CHECK(syscall(SYS_io_uring_register, ring.fd(), way, &event, 1) == 0);
+  };
+  tell(telling, IORING_REGISTER_EVENTFD, told_event);
+  tell(telling_late, IORING_REGISTER_EVENTFD_ASYNC, told_late);
+  telling.serve(3);
+  telling_late.serve(3);
 
   std::atomic<bool> set_up = false;
   std::thread alone([&] {
@@ -151,6 +159,13 @@ int main(int count, char** arguments) {
   CHECK(syscall(SYS_io_uring_enter, second, 1, 1, IORING_ENTER_GETEVENTS, nullptr, 0) == 1);
   watched.take(4, 0);
   for (Ring& ring : unusual) ring.serve(30);
+  eventfd_t told_count = 0;
+  CHECK(eventfd_read(told_event, &told_count) == 0 && told_count == 3);
+  CHECK(eventfd_read(told_late, &told_count) < 0 && errno == EAGAIN);
+  telling.serve(2);
+  telling_late.serve(2);
+  CHECK(eventfd_read(told_event, &told_count) == 0 && told_count == 2);
+  CHECK(eventfd_read(told_late, &told_count) < 0 && errno == EAGAIN);
   CHECK(disabled.enter(0, 0) < 0 && errno == EBADFD);
   CHECK(syscall(SYS_io_uring_register, disabled.fd(), IORING_REGISTER_ENABLE_RINGS, nullptr, 0) == 0);
   disabled.serve(5);

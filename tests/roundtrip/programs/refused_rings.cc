@@ -21,7 +21,7 @@ static std::shared_ptr<Ring> new_ring(uint32_t flags = 0) {
 static int enroll(const Ring& ring, unsigned what, const void* argument, unsigned count) {
   return static_cast<int>(syscall(SYS_io_uring_register, ring.fd(), what, argument, count));
 }
-static Verify serves(std::shared_ptr<Ring> ring) {
+static Verify serves(const std::shared_ptr<Ring>& ring) {
   return [=] { ring->serve(10); };
 }
 
@@ -47,6 +47,14 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        auto ring = new_ring();
        close(ring->fd());
        return Verify([=] { CHECK(ring->waiting() == 0); });
+     }},
+    {"eventfd_closed",
+     [] {
+       auto ring = new_ring();
+       int event = eventfd(0, 0);
+       CHECK(event >= 0 && enroll(*ring, IORING_REGISTER_EVENTFD, &event, 1) == 0);
+       close(event);
+       return serves(ring);
      }},
     {"far",  // each request would cost a call in that thread
      [] {

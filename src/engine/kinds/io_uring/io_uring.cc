@@ -122,6 +122,27 @@ pid_t process_of(const Dumping& dumping, pid_t tid) {
   return 0;
 }
 
+// In the process that makes the ring.
+Result<> find_eventfd(const Dumping& dumping, const RingInsides& ring, const OpenFile& file, image::IoUring& out) {
+  std::map<int, int> numbers;  // in the process, by our own
+  std::vector<Fd> ours;
+  std::vector<int> fds;
+  for (const auto& descriptor : dumping.descriptors.at(out.pid())) {
+    const OpenFile& other = dumping.open_files[descriptor.file];
+    if (other.link != "anon_inode:[eventfd]") continue;
+    fds.push_back(ours.emplace_back(TRY(other.fetch())).get());
+    numbers[fds.back()] = descriptor.number;
+  }
+  out.mutable_eventfd()->set_ring(dumping.number_of(out.pid(), file.id));
+  out.mutable_eventfd()->set_async(ring.eventfd_async);
+  for (auto [fd, behind] : TRY(eventfds_behind(fds)))
+    if (behind == ring.eventfd) {
+      out.mutable_eventfd()->set_eventfd(numbers.at(fd));
+      return {};
+    }
+  return refuse(fmt::format("tells an eventfd of completions that pid {} has not open", out.pid()));
+}
+
 // Nobody there can take a ring from us.
 bool is_apart(const Dumping& dumping, pid_t pid) { return dumping.users.of(pid) || dumping.nested.home(pid); }
 
@@ -163,6 +184,7 @@ Result<> dump_one(Dumping& dumping, const OpenFile& file, const RingInsides& rin
   out.set_flags(static_cast<uint32_t>(file.flags()));
   out.set_tid(TRY(submitter_of(dumping, ring, file)));
   out.set_pid(out.tid() ? process_of(dumping, out.tid()) : file.pid);
+  if (ring.eventfd) TRY(find_eventfd(dumping, ring, file, out));
   out.set_submissions(ring.submissions);
   out.set_completions(ring.completions);
   out.set_setup(params.flags);
@@ -229,6 +251,7 @@ const Kind kIoUring{.name = io_uring::kName,
                     .owns = io_uring::owns,
                     .dump = io_uring::dump,
                     .make = io_uring::make,
+                    .connect = io_uring::connect,
                     .of_processes = true,
                     .of_holder = true};
 

@@ -22,6 +22,7 @@ inline constexpr uint32_t kVersion = 1;
 uint32_t new_setup(uint32_t setup);
 
 Result<Fds> make(Restoring& restoring, std::span<const Envelope> envelopes);
+Result<> connect(Restoring& restoring, std::span<const Envelope> envelopes);
 
 // A ring that has been made, by the id of its open file.
 struct MadeRing {

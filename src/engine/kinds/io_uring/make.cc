@@ -169,4 +169,20 @@ Result<Fds> make(Restoring& restoring, std::span<const Envelope> envelopes) {
   return files;
 }
 
+Result<> connect(Restoring& restoring, std::span<const Envelope> envelopes) {
+  for (const Envelope& envelope : envelopes) {
+    image::IoUring ring;
+    TRY(parse_body(envelope, ring));
+    if (!ring.has_eventfd()) continue;
+    RestoredProcess& process = *TRY(restoring.process(ring.pid()));
+    RemoteCalls& calls = *TRY(calls_of(process, ring.tid()));
+    TRY(process.memory->write_value(process.scratch, ring.eventfd().eventfd()));
+    TRY(in(
+        "IORING_REGISTER_EVENTFD",
+        calls(SYS_io_uring_register, ring.eventfd().ring(),
+              ring.eventfd().async() ? IORING_REGISTER_EVENTFD_ASYNC : IORING_REGISTER_EVENTFD, process.scratch, 1)));
+  }
+  return {};
+}
+
 }  // namespace ks::engine::io_uring
