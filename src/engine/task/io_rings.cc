@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/task/io_rings.h"
 
+#include <fmt/format.h>
+#include <sys/syscall.h>
+
 #include <algorithm>
 #include <chrono>
 #include <thread>
@@ -8,7 +11,7 @@
 
 #include "engine/context/open_file.h"
 #include "engine/kernel/io_uring.h"
-#include "engine/target/moves.h"
+#include "engine/target/foothold.h"
 
 namespace ks::engine {
 
@@ -19,23 +22,24 @@ using namespace std::chrono_literals;
 
 // Until the next one is over, and all of them: a disk that is busy takes its time, what waits for a peer may wait for
 // ever.
-constexpr std::chrono::milliseconds kPatience = 500ms, kLongest = 5s;
+constexpr std::chrono::milliseconds kPatience = 500ms, kLongest = 5s, kBetween = 10ms;
 
 bool has_rings(const StoppedProcess& process) {
   return std::ranges::any_of(process.descriptors,
                              [](const DescriptorLink& descriptor) { return descriptor.link == kRingLink; });
 }
 
-// What has been done for a request is often finished by the thread that has made it, on its way out of the kernel:
-// which it goes from one stop to the next too.
+// What has been done for a request is often finished by the thread that has made it, on its way out of a call; and so
+// are threads made that work for the kernel. On the way from one stop to the next nothing can be cloned, and
+// since 6.10 the kernel ends a request for which it has tried that in vain a few times: so each makes a call.
 Result<> let_finish(StoppedProcess& process) {
-  for (StoppedThread& thread : process.threads) {
-    if (thread.stop_signal) continue;  // of job control: it would begin to run
-    int64_t stopped_at = thread.stopped_at;
-    TRY(stop_anew(thread));
-    thread.stopped_at = stopped_at;
-  }
-  return {};
+  auto foothold = Foothold::establish(process);
+  if (!foothold && foothold.error().refusal) return {};
+  Foothold calls = TRY(std::move(foothold));
+  constexpr RemoteCall kHarmless{SYS_getpid};
+  for (StoppedThread& thread : process.threads)
+    if (calls.permits(thread, kHarmless)) TRY(TRY(calls.on(thread))->outcome(kHarmless));
+  return calls.abandon();
 }
 
 // 0 also where nobody can look into them: then each is refused.
@@ -49,7 +53,7 @@ uint64_t count_in_flight(std::span<const int> fds) {
 
 }  // namespace
 
-Result<> survey_rings(Dumping& dumping) {
+Result<> survey_rings(Dumping& dumping, std::span<StoppedProcess* const> callable) {
   std::vector<pid_t> pids;
   std::vector<Fd> rings;
   for (const auto& process : dumping.processes) {
@@ -67,11 +71,11 @@ Result<> survey_rings(Dumping& dumping) {
   if (fds.empty()) return {};
   auto begun = Clock::now(), last = begun;
   for (uint64_t left = count_in_flight(fds); left && Clock::now() < std::min(last + kPatience, begun + kLongest);) {
-    std::this_thread::sleep_for(1ms);
-    for (auto& process : dumping.processes)
-      if (!process.zombie && has_rings(process)) TRY(let_finish(process));
+    for (StoppedProcess* process : callable)
+      if (has_rings(*process)) TRY(in(fmt::format("pid {}", process->pid), let_finish(*process)));
     uint64_t now = count_in_flight(fds);
     if (now < left) last = Clock::now();
+    if (now) std::this_thread::sleep_for(kBetween);
     left = now;
   }
   return {};
