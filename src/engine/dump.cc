@@ -17,6 +17,7 @@
 #include "engine/task/control_groups.h"
 #include "engine/task/descent.h"
 #include "engine/task/inheritance.h"
+#include "engine/task/io_rings.h"
 #include "engine/task/message_queues.h"
 #include "engine/task/namespaces.h"
 #include "engine/task/obstacles.h"
@@ -181,17 +182,19 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
   TRY(check_born_inside(dumping, namespaces, system_v));
   auto control_groups = TRY(survey_control_groups(dumping, tree.cgroup()));
   TRY(check_children(dumping));
-  TRY(survey_aio(dumping));  // before the files that requests in flight may still change
-  OpenFileTable table;
   std::vector<StoppedProcess*> callable;
   for (auto& process : tree.processes()) {
-    std::string label = fmt::format("pid {}", process.pid);
-    bool can_call = TRY(in(label, check_process(dumping, process)));
+    bool can_call = TRY(in(fmt::format("pid {}", process.pid), check_process(dumping, process)));
     if (process.zombie) continue;
     can_call &= all_settled(dumping, process);
-    TRY(in(label, collect_descriptors(dumping, table, process)));
     if (can_call) callable.push_back(&process);
   }
+  // Before the files that requests in flight may still change.
+  TRY(survey_aio(dumping));
+  TRY(survey_rings(dumping, callable));
+  OpenFileTable table;
+  for (auto& process : tree.processes())
+    if (!process.zombie) TRY(in(fmt::format("pid {}", process.pid), collect_descriptors(dumping, table, process)));
   TRY(add_files_in_flight(dumping, table));
   TRY(dump_open_files(dumping, table));
   TRY(check_message_queues(dumping));

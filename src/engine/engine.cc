@@ -10,6 +10,7 @@
 #include "engine/descriptors.pb.h"
 #include "engine/dump.h"
 #include "engine/image/store.h"
+#include "engine/kernel/io_uring.h"
 #include "engine/kernel/landlock.h"
 #include "engine/kernel/socket.h"
 #include "engine/kernel/socket_insides.h"
@@ -93,6 +94,7 @@ Result<WaitingSockets> Engine::waiting(const Target& target) const { return find
 Result<Frozen> Engine::freeze(const Target& target) const {
   if (auto pids = members_of(target); pids && have_sockets(*pids)) prepare_to_look_into_sockets();
   prepare_to_look_for_landlock();
+  prepare_to_look_into_rings();
   auto since = Clock::now();
   FrozenTree tree = TRY(FrozenTree::freeze(target.cgroup, target.root));
   return Frozen(std::unique_ptr<Frozen::State>(new Frozen::State{state_->kernel, std::move(tree), since, {}, {}}));

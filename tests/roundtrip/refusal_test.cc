@@ -48,7 +48,6 @@ const std::vector<Refusal> kRefusals = {
     {"immutable_file", {"fd", "/file", "chattr"}},
     {"inotify_in_memory", {"fd", "inotify", "/dev/shm", "tmpfs"}},
     {"inotify_unread", {"fd", "inotify", "events"}},
-    {"io_uring", {"fd", "io_uring"}},
     {"ipc_namespace_of_others", {"ipc namespace", "holds System V semaphores", "not part of it"}},
     {"ipc_namespace_with_limits", {"ipc namespace", "kernel/msgmnb"}},
     {"ipc_namespace_with_queue", {"message queue /kernel-swap", "no process of it has open"}},
@@ -169,6 +168,23 @@ const std::vector<Refusal> kRefusedSockets = {
     {"xdp", {"fd", "socket", "XDP"}},
 };
 
+const std::vector<Refusal> kRefusedRings = {
+    {"at_work", {"fd", "io_uring", "1 requests in flight", "try again"}},
+    {"closed", {"area", "io_uring", "no process of it has open"}},
+    {"eventfd_closed", {"fd", "io_uring", "tells an eventfd", "has not open"}},
+    {"far", {"fd", "io_uring", "has served 600000 requests", "seconds"}},
+    {"from_outside", {"fd", "io_uring", "shared with pid"}},
+    {"in_flight", {"fd", "io_uring", "1 requests in flight", "try again"}},
+    {"linked", {"fd", "io_uring", "2 requests in flight", "try again"}},
+    {"of_a_thread_gone", {"fd", "io_uring", "for a thread alone"}},
+    {"overflown", {"fd", "io_uring", "no room", "try again"}},
+    {"registered_files", {"fd", "io_uring", "registered files"}},
+    {"registered_for_a_thread", {"io_uring", "IORING_REGISTER_RING_FDS"}},
+    {"several_completions", {"fd", "io_uring", "several completions for one request"}},
+    {"with_thread_of_kernel", {"fd", "io_uring", "IORING_SETUP_SQPOLL"}},
+    {"written_to", {"fd", "io_uring", "not as the kernel knows it"}},
+};
+
 class Refused : public testing::TestWithParam<Refusal> {};
 
 bool has_line(const std::string& text, const std::vector<std::string>& parts) {
@@ -202,6 +218,9 @@ TEST_P(Refused, ByNameAndUnharmed) { expect_refusal("refused", GetParam()); }
 
 class RefusedSocket : public Refused {};
 TEST_P(RefusedSocket, ByNameAndUnharmed) { expect_refusal("refused_sockets", GetParam()); }
+
+class RefusedRing : public Refused {};
+TEST_P(RefusedRing, ByNameAndUnharmed) { expect_refusal("refused_rings", GetParam()); }
 
 // What the processors of today's test machines have not: /proc tells it of a program that has it as little. The
 // engine sees another file in place of one of the process's.
@@ -249,6 +268,8 @@ TEST(RefusedShadowStack, ByNameAndUnharmed) {
   EXPECT_EQ(subject.await_success(), "");
 }
 
+INSTANTIATE_TEST_SUITE_P(Things, RefusedRing, testing::ValuesIn(kRefusedRings),
+                         [](const auto& info) { return info.param.thing; });
 INSTANTIATE_TEST_SUITE_P(Things, RefusedSocket, testing::ValuesIn(kRefusedSockets),
                          [](const auto& info) { return info.param.thing; });
 INSTANTIATE_TEST_SUITE_P(Things, Refused, testing::ValuesIn(kRefusals),

@@ -121,6 +121,7 @@ struct Dumping {
   std::map<dev_t, TerminalUse> terminals;           // by the device of the slave
   SystemVSurvey system_v;
   std::map<pid_t, Result<std::vector<AioContext>>> aio_contexts;  // of those that have a ring in their memory
+  std::map<std::pair<pid_t, uint64_t>, uint32_t> ring_areas;      // of io_uring, by start: id of the open file
   std::set<std::pair<uint32_t, std::string>> open_queues;         // of POSIX messages, by namespace of IPC
   std::span<const OpenFile> open_files;                           // by id
   std::map<uint32_t, std::vector<ReceivedMessage>> queues;        // of UNIX sockets, by id

@@ -32,6 +32,9 @@
 
 namespace ks::engine {
 
+// Of image::Memory; 3: without rings of io_uring, 2: of asynchronous I/O, 1: and protection keys.
+inline constexpr uint32_t kMemoryVersion = 4;
+
 using Fds = std::map<uint32_t, Fd>;  // files of the image by id, as the engine's own descriptors
 
 // Where the engine's own pages lie in every process that it makes, in a hole that is common to all images and to the

@@ -35,6 +35,13 @@ Result<std::string> Iterator::run(pid_t pid) const {
   return run_with(program_.get(), &options);
 }
 
+Result<std::string> Iterator::run_for_thread(pid_t tid) const {
+  bpf_iter_link_info which{};
+  which.task.tid = static_cast<uint32_t>(tid);
+  LIBBPF_OPTS(bpf_link_create_opts, options, .iter_info = &which, .iter_info_len = sizeof which);
+  return run_with(program_.get(), &options);
+}
+
 Result<std::string> Iterator::run() const { return run_with(program_.get(), nullptr); }
 
 namespace bpf {

@@ -19,11 +19,13 @@ namespace ks::engine {
 
 class Iterator {
  public:
-  // Over a task, over its open files ("task_file"), or over what we and others have made of this kind ("bpf_map").
+  // Over a task, its open files ("task_file") or areas ("task_vma"), or what we and others have made of this kind
+  // ("bpf_map").
   // Fails where the kernel lets nobody read in it (kernel_lockdown(7)).
   static Result<Iterator> load(const KernelTypes& types, const char* over, std::span<const bpf_insn> code);
   // All that the program has written of a process.
   Result<std::string> run(pid_t pid) const;
+  Result<std::string> run_for_thread(pid_t tid) const;
   // Of all that there is of its kind.
   Result<std::string> run() const;
 
@@ -35,9 +37,9 @@ class Iterator {
 // What a program is made of.
 namespace bpf {
 
-// The context that the kernel gives it: struct bpf_iter__task and bpf_iter__task_file (kernel/bpf/task_iter.c), and
-// bpf_iter__bpf_map (kernel/bpf/map_iter.c).
-inline constexpr int16_t kContextTask = 8, kContextFd = 16, kContextFile = 24, kContextMap = 8;
+// The context that the kernel gives it: struct bpf_iter__task, bpf_iter__task_file and bpf_iter__task_vma
+// (kernel/bpf/task_iter.c), and bpf_iter__bpf_map (kernel/bpf/map_iter.c).
+inline constexpr int16_t kContextTask = 8, kContextFd = 16, kContextFile = 24, kContextArea = 16, kContextMap = 8;
 
 bpf_insn load(uint8_t size, uint8_t to, uint8_t from, int64_t offset);
 bpf_insn store(uint8_t size, uint8_t from, int64_t at);  // on its stack

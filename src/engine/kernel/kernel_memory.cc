@@ -48,6 +48,24 @@ std::vector<bpf_insn> reading_program(std::span<const uint64_t> addresses) {
   return code;
 }
 
+std::vector<bpf_insn> following_program(uint64_t address) {
+  const int64_t at = -static_cast<int64_t>(kMostWords * kWord);
+  std::vector<bpf_insn> code = {
+      copy(BPF_REG_6, BPF_REG_1),
+      load(BPF_DW, BPF_REG_1, BPF_REG_6, kContextTask),
+      leave_if_null(BPF_REG_1),
+  };
+  append(code, set_wide(BPF_REG_7, address));
+  for (size_t i = 0; i < kMostWords; ++i) {  // beyond the last one lies nothing, which reads as 0
+    append(code, read(at + static_cast<int64_t>(i * kWord), kWord, BPF_REG_7, 0));
+    if (i == 0) code.push_back(leave_unless(BPF_REG_0, 0));
+    code.push_back(load(BPF_DW, BPF_REG_7, BPF_REG_10, at + static_cast<int64_t>(i * kWord)));
+  }
+  append(code, write_down(at, kMostWords * kWord, BPF_REG_6));
+  lead_to_the_end(code);
+  return code;
+}
+
 // Writes down where the only entry of the map seems to lie, and where it lies for each of the CPUs.
 Result<std::vector<bpf_insn>> placing_program(const KernelTypes& types, int map, std::span<const uint32_t> cpus) {
   bpf_map_info facts{};
@@ -85,6 +103,14 @@ Result<std::vector<uint64_t>> read_kernel(const KernelTypes& types, std::span<co
     auto iterator = TRY(Iterator::load(types, "task", reading_program(some)));
     TRY(take_words(TRY(iterator.run(::getpid())), some.size(), words));
   }
+  return words;
+}
+
+Result<std::vector<uint64_t>> follow_kernel(const KernelTypes& types, uint64_t address) {
+  auto iterator = TRY(Iterator::load(types, "task", following_program(address)));
+  std::vector<uint64_t> words;
+  TRY(take_words(TRY(iterator.run(::getpid())), kMostWords, words));
+  if (auto end = std::ranges::find(words, 0u); end != words.end()) words.erase(end + 1, words.end());
   return words;
 }
 

@@ -18,5 +18,8 @@ Result<std::vector<pid_t>> list_tree(pid_t root);
 Result<std::vector<pid_t>> list_cgroup(const std::string& directory);
 // The leader first, the others by their numbers. Empty: the process has ended.
 Result<std::vector<pid_t>> list_threads(pid_t pid);
+// A thread by which the kernel works for io_uring(7), listed among those of the process that has it (iou-wrk-PID,
+// iou-sqp-PID). It never runs the program. To stop it would be to interrupt what it does for a request.
+Result<bool> is_ring_worker(pid_t pid, pid_t tid);
 
 }  // namespace ks::engine

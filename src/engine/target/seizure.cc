@@ -129,6 +129,7 @@ Result<bool> Seizure::seize_more(const std::vector<pid_t>& pids) {
     StoppedProcess& process = processes_[known->second];
     for (pid_t tid : in_order_of_seizing(pid, TRY(list_threads(pid)))) {
       if (tids_.contains(tid) || (tid == pid && process.zombie)) continue;
+      if (tid != pid && TRY(is_ring_worker(pid, tid))) continue;
       auto event_wait = find_event_wait(pid, tid);
       auto thread = SeizedThread::seize(tid);
       if (!thread && !TRY(has_ended(tid)))

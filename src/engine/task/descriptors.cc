@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "engine/context/taking.h"
 #include "engine/descriptors.pb.h"
 #include "engine/task/room.h"
 
@@ -49,7 +50,10 @@ Result<int> hand_over(Restoring& restoring, RestoredProcess& process, int source
   cmsghdr head{.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
   std::memcpy(message.control, &head, sizeof head);
   std::memcpy(CMSG_DATA(reinterpret_cast<cmsghdr*>(message.control)), &source, sizeof source);
-  if (::sendmsg(restoring.sender.get(), &message.header, MSG_NOSIGNAL) != 1) return fail_errno("sendmsg");
+  if (::sendmsg(restoring.sender.get(), &message.header, MSG_NOSIGNAL) != 1) {
+    if (errno != EINVAL) return fail_errno("sendmsg");
+    return static_cast<int>(TRY(take_from_us(process, source)));  // rings of io_uring, since 6.7
+  }
 
   RemoteAddress at = process.scratch;
   auto there = [at](size_t offset) { return reinterpret_cast<void*>((at + offset).value); };

@@ -10,8 +10,6 @@
 
 namespace ks::engine {
 
-inline constexpr uint32_t kMemoryVersion = 3;  // of image::Memory; 2: without rings, 1: and protection keys
-
 // With what has to be said before anything is filled in, and with this protection: what may only be executed would be
 // given a protection key.
 uint32_t first_protection(const image::Area& area);

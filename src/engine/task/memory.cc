@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "engine/context/mapped_files.h"
 #include "engine/context/pages.h"
+#include "engine/kernel/io_uring.h"
 #include "engine/memory.pb.h"
 #include "engine/task/aio_rings.h"
 #include "engine/task/mapping.h"
@@ -61,8 +62,18 @@ std::string label(const Vma& area) {
   return fmt::format("area {:x}-{:x}{}{}", area.start, area.end, area.path.empty() ? "" : " ", area.path);
 }
 
+// The kernel itself makes it memory of a device, or has done so.
+std::string ring_obstacle(const Vma& area) {
+  constexpr std::array<std::string_view, 14> kHarmless = {"rd", "wr", "mr", "mw", "me", "ms", "sh",
+                                                          "sd", "io", "pf", "mm", "de", "dd", "dc"};
+  for (const auto& flag : area.flags)
+    if (std::ranges::find(kHarmless, flag) == kHarmless.end()) return "a ring with the property \"" + flag + "\"";
+  return area.shared ? "" : "a ring that is mapped privately";
+}
+
 // Why it cannot be carried, judged by flags and name alone.
 std::string obstacle(const Vma& area) {
+  if (area.path == kRingLink) return ring_obstacle(area);
   if (area.path.starts_with("anon_inode:")) return "memory of " + area.path + ", which is not supported yet";
   for (const auto& flag : area.flags) {
     for (const auto& [known, why] : kObstacles)
@@ -114,6 +125,16 @@ Result<> describe_attachment(Dumping& dumping, const StoppedProcess& process, co
   return {};
 }
 
+// Of io_uring.
+Result<> describe_ring_area(const Dumping& dumping, const StoppedProcess& process, const Vma& area,
+                            image::Area& out) {
+  auto file = dumping.ring_areas.find({process.pid, area.start});
+  if (file == dumping.ring_areas.end()) return refuse("memory of a ring that no process of it has open");
+  out.set_source(image::Area::IO_URING);
+  out.set_id(file->second);
+  return {};
+}
+
 Result<> describe(Dumping& dumping, StoppedProcess& process, const Vma& area, image::Area& out) {
   out.set_start(area.start);
   out.set_end(area.end);
@@ -135,6 +156,7 @@ Result<> describe(Dumping& dumping, StoppedProcess& process, const Vma& area, im
   }
   out.set_offset(area.offset);
   if (is_aio_ring(area)) return describe_ring(dumping, process, area, out);
+  if (area.path == kRingLink) return describe_ring_area(dumping, process, area, out);
   out.set_source(image::Area::FILE);
   if (area.path.starts_with("/SYSV") && area.shared) return describe_attachment(dumping, process, area, out);
   out.set_id(TRY(dumping.mapped_file(process, area)));
@@ -281,7 +303,7 @@ Result<> dress_areas(const Restoring& restoring, RestoredProcess& process, const
     if (std::ranges::find(memory.protection_keys(), key) == memory.protection_keys().end()) surplus.insert(key);
   auto dress_those = [&](bool execute_only) -> Result<> {
     for (const auto& area : memory.areas()) {
-      if (area.execute_only() != execute_only) continue;
+      if (area.execute_only() != execute_only || area.source() == image::Area::IO_URING) continue;
       if (execute_only && surplus.erase(area.protection_key()))
         TRY(free_key(process.leader(), area.protection_key()));
       auto inherited = there.find(area.start());
@@ -305,6 +327,7 @@ Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom&
   if (heir) TRY(trim_blocks(restoring, process, *heir, memory, there));
   for (const auto& area : memory.areas()) {
     if (there.contains(area.start())) continue;
+    if (area.source() == image::Area::IO_URING) continue;
     bool is_ring = area.source() == image::Area::AIO_RING;
     TRY(in(fmt::format("area {:x}-{:x}", area.start(), area.end()),
            is_ring ? restore_ring(process, area) : map_area(restoring, process.leader(), area)));

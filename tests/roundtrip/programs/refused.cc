@@ -7,7 +7,6 @@
 #include <linux/bpf.h>
 #include <linux/filter.h>
 #include <linux/fs.h>
-#include <linux/io_uring.h>
 #include <linux/keyctl.h>
 #include <linux/landlock.h>
 #include <linux/mempolicy.h>
@@ -368,11 +367,6 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        perf_event_attr attributes{
            .type = PERF_TYPE_SOFTWARE, .size = sizeof attributes, .config = PERF_COUNT_SW_CPU_CLOCK};
        return keeps(static_cast<int>(syscall(SYS_perf_event_open, &attributes, 0, -1, -1, 0)));
-     }},
-    {"io_uring",
-     [] {
-       io_uring_params parameters{};
-       return keeps(static_cast<int>(syscall(SYS_io_uring_setup, 4, &parameters)));
      }},
     {"aio_in_flight",
      [] {

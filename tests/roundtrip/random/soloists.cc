@@ -10,6 +10,7 @@
 #include <string>
 #include <thread>
 
+#include "../programs/ring.h"
 #include "actor.h"
 
 namespace {
@@ -267,6 +268,56 @@ void stops(Actor& actor) {
   CHECK(kill(child, SIGKILL) == 0 && waitpid(child, &status, 0) == child && WIFSIGNALED(status));
 }
 
+// Requests of a ring that are over soon, at once or by a thread of the kernel.
+void ring_requests(Actor& actor) {
+  if (!can_have(0)) return;
+  constexpr unsigned kFlags[] = {0, IORING_SETUP_COOP_TASKRUN, IORING_SETUP_SINGLE_ISSUER,
+                                 IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN};
+  unsigned flags = kFlags[actor.random.below(4)], entries = 1u << actor.random.below(5);
+  Ring ring(entries, can_have(flags) ? flags : 0);
+  int fd = open("/", O_TMPFILE | O_RDWR, 0600);
+  std::vector<uint64_t> words(entries);
+  uint64_t seed = actor.random.next();
+  for (uint64_t i = 0; fd >= 0 && i < entries; ++i) {
+    uint64_t word = seed + i;
+    CHECK(pwrite(fd, &word, sizeof word, static_cast<off_t>(i * sizeof word)) == sizeof word);
+  }
+  __kernel_timespec moment{.tv_sec = 0, .tv_nsec = 3 * kMillisecond};
+  do {
+    unsigned count = actor.random.between(1, entries);
+    std::vector<int32_t> results(count);
+    for (unsigned i = 0; i < count; ++i) {
+      switch (actor.random.below(fd >= 0 ? 4 : 2)) {
+        case 0:
+          ring.prepare(IORING_OP_NOP, i);
+          break;
+        case 1: {
+          io_uring_sqe& request = ring.prepare(IORING_OP_TIMEOUT, i);
+          request.addr = reinterpret_cast<uint64_t>(&moment);
+          request.len = 1;
+          results[i] = -ETIME;
+          break;
+        }
+        default:
+          words[i] = 0;
+          ring.prepare_read(fd, &words[i], sizeof words[i], i * sizeof words[i], i);
+          if (actor.random.chance(50)) ring.last().flags = IOSQE_ASYNC;
+          results[i] = sizeof words[i];
+      }
+      if (actor.random.chance(20)) actor.pause(1000);
+    }
+    ring.submit(actor.random.chance(50) ? count : 0);
+    if (actor.random.chance(50)) actor.pause(2000);
+    for (unsigned taken = 0; taken < count; ++taken) {
+      io_uring_cqe completion = ring.take_any();
+      CHECK(completion.user_data < count && completion.res == results[completion.user_data]);
+      if (completion.res > 0) CHECK(words[completion.user_data] == seed + completion.user_data);
+    }
+    actor.pause(2000);
+  } while (actor.goes_on());
+  close(fd);
+}
+
 void floats(Actor& actor) {
   do {
     double x = actor.random.below(1000) + 0.5, sum = 0;
@@ -293,5 +344,6 @@ const ActorKind kSoloists[] = {
     {"threads", threads},
     {"stops", stops},
     {"floats", floats},
+    {"ring_requests", ring_requests},
 };
 const unsigned kSoloistCount = sizeof kSoloists / sizeof *kSoloists;
