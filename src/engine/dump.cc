@@ -10,6 +10,7 @@
 #include "engine/context/dumping.h"
 #include "engine/context/mounts.h"
 #include "engine/context/pages.h"
+#include "engine/kernel/landlock.h"
 #include "engine/kinds/table.h"
 #include "engine/target/family.h"
 #include "engine/task/aio_rings.h"
@@ -182,6 +183,7 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
   TRY(check_born_inside(dumping, namespaces, system_v));
   auto control_groups = TRY(survey_control_groups(dumping, tree.cgroup()));
   TRY(check_children(dumping));
+  dumping.somebody_is_restricted = is_anybody_in_landlock_domain().value_or(false);
   std::vector<StoppedProcess*> callable;
   for (auto& process : tree.processes()) {
     bool can_call = TRY(in(fmt::format("pid {}", process.pid), check_process(dumping, process)));

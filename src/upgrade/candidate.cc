@@ -101,6 +101,7 @@ engine::DumpOptions dump_options(const Candidate& candidate) {
 
 engine::DumpOptions swap_options(const Candidate& candidate) {
   engine::DumpOptions options = dump_options(candidate);
+  options.other_kernel = true;
   if (auto can_hold = HoldTable::probe())
     options.hold = [](auto) { return Result<>(); };
   else

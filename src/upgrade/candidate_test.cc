@@ -20,6 +20,8 @@ Candidate marked(std::string_view text) {
 TEST(Candidate, WhatTheMarkSaysReachesTheEngine) {
   Candidate plain = marked("[X-KernelSwap]\nCheckpoint=yes\n");
   Candidate other = marked("[X-KernelSwap]\nCheckpoint=yes\nExternalSockets=reset\nLargestDeletedFile=2K\n");
+  EXPECT_TRUE(swap_options(plain).other_kernel);
+  EXPECT_FALSE(dump_options(plain).other_kernel);
   for (auto options : {dump_options, swap_options}) {
     EXPECT_FALSE(options(plain).reset_external_sockets);
     EXPECT_EQ(options(plain).largest_deleted_file, engine::DumpOptions{}.largest_deleted_file);

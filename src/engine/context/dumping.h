@@ -126,6 +126,7 @@ struct Dumping {
   std::span<const OpenFile> open_files;                           // by id
   std::map<uint32_t, std::vector<ReceivedMessage>> queues;        // of UNIX sockets, by id
   bool messages_counted = false;                                  // and so are known to be all
+  bool somebody_is_restricted = false;                            // on this machine, by Landlock
   std::set<pid_t> remembered;  // PIDs of which only sockets still tell (SO_PEERCRED)
   std::string file_envelopes;  // of the open files, all rooms
   FreshSockets fresh_sockets;

@@ -71,6 +71,8 @@ struct DumpOptions {
   pid_t starter = 0;
   // A connection whose far end lies outside and keeps state of it comes back closed; without this it is refused.
   bool reset_external_sockets = false;
+  // It is restored under another kernel, of which nothing is known: what may not come back there is refused.
+  bool other_kernel = false;
 };
 
 }  // namespace ks::engine

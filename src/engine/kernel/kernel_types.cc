@@ -4,6 +4,8 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 
+#include <map>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -33,29 +35,44 @@ std::optional<Place> place_in(const btf* types, const btf_type* outer, std::stri
   return std::nullopt;
 }
 
-Result<uint32_t> find(const btf* types, const char* name, uint32_t kind) {
-  int id = btf__find_by_name_kind(types, name, kind);
-  if (id < 0) return fail("the kernel's types (BTF) lack " + std::string(name));
-  return static_cast<uint32_t>(id);
-}
-
 }  // namespace
 
-void KernelTypes::Free::operator()(btf* types) const { btf__free(types); }
+// To find a type by its name is to look through all of them: so what has been found is kept.
+struct KernelTypes::State {
+  explicit State(btf* all) : types(all) {}
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+  ~State() { btf__free(types); }
+
+  Result<uint32_t> find(const char* name, uint32_t kind) {
+    std::lock_guard lock(mutex);
+    auto [known, is_new] = ids.try_emplace({kind, name}, 0);
+    if (is_new) known->second = btf__find_by_name_kind(types, name, kind);
+    if (known->second < 0) return fail("the kernel's types (BTF) lack " + std::string(name));
+    return static_cast<uint32_t>(known->second);
+  }
+
+  btf* types;
+  std::mutex mutex;
+  std::map<std::pair<uint32_t, std::string>, int> ids;  // below 0: there is none
+};
 
 Result<KernelTypes> KernelTypes::read() {
-  ::libbpf_set_print(nullptr);
-  // From nowhere else: a file in /boot, which libbpf would look at too, may be of another kernel.
-  btf* types = btf__parse_raw("/sys/kernel/btf/vmlinux");
-  if (!types) return fail_errno("the kernel's types (BTF)");
-  return KernelTypes(types);
+  static const auto types = []() -> Result<KernelTypes> {
+    ::libbpf_set_print(nullptr);
+    // From nowhere else: a file in /boot, which libbpf would look at too, may be of another kernel.
+    btf* all = btf__parse_raw("/sys/kernel/btf/vmlinux");
+    if (!all) return fail_errno("the kernel's types (BTF)");
+    return KernelTypes(std::make_shared<State>(all));
+  }();
+  return types;
 }
 
-Result<uint32_t> KernelTypes::function(const char* name) const { return find(types_.get(), name, BTF_KIND_FUNC); }
+Result<uint32_t> KernelTypes::function(const char* name) const { return state_->find(name, BTF_KIND_FUNC); }
 
 Result<uint32_t> KernelTypes::place(const char* structure, const char* member, bool of_bits) const {
-  uint32_t id = TRY(find(types_.get(), structure, BTF_KIND_STRUCT));
-  auto place = place_in(types_.get(), btf__type_by_id(types_.get(), id), member);
+  uint32_t id = TRY(state_->find(structure, BTF_KIND_STRUCT));
+  auto place = place_in(state_->types, btf__type_by_id(state_->types, id), member);
   if (!place || place->of_bits != of_bits)
     return fail("the kernel's types (BTF) lack " + std::string(structure) + "." + member);
   return place->bits;

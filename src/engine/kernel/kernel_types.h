@@ -4,16 +4,15 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 
 #include "base/result.h"
-
-struct btf;
 
 namespace ks::engine {
 
 class KernelTypes {
  public:
-  // libbpf prints nothing from then on.
+  // Once; from then on libbpf prints nothing.
   static Result<KernelTypes> read();
 
   Result<uint32_t> function(const char* name) const;  // id
@@ -23,12 +22,10 @@ class KernelTypes {
   Result<uint32_t> bit(const char* structure, const char* member) const;
 
  private:
-  struct Free {
-    void operator()(btf* types) const;
-  };
-  explicit KernelTypes(btf* types) : types_(types) {}
+  struct State;
+  explicit KernelTypes(std::shared_ptr<State> state) : state_(std::move(state)) {}
   Result<uint32_t> place(const char* structure, const char* member, bool of_bits) const;
-  std::unique_ptr<btf, Free> types_;
+  std::shared_ptr<State> state_;
 };
 
 }  // namespace ks::engine

@@ -48,11 +48,14 @@ Result<Iterator> load_iterator(const KernelTypes& types) {
   return Iterator::load(types, "task", code);
 }
 
-Result<std::vector<Credentials>> credentials_of(const Iterator& iterator, pid_t pid) {
-  std::string written = TRY(iterator.run(pid));
+std::vector<Credentials> read_records(const std::string& written) {
   std::vector<Credentials> all(written.size() / sizeof(Credentials));
   std::memcpy(all.data(), written.data(), all.size() * sizeof(Credentials));
   return all;
+}
+
+Result<std::vector<Credentials>> credentials_of(const Iterator& iterator, pid_t pid) {
+  return read_records(TRY(iterator.run(pid)));
 }
 
 Result<std::string> give_up_rights() {
@@ -77,6 +80,10 @@ struct Domains {
     if (::syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION) < 0) return domains;
     domains.place = TRY(find_place(domains.iterator));
     return domains;
+  }
+
+  bool is_any_in(const std::vector<Credentials>& all) const {
+    return place && std::ranges::any_of(all, [&](const Credentials& one) { return is_address(one[*place]); });
   }
 
  private:
@@ -109,13 +116,16 @@ const Result<Domains>& known_domains() {
 
 }  // namespace
 
+Result<bool> is_anybody_in_landlock_domain() {
+  const Result<Domains>& domains = known_domains();
+  if (!domains) return std::unexpected(domains.error());
+  return domains->is_any_in(read_records(TRY(domains->iterator.run())));
+}
+
 Result<bool> is_in_landlock_domain(pid_t pid) {
   const Result<Domains>& domains = known_domains();
   if (!domains) return std::unexpected(domains.error());
-  if (!domains->place) return false;
-  for (const Credentials& credentials : TRY(credentials_of(domains->iterator, pid)))
-    if (is_address(credentials[*domains->place])) return true;
-  return false;
+  return domains->is_any_in(TRY(credentials_of(domains->iterator, pid)));
 }
 
 void prepare_to_look_for_landlock() { (void)known_domains(); }

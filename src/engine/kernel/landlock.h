@@ -8,6 +8,8 @@
 
 namespace ks::engine {
 
+// Whether anybody on this machine has, which costs as much as to look at one process.
+Result<bool> is_anybody_in_landlock_domain();
 // A process any thread of which has. Fails where the kernel lets nobody read in it, has no BTF, or where we have
 // given up rights ourselves; false where it has no Landlock.
 Result<bool> is_in_landlock_domain(pid_t pid);

@@ -40,6 +40,7 @@ TEST(LandlockDomain, OfAProcessOrOneThreadIsSeen) {
   auto free = send(false, false), process = send(false, true), thread = send(true, true);
   ASSERT_TRUE(free && process && thread);
   if (auto looked = is_in_landlock_domain(free->pid()); !looked) GTEST_SKIP() << looked.error().what;
+  EXPECT_TRUE(is_anybody_in_landlock_domain().value());
   EXPECT_FALSE(is_in_landlock_domain(::getpid()).value());
   EXPECT_FALSE(is_in_landlock_domain(free->pid()).value());
   EXPECT_TRUE(is_in_landlock_domain(process->pid()).value());

@@ -85,6 +85,8 @@ Result<std::vector<pid_t>> list_threads(pid_t pid) {
 
 Result<bool> is_ring_worker(pid_t pid, pid_t tid) {
   constexpr uint32_t kWorker = 0x10;  // PF_IO_WORKER (linux/sched.h), since 5.12
+  auto name = read_record(proc_path(pid, fmt::format("task/{}/comm", tid)));  // which costs less
+  if (!name || !name->starts_with("iou-")) return false;
   auto text = read_record(proc_path(pid, fmt::format("task/{}/stat", tid)));
   if (!text) return false;  // it has ended
   return (TRY(parse_stat(*text)).flags & kWorker) != 0;

@@ -60,7 +60,7 @@ Result<bool> check_confinement(Dumping& dumping, StoppedProcess& process) {
       callable = false;
     }
   }
-  if (auto domain = is_in_landlock_domain(process.pid); domain && *domain)
+  if (dumping.somebody_is_restricted && TRY(is_in_landlock_domain(process.pid)))
     dumping.refuse(process.pid, "process", "has given up rights by Landlock, which is not supported yet");
   auto label = read_file(process.proc("attr/current"));
   auto own = read_file("/proc/self/attr/current");

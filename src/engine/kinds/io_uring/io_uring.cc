@@ -229,11 +229,18 @@ Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
       dumping.refuse(file.pid, file.object(), "cannot be looked into: " + rings.error().what);
       continue;
     }
+    if (dumping.options.other_kernel) {
+      dumping.refuse(file.pid, file.object(),
+                     "its memory would lie otherwise under some kernels, and how it does under the next one is not "
+                     "known: not supported yet");
+      continue;
+    }
     const RingInsides& ring = rings->at(fds[i]);
     ids.emplace(ring.file, file.id);
     TRY(is_done(dumping, file, dump_one(dumping, file, ring, ours[i])));
   }
   if (!rings) return {};
+  if (dumping.options.other_kernel) return {};
   dumping.remark(
       files.front().pid, files.front().object(),
       "comes back under kernels that lay out rings as this one does, which 6.1 does otherwise than 6.12 and "
