@@ -97,7 +97,6 @@ Result<> bring_back(const Swap& swap, const CarriedUnit& unit, pid_t placeholder
     std::string remark =
         TRY(run_supervised({.work = work, .commit = use_image, .limit_seconds = restore_limit_seconds(unit)}));
     TRY(hand_over(unit));
-    keep_loaded(unit);
     double pause = static_cast<double>(thawed_at - unit.frozen_at) / 1e6;
     // From here on the unit lives; what cannot be written is only missing from the report.
     (void)swap.record(unit.name, {.fate = Fate::restored, .reason = remark, .pause_seconds = pause});
