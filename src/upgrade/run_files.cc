@@ -208,7 +208,8 @@ class Finder {
     return {};
   }
 
-  // What a process has there. A socket that the unit has too, as from its .socket unit, is the unit's.
+  // What a process has there. A socket that the unit has too, as from its .socket unit, is the unit's. A number is no
+  // PID of somebody else's but in a file that is named so: it may be anything that the service keeps.
   std::optional<std::string> thing_of(pid_t pid, const RunSurvey::Process& process,
                                       const std::string& directory) const {
     for (const auto& [inode, path] : process.sockets)
@@ -216,7 +217,7 @@ class Finder {
     for (const std::string& path : process.written)
       if (lies_within(path, directory)) return path;
     for (const auto& [path, number] : survey_.numbers)
-      if (number == pid && lies_within(path, directory)) return path;
+      if (number == pid && is_named_as_pid_file(path) && lies_within(path, directory)) return path;
     return std::nullopt;
   }
 

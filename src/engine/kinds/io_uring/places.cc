@@ -24,17 +24,19 @@ struct Stretch {
   uint64_t start = 0, end = 0;
 };
 
-// All that is free, cut where rings are to begin and end.
+// All that is free, cut where rings are to begin and end, and at `lowest`, below which not everybody may map
+// anything.
 std::vector<Stretch> free_stretches(uint64_t lowest, const std::vector<Vma>& areas,
                                     std::span<const image::Area> rings) {
   std::vector<Stretch> taken;
   taken.reserve(areas.size() + rings.size() + 1);
   for (const Vma& area : areas) taken.push_back({area.start, area.end});
   for (const auto& ring : rings) taken.push_back({ring.start(), ring.end()});
+  taken.push_back({lowest, lowest});
   taken.push_back({kEnd, kEnd});
   std::ranges::sort(taken, {}, &Stretch::start);
   std::vector<Stretch> free;
-  uint64_t from = lowest;
+  uint64_t from = kPageSize;
   for (const Stretch& one : taken) {
     if (one.start > from) free.push_back({from, std::min(one.start, kEnd)});
     from = std::max(from, one.end);
@@ -50,9 +52,13 @@ class OnlyPlaces {
 
   Result<> take_all() {
     auto areas = TRY(parse_maps(TRY(read_file(proc_path(process_.pid, "maps")))));
-    auto lowest = parse_number<uint64_t>(trim(TRY(read_file("/proc/sys/vm/mmap_min_addr"))));
-    stretches_ = free_stretches(std::max(lowest.value_or(0), uint64_t{kPageSize}), areas, rings_);
-    for (const Stretch& one : stretches_) TRY(take(one));
+    auto told = parse_number<uint64_t>(trim(TRY(read_file("/proc/sys/vm/mmap_min_addr"))));
+    uint64_t lowest = std::max(told.value_or(0), uint64_t{kPageSize});
+    for (const Stretch& one : free_stretches(lowest, areas, rings_)) {
+      auto done = take(one);
+      if (!done && (one.end > lowest || done.error().code != EPERM)) return done;
+      if (done) stretches_.push_back(one);
+    }
     for (const auto& ring : rings_) TRY(take({ring.start(), ring.end()}));
     return {};
   }
