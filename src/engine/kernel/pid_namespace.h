@@ -22,4 +22,8 @@ Result<PidCounters> read_pid_counters(int fd);
 // The next process gets the number above, or the next free one.
 Result<> set_last_pid(int fd, pid_t last);
 
+// Whether the one that the children of a process are to be in has had no process yet, read where it lies. (Before
+// Linux 7 it has no name then.) Fails where the kernel lets nobody read there.
+Result<bool> is_new_for_children(pid_t pid);
+
 }  // namespace ks::engine

@@ -183,6 +183,12 @@ Result<> describe_children(const Dumping& dumping, const Births& births, const S
       if (births.inside(process.pid).user) TRY(births.turn(process.pid, other.pid));
       return {};
     }
+  // Since Linux 7 it has a name all the same.
+  if (auto is_new = is_new_for_children(process.pid);
+      is_new && *is_new && dumping.users.of(process.pid) == births.inside(process.pid).user) {
+    out.set_children_in_new(true);
+    return {};
+  }
   return refuse("is to be one for its children whose first process has ended or is not part of the service");
 }
 
