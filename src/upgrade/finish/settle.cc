@@ -79,14 +79,13 @@ Result<> settle_open(const Swap& swap, const Manifest& manifest) {
   for (const CarriedUnit& unit : manifest.units) {
     // Only now: a restorer may be killed as the last thing that it does, and then the unit is down. One that came
     // back and has ended since is as after any end.
-    auto judged = swap.outcome(unit.name);
-    if (judged && judged->fate != Fate::cold)
+    auto outcome = swap.outcome(unit.name);
+    if (outcome && outcome->fate != Fate::cold)
       keep_loaded(unit);
     else if (auto gone = take_back_loaded(swap, unit, 0); !gone)
       swap.note("left-there", unit.name, gone.error().what);
     if (auto started = start_what_is_down(bus, swap, unit); !started)
       swap.note("finish", unit.name, started.error().what);
-    auto outcome = swap.outcome(unit.name);
     if (outcome && outcome->fate == Fate::restored) TRY(swap.remove_image(unit.name));
   }
   return {};

@@ -218,6 +218,13 @@ Result<> find_areas(Dumping& dumping, const std::map<uint64_t, uint32_t>& ids) {
 bool owns(const OpenFile& file) { return file.link == kRingLink; }
 
 Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
+  if (dumping.options.other_kernel) {
+    for (const OpenFile& file : files)
+      dumping.refuse(file.pid, file.object(),
+                     "its memory would lie otherwise under some kernels, and how it does under the next one is not "
+                     "known: not supported yet");
+    return {};
+  }
   std::vector<Fd> ours;
   std::vector<int> fds;
   for (const OpenFile& file : files) fds.push_back(ours.emplace_back(TRY(in(file.object(), file.fetch()))).get());
@@ -229,18 +236,11 @@ Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
       dumping.refuse(file.pid, file.object(), "cannot be looked into: " + rings.error().what);
       continue;
     }
-    if (dumping.options.other_kernel) {
-      dumping.refuse(file.pid, file.object(),
-                     "its memory would lie otherwise under some kernels, and how it does under the next one is not "
-                     "known: not supported yet");
-      continue;
-    }
     const RingInsides& ring = rings->at(fds[i]);
     ids.emplace(ring.file, file.id);
     TRY(is_done(dumping, file, dump_one(dumping, file, ring, ours[i])));
   }
   if (!rings) return {};
-  if (dumping.options.other_kernel) return {};
   dumping.remark(
       files.front().pid, files.front().object(),
       "comes back under kernels that lay out rings as this one does, which 6.1 does otherwise than 6.12 and "
