@@ -25,19 +25,12 @@ constexpr int64_t kRecordAt = -static_cast<int64_t>(sizeof(Record));
 Result<std::vector<bpf_insn>> write_program(const KernelTypes& types) {
   using namespace bpf;
   constexpr int64_t kMemoryAt = kRecordAt + int64_t{offsetof(Record, memory)};
-  std::vector<bpf_insn> code = {
-      copy(BPF_REG_6, BPF_REG_1),
-      load(BPF_DW, BPF_REG_7, BPF_REG_6, kContextTask),
-      leave_if_null(BPF_REG_7),
-  };
-  append(code, read(kMemoryAt, sizeof(uint64_t), BPF_REG_7, TRY(types.offset("task_struct", "mm"))));
-  code.push_back(load(BPF_DW, BPF_REG_7, BPF_REG_10, kMemoryAt));
-  code.push_back(leave_if_null(BPF_REG_7));
+  auto code = begin(kContextTask);
+  append(code, follow(kMemoryAt, TRY(types.offset("task_struct", "mm"))));
   append(code, read(kRecordAt + int64_t{offsetof(Record, table)}, sizeof(uint64_t), BPF_REG_7,
                     TRY(types.offset("mm_struct", "ioctx_table"))));
   code.push_back(leave_unless(BPF_REG_0, 0));
-  append(code, write_down(kRecordAt, sizeof(Record), BPF_REG_6));
-  lead_to_the_end(code);
+  finish(code, kRecordAt, sizeof(Record));
   return code;
 }
 

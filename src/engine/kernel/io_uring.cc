@@ -32,58 +32,44 @@ struct TaskRecord {
   uint64_t task, user;  // what it has as a user of rings
 };
 
-template <class Record>
-std::vector<Record> records(const std::string& written) {
-  std::vector<Record> all(written.size() / sizeof(Record));
-  std::memcpy(all.data(), written.data(), all.size() * sizeof(Record));
-  return all;
-}
-
-template <class Record>
-std::vector<bpf_insn> finish(std::vector<bpf_insn> code) {
-  append(code, write_down(-static_cast<int64_t>(sizeof(Record)), sizeof(Record), BPF_REG_6));
-  lead_to_the_end(code);
-  return code;
-}
-
 Result<std::vector<bpf_insn>> file_program(const KernelTypes& types) {
   constexpr auto kAt = -static_cast<int64_t>(sizeof(FileRecord));
-  return finish<FileRecord>({
-      copy(BPF_REG_6, BPF_REG_1),
-      load(BPF_DW, BPF_REG_7, BPF_REG_6, kContextFile),
-      leave_if_null(BPF_REG_7),
-      load(BPF_W, BPF_REG_1, BPF_REG_6, kContextFd),
-      store(BPF_DW, BPF_REG_1, kAt + int64_t{offsetof(FileRecord, fd)}),
-      store(BPF_DW, BPF_REG_7, kAt + int64_t{offsetof(FileRecord, file)}),
-      load(BPF_DW, BPF_REG_1, BPF_REG_7, TRY(types.offset("file", "private_data"))),
-      store(BPF_DW, BPF_REG_1, kAt + int64_t{offsetof(FileRecord, context)}),
-  });
+  auto code = begin(kContextFile);
+  append(code, {
+                   load(BPF_W, BPF_REG_1, BPF_REG_6, kContextFd),
+                   store(BPF_DW, BPF_REG_1, kAt + int64_t{offsetof(FileRecord, fd)}),
+                   store(BPF_DW, BPF_REG_7, kAt + int64_t{offsetof(FileRecord, file)}),
+                   load(BPF_DW, BPF_REG_1, BPF_REG_7, TRY(types.offset("file", "private_data"))),
+                   store(BPF_DW, BPF_REG_1, kAt + int64_t{offsetof(FileRecord, context)}),
+               });
+  finish(code, kAt, sizeof(FileRecord));
+  return code;
 }
 
 Result<std::vector<bpf_insn>> area_program(const KernelTypes& types) {
   constexpr auto kAt = -static_cast<int64_t>(sizeof(AreaRecord));
-  return finish<AreaRecord>({
-      copy(BPF_REG_6, BPF_REG_1),
-      load(BPF_DW, BPF_REG_7, BPF_REG_6, kContextArea),
-      leave_if_null(BPF_REG_7),
-      load(BPF_DW, BPF_REG_1, BPF_REG_7, TRY(types.offset("vm_area_struct", "vm_start"))),
-      store(BPF_DW, BPF_REG_1, kAt + int64_t{offsetof(AreaRecord, start)}),
-      load(BPF_DW, BPF_REG_1, BPF_REG_7, TRY(types.offset("vm_area_struct", "vm_file"))),
-      leave_if_null(BPF_REG_1),
-      store(BPF_DW, BPF_REG_1, kAt + int64_t{offsetof(AreaRecord, file)}),
-  });
+  auto code = begin(kContextArea);
+  append(code, {
+                   load(BPF_DW, BPF_REG_1, BPF_REG_7, TRY(types.offset("vm_area_struct", "vm_start"))),
+                   store(BPF_DW, BPF_REG_1, kAt + int64_t{offsetof(AreaRecord, start)}),
+                   load(BPF_DW, BPF_REG_1, BPF_REG_7, TRY(types.offset("vm_area_struct", "vm_file"))),
+                   leave_if_null(BPF_REG_1),
+                   store(BPF_DW, BPF_REG_1, kAt + int64_t{offsetof(AreaRecord, file)}),
+               });
+  finish(code, kAt, sizeof(AreaRecord));
+  return code;
 }
 
 Result<std::vector<bpf_insn>> task_program(const KernelTypes& types) {
   constexpr auto kAt = -static_cast<int64_t>(sizeof(TaskRecord));
-  return finish<TaskRecord>({
-      copy(BPF_REG_6, BPF_REG_1),
-      load(BPF_DW, BPF_REG_7, BPF_REG_6, kContextTask),
-      leave_if_null(BPF_REG_7),
-      store(BPF_DW, BPF_REG_7, kAt + int64_t{offsetof(TaskRecord, task)}),
-      load(BPF_DW, BPF_REG_1, BPF_REG_7, TRY(types.offset("task_struct", "io_uring"))),
-      store(BPF_DW, BPF_REG_1, kAt + int64_t{offsetof(TaskRecord, user)}),
-  });
+  auto code = begin(kContextTask);
+  append(code, {
+                   store(BPF_DW, BPF_REG_7, kAt + int64_t{offsetof(TaskRecord, task)}),
+                   load(BPF_DW, BPF_REG_1, BPF_REG_7, TRY(types.offset("task_struct", "io_uring"))),
+                   store(BPF_DW, BPF_REG_1, kAt + int64_t{offsetof(TaskRecord, user)}),
+               });
+  finish(code, kAt, sizeof(TaskRecord));
+  return code;
 }
 
 // A member of a member.

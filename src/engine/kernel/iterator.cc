@@ -102,19 +102,33 @@ void append(std::vector<bpf_insn>& code, const std::vector<bpf_insn>& more) {
   code.insert(code.end(), more.begin(), more.end());
 }
 
-std::vector<bpf_insn> write_down(int64_t at, size_t bytes, uint8_t context) {
-  constexpr int16_t kMeta = 0, kSequence = 0;  // of the context, and of struct bpf_iter_meta
-  return {load(BPF_DW, BPF_REG_1, context, kMeta),
-          load(BPF_DW, BPF_REG_1, BPF_REG_1, kSequence),
-          copy(BPF_REG_2, BPF_REG_10),
-          add(BPF_REG_2, static_cast<int32_t>(at)),
-          set(BPF_REG_3, static_cast<int32_t>(bytes)),
-          call(BPF_FUNC_seq_write),
-          set(BPF_REG_0, 0),
-          {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0}};
+std::vector<bpf_insn> begin(int16_t member) {
+  return {copy(BPF_REG_6, BPF_REG_1), load(BPF_DW, BPF_REG_7, BPF_REG_6, member), leave_if_null(BPF_REG_7)};
 }
 
-void lead_to_the_end(std::vector<bpf_insn>& code) {
+std::vector<bpf_insn> follow(int64_t at, int64_t offset) {
+  auto code = read(at, sizeof(uint64_t), BPF_REG_7, offset);
+  append(code, {load(BPF_DW, BPF_REG_7, BPF_REG_10, at), leave_if_null(BPF_REG_7)});
+  return code;
+}
+
+std::vector<bpf_insn> clear(int64_t at, size_t bytes) {
+  std::vector<bpf_insn> code = {set(BPF_REG_1, 0)};
+  for (size_t i = 0; i < bytes; i += sizeof(uint64_t))
+    code.push_back(store(BPF_DW, BPF_REG_1, at + static_cast<int64_t>(i)));
+  return code;
+}
+
+void finish(std::vector<bpf_insn>& code, int64_t at, size_t bytes) {
+  constexpr int16_t kMeta = 0, kSequence = 0;  // of the context, and of struct bpf_iter_meta
+  append(code, {load(BPF_DW, BPF_REG_1, BPF_REG_6, kMeta),
+                load(BPF_DW, BPF_REG_1, BPF_REG_1, kSequence),
+                copy(BPF_REG_2, BPF_REG_10),
+                add(BPF_REG_2, static_cast<int32_t>(at)),
+                set(BPF_REG_3, static_cast<int32_t>(bytes)),
+                call(BPF_FUNC_seq_write),
+                set(BPF_REG_0, 0),
+                {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0}});
   constexpr size_t kEnd = 2;  // instructions
   for (size_t i = 0; i < code.size(); ++i)
     if (code[i].code == (BPF_JMP | BPF_JEQ | BPF_K) || code[i].code == (BPF_JMP | BPF_JNE | BPF_K))

@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string>
 #include <vector>
@@ -54,10 +55,22 @@ bpf_insn leave_unless(uint8_t what, int32_t value);
 // Onto its stack what lies beyond an address; zero where nothing does. Takes the registers 0 to 5.
 std::vector<bpf_insn> read(int64_t at, size_t bytes, uint8_t from, int64_t offset);
 void append(std::vector<bpf_insn>& code, const std::vector<bpf_insn>& more);
-// The end: writes down what is on its stack. `context`: the register that has it.
-std::vector<bpf_insn> write_down(int64_t at, size_t bytes, uint8_t context);
-// So that whoever leaves does so at the end.
-void lead_to_the_end(std::vector<bpf_insn>& code);
+// The beginning: the context is in register 6 then, and in register 7 that member of it, without which it leaves.
+std::vector<bpf_insn> begin(int16_t member);
+// Onto its stack the address that lies beyond register 7, which has it then; without one it leaves.
+std::vector<bpf_insn> follow(int64_t at, int64_t offset);
+// Zeros onto its stack, for what is not read in every case. Takes register 1.
+std::vector<bpf_insn> clear(int64_t at, size_t bytes);
+// The end, at which whoever leaves does so too: writes down what is on its stack.
+void finish(std::vector<bpf_insn>& code, int64_t at, size_t bytes);
+
+// What a program has written down.
+template <class Record>
+std::vector<Record> records(const std::string& written) {
+  std::vector<Record> all(written.size() / sizeof(Record));
+  std::memcpy(all.data(), written.data(), all.size() * sizeof(Record));
+  return all;
+}
 
 }  // namespace bpf
 

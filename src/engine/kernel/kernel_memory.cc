@@ -43,8 +43,7 @@ std::vector<bpf_insn> reading_program(std::span<const uint64_t> addresses) {
     append(code, read(at + static_cast<int64_t>(i * kWord), kWord, BPF_REG_7, 0));
     code.push_back(leave_unless(BPF_REG_0, 0));
   }
-  append(code, write_down(at, addresses.size() * kWord, BPF_REG_6));
-  lead_to_the_end(code);
+  finish(code, at, addresses.size() * kWord);
   return code;
 }
 
@@ -61,8 +60,7 @@ std::vector<bpf_insn> following_program(uint64_t address) {
     if (i == 0) code.push_back(leave_unless(BPF_REG_0, 0));
     code.push_back(load(BPF_DW, BPF_REG_7, BPF_REG_10, at + static_cast<int64_t>(i * kWord)));
   }
-  append(code, write_down(at, kMostWords * kWord, BPF_REG_6));
-  lead_to_the_end(code);
+  finish(code, at, kMostWords * kWord);
   return code;
 }
 
@@ -89,8 +87,7 @@ Result<std::vector<bpf_insn>> placing_program(const KernelTypes& types, int map,
                   set(BPF_REG_3, static_cast<int32_t>(cpus[i])), call(BPF_FUNC_map_lookup_percpu_elem),
                   leave_if_null(BPF_REG_0), store(BPF_DW, BPF_REG_0, at + static_cast<int64_t>((1 + i) * kWord))});
   }
-  append(code, write_down(at, bytes, BPF_REG_6));
-  lead_to_the_end(code);
+  finish(code, at, bytes);
   return code;
 }
 

@@ -26,10 +26,8 @@ constexpr size_t kWord = sizeof(uint64_t);
 Result<Iterator> load_iterator() {
   auto types = TRY(KernelTypes::read());
   auto at = [](size_t member) { return kRecordAt + static_cast<int64_t>(member); };
-  std::vector<bpf_insn> code = {copy(BPF_REG_6, BPF_REG_1), load(BPF_DW, BPF_REG_7, BPF_REG_6, kContextTask),
-                                leave_if_null(BPF_REG_7), set(BPF_REG_1, 0)};
-  for (size_t member = 0; member < sizeof(Record); member += kWord)
-    code.push_back(store(BPF_DW, BPF_REG_1, at(member)));
+  auto code = begin(kContextTask);
+  append(code, clear(kRecordAt, sizeof(Record)));
   append(code, read(at(offsetof(Record, credentials)), kWord, BPF_REG_7, TRY(types.offset("task_struct", "cred"))));
   code.push_back(load(BPF_DW, BPF_REG_7, BPF_REG_10, at(offsetof(Record, credentials))));
   constexpr size_t kSerials = offsetof(Record, serials);
@@ -50,8 +48,7 @@ Result<Iterator> load_iterator() {
   }
   append(code, read(at(kSerials + offsetof(ThreadKeyrings, user)), sizeof(uint32_t), BPF_REG_8,
                     TRY(types.offset("key", "uid"))));
-  append(code, write_down(kRecordAt, sizeof(Record), BPF_REG_6));
-  lead_to_the_end(code);
+  finish(code, kRecordAt, sizeof(Record));
   return Iterator::load(types, "task", code);
 }
 
@@ -62,11 +59,7 @@ Result<std::vector<ThreadKeyrings>> keyrings_of(pid_t pid) {
   if (!iterator) return std::unexpected(iterator.error());
   std::string written = TRY(iterator->run(pid));
   std::vector<ThreadKeyrings> threads;
-  Record record;
-  for (std::string_view rest = written; rest.size() >= sizeof record; rest.remove_prefix(sizeof record)) {
-    std::memcpy(&record, rest.data(), sizeof record);
-    threads.push_back(record.serials);
-  }
+  for (const auto& record : records<Record>(written)) threads.push_back(record.serials);
   if (threads.empty()) return fail("the kernel does not tell of its keyrings");
   return threads;
 }

@@ -31,31 +31,20 @@ constexpr int64_t kRecordAt = -static_cast<int64_t>(sizeof(Credentials));
 
 Result<Iterator> load_iterator(const KernelTypes& types) {
   using namespace bpf;
-  std::vector<bpf_insn> code = {copy(BPF_REG_6, BPF_REG_1), load(BPF_DW, BPF_REG_7, BPF_REG_6, kContextTask),
-                                leave_if_null(BPF_REG_7)};
-  for (auto [structure, member] : {std::pair("task_struct", "cred"), {"cred", "security"}}) {
-    append(code, read(kRecordAt, kWord, BPF_REG_7, TRY(types.offset(structure, member))));
-    append(code, {load(BPF_DW, BPF_REG_7, BPF_REG_10, kRecordAt), leave_if_null(BPF_REG_7)});
-  }
-  append(code, {set(BPF_REG_1, 0), store(BPF_DW, BPF_REG_1, kRecordAt)});
+  auto code = begin(kContextTask);
+  for (auto [structure, member] : {std::pair("task_struct", "cred"), {"cred", "security"}})
+    append(code, follow(kRecordAt, TRY(types.offset(structure, member))));
   // One after the other: there may be fewer.
   for (size_t i = 0; i < kWords; ++i) {
     auto at = static_cast<int64_t>(i * kWord);
     append(code, read(kRecordAt + at, kWord, BPF_REG_7, at));
   }
-  append(code, write_down(kRecordAt, sizeof(Credentials), BPF_REG_6));
-  lead_to_the_end(code);
+  finish(code, kRecordAt, sizeof(Credentials));
   return Iterator::load(types, "task", code);
 }
 
-std::vector<Credentials> read_records(const std::string& written) {
-  std::vector<Credentials> all(written.size() / sizeof(Credentials));
-  std::memcpy(all.data(), written.data(), all.size() * sizeof(Credentials));
-  return all;
-}
-
 Result<std::vector<Credentials>> credentials_of(const Iterator& iterator, pid_t pid) {
-  return read_records(TRY(iterator.run(pid)));
+  return bpf::records<Credentials>(TRY(iterator.run(pid)));
 }
 
 Result<std::string> give_up_rights() {
@@ -119,7 +108,7 @@ const Result<Domains>& known_domains() {
 Result<bool> is_anybody_in_landlock_domain() {
   const Result<Domains>& domains = known_domains();
   if (!domains) return std::unexpected(domains.error());
-  return domains->is_any_in(read_records(TRY(domains->iterator.run())));
+  return domains->is_any_in(bpf::records<Credentials>(TRY(domains->iterator.run())));
 }
 
 Result<bool> is_in_landlock_domain(pid_t pid) {

@@ -62,15 +62,11 @@ Result<bool> is_new_for_children(pid_t pid) {
   using namespace bpf;
   constexpr int64_t kAt = -static_cast<int64_t>(sizeof(uint64_t));
   auto types = TRY(KernelTypes::read());
-  std::vector<bpf_insn> code = {copy(BPF_REG_6, BPF_REG_1), load(BPF_DW, BPF_REG_7, BPF_REG_6, kContextTask),
-                                leave_if_null(BPF_REG_7)};
-  for (auto [structure, member] : {std::pair("task_struct", "nsproxy"), {"nsproxy", "pid_ns_for_children"}}) {
-    append(code, read(kAt, sizeof(uint64_t), BPF_REG_7, TRY(types.offset(structure, member))));
-    append(code, {load(BPF_DW, BPF_REG_7, BPF_REG_10, kAt), leave_if_null(BPF_REG_7)});
-  }
+  auto code = begin(kContextTask);
+  for (auto [structure, member] : {std::pair("task_struct", "nsproxy"), {"nsproxy", "pid_ns_for_children"}})
+    append(code, follow(kAt, TRY(types.offset(structure, member))));
   append(code, read(kAt, sizeof(uint64_t), BPF_REG_7, TRY(types.offset("pid_namespace", "child_reaper"))));
-  append(code, write_down(kAt, sizeof(uint64_t), BPF_REG_6));
-  lead_to_the_end(code);
+  finish(code, kAt, sizeof(uint64_t));
   std::string written = TRY(TRY(Iterator::load(types, "task", code)).run(pid));
   uint64_t first = 0;
   if (written.size() != sizeof first) return fail("the kernel does not tell of it");

@@ -98,8 +98,7 @@ std::vector<bpf_insn> write_program(const Layout& layout) {
   append(code, read(kChooserAt, sizeof(uint64_t), BPF_REG_7, layout.port_group));
   code.push_back(load(BPF_DW, BPF_REG_8, BPF_REG_10, kChooserAt));
   append(code, read(kChooserAt, sizeof(uint64_t), BPF_REG_8, layout.group_chooser));
-  append(code, write_down(kRecordAt, sizeof(Record), BPF_REG_6));
-  lead_to_the_end(code);
+  finish(code, kRecordAt, sizeof(Record));
   return code;
 }
 
@@ -121,9 +120,7 @@ Result<std::map<int, SocketInsides>> look_into_sockets() {
   if (!iterator) return std::unexpected(iterator.error());
   std::string all = TRY(iterator->run(::getpid()));
   std::map<int, SocketInsides> sockets;
-  for (std::string_view rest = all; rest.size() >= sizeof(Record); rest.remove_prefix(sizeof(Record))) {
-    Record record;
-    std::memcpy(&record, rest.data(), sizeof record);
+  for (const auto& record : records<Record>(all)) {
     uint16_t urgent;  // and what lies behind it
     std::memcpy(&urgent, &record.urgent, sizeof urgent);
     sockets[static_cast<int>(record.fd)] = {.error = static_cast<int>(record.error),

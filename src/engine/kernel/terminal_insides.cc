@@ -59,32 +59,24 @@ constexpr int64_t kRecordAt = -static_cast<int64_t>(sizeof(Record));
 
 std::vector<bpf_insn> write_program(const Layout& layout) {
   auto at = [](size_t member) { return kRecordAt + static_cast<int64_t>(member); };
-  std::vector<bpf_insn> code = {copy(BPF_REG_6, BPF_REG_1), load(BPF_DW, BPF_REG_7, BPF_REG_6, kContextFile),
-                                leave_if_null(BPF_REG_7), set(BPF_REG_1, 0)};
-  for (size_t member = 0; member < sizeof(Record); member += kWord)
-    code.push_back(store(BPF_DW, BPF_REG_1, at(member)));
+  auto code = begin(kContextFile);
+  append(code, clear(kRecordAt, sizeof(Record)));
   append(code, {load(BPF_W, BPF_REG_1, BPF_REG_6, kContextFd), store(BPF_W, BPF_REG_1, at(offsetof(Record, fd)))});
-  // The register goes on to where it has read that something lies.
-  auto follow = [&](size_t member, uint32_t offset) {
-    append(code, read(at(member), kWord, BPF_REG_7, offset));
-    append(code, {load(BPF_DW, BPF_REG_7, BPF_REG_10, at(member)), leave_if_null(BPF_REG_7)});
-  };
-  follow(offsetof(Record, port), layout.private_data);
-  follow(offsetof(Record, port), layout.terminal);
+  append(code, follow(at(offsetof(Record, port)), layout.private_data));
+  append(code, follow(at(offsetof(Record, port)), layout.terminal));
   code.push_back(copy(BPF_REG_8, BPF_REG_7));
-  follow(offsetof(Record, port), layout.port);
+  append(code, follow(at(offsetof(Record, port)), layout.port));
   append(code, read(at(offsetof(Record, last)), kWord, BPF_REG_7, layout.last));
-  follow(offsetof(Record, first), layout.first);
+  append(code, follow(at(offsetof(Record, first)), layout.first));
   append(code, read(at(offsetof(Record, used)), sizeof(uint32_t), BPF_REG_7, layout.used));
   append(code, read(at(offsetof(Record, handed_on)), sizeof(uint32_t), BPF_REG_7, layout.handed_on));
   code.push_back(copy(BPF_REG_7, BPF_REG_8));
-  follow(offsetof(Record, discipline), layout.discipline);
+  append(code, follow(at(offsetof(Record, discipline)), layout.discipline));
   append(code, read(at(offsetof(Record, tail)), kWord, BPF_REG_7, layout.tail));
   append(code, read(at(offsetof(Record, head)), kWord, BPF_REG_7, layout.head));
   append(code, read(at(offsetof(Record, push)), 1, BPF_REG_7, layout.push / kBits));
   append(code, read(at(offsetof(Record, literally)), 1, BPF_REG_7, layout.literally / kBits));
-  append(code, write_down(kRecordAt, sizeof(Record), BPF_REG_6));
-  lead_to_the_end(code);
+  finish(code, kRecordAt, sizeof(Record));
   return code;
 }
 
@@ -131,11 +123,8 @@ class Insides {
 
   Result<Record> look(int fd) const {
     std::string written = TRY(terminals_.run(::getpid()));
-    Record record{};
-    for (std::string_view rest = written; rest.size() >= sizeof record; rest.remove_prefix(sizeof record)) {
-      std::memcpy(&record, rest.data(), sizeof record);
+    for (const auto& record : records<Record>(written))
       if (record.fd == static_cast<uint32_t>(fd) && record.discipline) return record;
-    }
     return fail("the kernel does not tell of the terminal");
   }
 

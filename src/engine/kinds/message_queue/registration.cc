@@ -77,23 +77,22 @@ Result<std::vector<bpf_insn>> write_program(const KernelTypes& types) {
       store(BPF_W, BPF_REG_1, kRecordAt + offsetof(Record, padding)),
   };
   auto at = [](size_t member) { return kRecordAt + static_cast<int64_t>(member); };
-  auto follow = [&](size_t member) { code.push_back(load(BPF_DW, BPF_REG_8, BPF_REG_10, at(member))); };
+  auto go_to = [&](size_t member) { code.push_back(load(BPF_DW, BPF_REG_8, BPF_REG_10, at(member))); };
   append(code, read(at(offsetof(Record, value)), offsetof(Record, pid), BPF_REG_7, event));
   append(code, read(at(offsetof(Record, pid)), sizeof(uint64_t), BPF_REG_7, owner));
   append(code, read(at(offsetof(Record, user_namespace)), sizeof(uint64_t), BPF_REG_7, user_namespace));
   append(code, read(at(offsetof(Record, executions)), sizeof(uint32_t), BPF_REG_7, executions));
-  follow(offsetof(Record, pid));
+  go_to(offsetof(Record, pid));
   append(code, read(at(offsetof(Record, process)), sizeof(uint64_t), BPF_REG_8, first));
-  follow(offsetof(Record, process));
+  go_to(offsetof(Record, process));
   append(code, read(at(offsetof(Record, executions_now)), sizeof(uint32_t), BPF_REG_8,
                     TRY(types.offset("task_struct", "self_exec_id")) - link));
   append(code, read(at(offsetof(Record, credentials)), sizeof(uint64_t), BPF_REG_8,
                     TRY(types.offset("task_struct", "cred")) - link));
-  follow(offsetof(Record, credentials));
+  go_to(offsetof(Record, credentials));
   append(code, read(at(offsetof(Record, user_namespace_now)), sizeof(uint64_t), BPF_REG_8,
                     TRY(types.offset("cred", "user_ns"))));
-  append(code, write_down(kRecordAt, sizeof(Record), BPF_REG_6));
-  lead_to_the_end(code);
+  finish(code, kRecordAt, sizeof(Record));
   return code;
 }
 
@@ -106,11 +105,8 @@ Result<Record> look(int fd) {
   static const Result<Iterator> iterator = load_iterator();
   if (!iterator) return std::unexpected(iterator.error());
   std::string all = TRY(iterator->run(::getpid()));
-  for (std::string_view rest = all; rest.size() >= sizeof(Record); rest.remove_prefix(sizeof(Record))) {
-    Record record;
-    std::memcpy(&record, rest.data(), sizeof record);
+  for (const auto& record : bpf::records<Record>(all))
     if (record.fd == fd) return record;
-  }
   return fail("the kernel does not find the queue");
 }
 
