@@ -183,7 +183,12 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
   TRY(check_born_inside(dumping, namespaces, system_v));
   auto control_groups = TRY(survey_control_groups(dumping, tree.cgroup()));
   TRY(check_children(dumping));
-  dumping.somebody_is_restricted = is_anybody_in_landlock_domain().value_or(false);
+  auto restricted = is_anybody_in_landlock_domain();
+  dumping.somebody_is_restricted = restricted.value_or(false);
+  if (!restricted && living != tree.processes().end())
+    dumping.remark(
+        living->pid, "process",
+        "is not seen to have given up rights by Landlock, which would come back: " + restricted.error().what);
   std::vector<StoppedProcess*> callable;
   for (auto& process : tree.processes()) {
     bool can_call = TRY(in(fmt::format("pid {}", process.pid), check_process(dumping, process)));

@@ -10,6 +10,7 @@
 #include <array>
 #include <cstring>
 #include <optional>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -59,32 +60,46 @@ Result<std::string> give_up_rights() {
 
 bool is_address(uint64_t word) { return word >> 63; }  // of the kernel
 
-struct Domains {
-  Iterator iterator;
-  std::optional<size_t> place;  // nothing: there is no Landlock
-
+class Domains {
+ public:
   static Result<Domains> look_into() {
+    if (::syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION) < 0) return Domains();
     auto types = TRY(KernelTypes::read());
-    Domains domains{TRY(load_iterator(types)), std::nullopt};
-    if (::syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION) < 0) return domains;
-    domains.place = TRY(find_place(domains.iterator));
+    Domains domains;
+    domains.iterator_ = TRY(load_iterator(types));
+    domains.place_ = TRY(find_place(*domains.iterator_));
     return domains;
   }
 
-  bool is_any_in(const std::vector<Credentials>& all) const {
-    return place && std::ranges::any_of(all, [&](const Credentials& one) { return is_address(one[*place]); });
+  Result<bool> is_anybody_in() const {
+    if (!iterator_) return false;
+    return is_any_in(bpf::records<Credentials>(TRY(iterator_->run())));
+  }
+
+  Result<bool> is_in(pid_t pid) const {
+    if (!iterator_) return false;
+    return is_any_in(TRY(credentials_of(*iterator_, pid)));
   }
 
  private:
+  std::optional<Iterator> iterator_;  // nothing: there is no Landlock
+  size_t place_ = 0;
+
+  bool is_any_in(const std::vector<Credentials>& all) const {
+    return std::ranges::any_of(all, [&](const Credentials& one) { return is_address(one[place_]); });
+  }
+
   // Each security module has a place in the credentials that the kernel has given it at boot. So somebody gives up
   // rights: where he has the address of a domain then, others have nothing. Behind the last place lies something
-  // else, and anything; so some do, and some do not.
+  // else, which may be left from one of those before: so chance says who does, until one place alone is possible.
   static Result<size_t> find_place(const Iterator& iterator) {
-    constexpr int kOfEach = 4;
+    constexpr int kAtLeast = 8, kAtMost = 64;
+    std::random_device chance;
     std::array<bool, kWords> possible;
     possible.fill(true);
-    for (int i = 0; i < 2 * kOfEach; ++i) {
-      bool restricted = i % 2;
+    auto places = [&] { return std::ranges::count(possible, true); };
+    for (int i = 0; i < kAtLeast || (i < kAtMost && places() > 1); ++i) {
+      bool restricted = i < 2 ? i % 2 : chance() % 2;
       Envoy example =
           TRY(restricted ? Envoy::send(give_up_rights) : Envoy::send([] { return Result<std::string>(""); }));
       auto credentials = TRY(credentials_of(iterator, example.pid()));
@@ -92,9 +107,8 @@ struct Domains {
       for (size_t at = 0; at < kWords; ++at)
         possible[at] = possible[at] && (restricted ? is_address(credentials[0][at]) : credentials[0][at] == 0);
     }
-    auto found = std::ranges::find(possible, true);
-    if (std::ranges::count(possible, true) != 1) return fail("the kernel is unknown");
-    return static_cast<size_t>(found - possible.begin());
+    if (places() != 1) return fail("the kernel is unknown");
+    return static_cast<size_t>(std::ranges::find(possible, true) - possible.begin());
   }
 };
 
@@ -108,13 +122,13 @@ const Result<Domains>& known_domains() {
 Result<bool> is_anybody_in_landlock_domain() {
   const Result<Domains>& domains = known_domains();
   if (!domains) return std::unexpected(domains.error());
-  return domains->is_any_in(bpf::records<Credentials>(TRY(domains->iterator.run())));
+  return domains->is_anybody_in();
 }
 
 Result<bool> is_in_landlock_domain(pid_t pid) {
   const Result<Domains>& domains = known_domains();
   if (!domains) return std::unexpected(domains.error());
-  return domains->is_any_in(TRY(credentials_of(domains->iterator, pid)));
+  return domains->is_in(pid);
 }
 
 void prepare_to_look_for_landlock() { (void)known_domains(); }
