@@ -92,7 +92,7 @@ Result<std::vector<pid_t>> members_of(const Target& target) {
 Result<WaitingSockets> Engine::waiting(const Target& target) const { return find_waiting(TRY(members_of(target))); }
 
 Result<Frozen> Engine::freeze(const Target& target) const {
-  if (auto pids = members_of(target); pids && have_sockets(*pids)) prepare_to_look_into_sockets();
+  if (auto pids = members_of(target); pids && show_sockets(*pids)) prepare_to_look_into_sockets();
   prepare_to_look_for_landlock();
   prepare_to_look_into_rings();
   auto since = Clock::now();

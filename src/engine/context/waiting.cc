@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/context/waiting.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
 #include <algorithm>
-#include <functional>
 #include <map>
 #include <set>
 
@@ -25,26 +25,20 @@ struct Holder {
   int fd = -1;
 };
 
-// Of each socket that they have open; `take` says whether it wants more.
-void each_socket(std::span<const pid_t> pids, const std::function<bool(std::string_view inode, Holder)>& take) {
-  constexpr std::string_view kPrefix = "socket:[";
-  for (pid_t pid : pids) {
-    auto descriptors = list_descriptors(pid);
-    if (!descriptors) continue;
-    for (const auto& [number, link] : *descriptors) {
-      if (!link.starts_with(kPrefix)) continue;
-      std::string_view rest = std::string_view(link).substr(kPrefix.size());
-      if (!take(take_until(rest, ']'), {pid, number})) return;
-    }
-  }
-}
+constexpr std::string_view kSocket = "socket:[";  // begins the link of one
 
 std::map<uint64_t, Holder> sockets_of(std::span<const pid_t> pids) {
   std::map<uint64_t, Holder> sockets;
-  each_socket(pids, [&](std::string_view inode, Holder holder) {
-    if (auto number = parse_number<uint64_t>(inode)) sockets.emplace(*number, holder);
-    return true;
-  });
+  for (pid_t pid : pids) {
+    auto descriptors = list_descriptors(pid);
+    if (!descriptors) continue;
+    for (const auto& [fd, link] : *descriptors) {
+      if (!link.starts_with(kSocket)) continue;
+      std::string_view rest = std::string_view(link).substr(kSocket.size());
+      auto inode = parse_number<uint64_t>(take_until(rest, ']'));
+      if (inode) sockets.emplace(*inode, Holder{pid, fd});
+    }
+  }
   return sockets;
 }
 
@@ -81,13 +75,17 @@ Result<std::optional<std::string>> address_for_ipv4(int fd, const std::string& l
   return any_of_ipv4(port_of(local));
 }
 
-bool have_sockets(std::span<const pid_t> pids) {
-  bool any = false;
-  each_socket(pids, [&](std::string_view, Holder) {
-    any = true;
+bool show_sockets(std::span<const pid_t> pids) {
+  constexpr int kMost = 64;
+  return std::ranges::any_of(pids, [](pid_t pid) {
+    auto links = open_file(proc_path(pid, "fd"), O_PATH | O_DIRECTORY);
+    for (int fd = 0; links && fd < kMost; ++fd) {
+      auto link = read_link_at(links->get(), std::to_string(fd));
+      if (!link) return false;
+      if (link->starts_with(kSocket)) return true;
+    }
     return false;
   });
-  return any;
 }
 
 Result<WaitingSockets> find_waiting(std::span<const pid_t> pids) {

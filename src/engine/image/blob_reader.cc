@@ -2,8 +2,10 @@
 #include "engine/image/blob_reader.h"
 
 #include <fcntl.h>
+#include <sys/uio.h>
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -23,7 +25,7 @@ namespace {
 constexpr size_t kPieceBytes = 2 << 20;
 // A file of fewer is not worth a thread.
 constexpr uint64_t kWorthAThread = 4 << 20;
-// A disk gets a request before we wait for it.
+// What a disk is asked for before it is read, at least.
 constexpr uint64_t kAhead = 16 << 20;
 
 class BlobReading {
@@ -111,17 +113,48 @@ class BlobReading {
     }
   }
 
-  // One at a time, in the order of the file, as the checksum demands. Nothing: there is no more to do.
+  // Nothing: there is no more to do.
   Result<Part> read(std::span<std::byte> buffer) {
+    Part part = claim(buffer);
+    if (part.bytes.empty()) return part;
+    bool cached = is_read_from_cache(buffer.first(part.bytes.size()), part.offset);
+    if (!cached) cold_ = true;
+    if (cold_) ask_for_what_follows(part.offset);
+    if (!cached) TRY(read_exactly_at(fd_.get(), buffer.first(part.bytes.size()), part.offset, name_));
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return digested_ == part.offset || error_; });
+    if (error_) return Part{};
+    lock.unlock();
+    digest_.add(part.bytes);  // one at a time, in the order of the file
+    lock.lock();
+    digested_ += part.bytes.size();
+    changed_.notify_all();
+    return part;
+  }
+
+  // To ask a disk for what is in memory already means to look at each page of it.
+  bool is_read_from_cache(std::span<std::byte> bytes, uint64_t offset) const {
+    iovec all{bytes.data(), bytes.size()};
+    ssize_t got = ::preadv2(fd_.get(), &all, 1, static_cast<off_t>(offset), RWF_NOWAIT);
+    return got == static_cast<ssize_t>(bytes.size());
+  }
+
+  // A disk gets requests before we wait for them.
+  void ask_for_what_follows(uint64_t offset) {
+    std::unique_lock lock(mutex_);
+    if (offset + kAhead < asked_) return;
+    auto from = static_cast<off_t>(std::max(asked_, offset));
+    asked_ = offset + 2 * kAhead;
+    auto bytes = static_cast<off_t>(asked_) - from;
+    lock.unlock();
+    ::posix_fadvise(fd_.get(), from, bytes, POSIX_FADV_WILLNEED);
+  }
+
+  Part claim(std::span<const std::byte> buffer) {
     std::lock_guard lock(mutex_);
-    size_t size = error_ ? 0 : std::min<uint64_t>(buffer.size(), file_.bytes - read_);
-    Part part{read_, buffer.first(size)};
-    if (size == 0) return part;
-    if (part.offset % kAhead == 0)
-      ::posix_fadvise(fd_.get(), static_cast<off_t>(part.offset + kAhead), kAhead, POSIX_FADV_WILLNEED);
-    TRY(read_exactly_at(fd_.get(), buffer.first(size), part.offset, name_));
-    digest_.add(part.bytes);
-    read_ += size;
+    size_t size = error_ ? 0 : std::min<uint64_t>(buffer.size(), file_.bytes - claimed_);
+    Part part{claimed_, buffer.first(size)};
+    claimed_ += size;
     return part;
   }
 
@@ -135,13 +168,16 @@ class BlobReading {
   Fd fd_;
   const ImageFile& file_;
   const UseBytes& use_;
+  std::atomic<bool> cold_ = false;  // not all is in memory
+  Digest digest_;                   // of who has the part at digested_
   std::mutex mutex_;
   std::condition_variable changed_;
   // Guarded by the mutex.
   bool helping_ = false;
   std::optional<Part> left_;  // by the helper to the caller
-  Digest digest_;
-  uint64_t read_ = 0;
+  uint64_t claimed_ = 0;
+  uint64_t asked_ = 0;
+  uint64_t digested_ = 0;
   std::optional<Error> error_;
 };
 

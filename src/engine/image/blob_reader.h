@@ -16,7 +16,7 @@ namespace ks::engine {
 enum class Reader { caller, helper };
 using UseBytes = std::function<Result<size_t>(Reader who, uint64_t offset, std::span<const std::byte>)>;
 
-// Reads a file of exactly this many bytes, and compares its checksum in the end. Two threads take turns at reading,
+// Reads a file of exactly this many bytes, and compares its checksum in the end. Two threads read it side by side,
 // and each uses what it has read; so `use` is called by both, for several parts at once, which come in no order.
 Result<> read_blob(const ImageReader& image, const std::string& name, uint64_t bytes, const UseBytes& use);
 

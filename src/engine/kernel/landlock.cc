@@ -93,7 +93,7 @@ class Domains {
   // rights: where he has the address of a domain then, others have nothing. Behind the last place lies something
   // else, which may be left from one of those before: so chance says who does, until one place alone is possible.
   static Result<size_t> find_place(const Iterator& iterator) {
-    constexpr int kAtLeast = 8, kAtMost = 64;
+    constexpr int kAtLeast = 4, kAtMost = 64;
     std::random_device chance;
     std::array<bool, kWords> possible;
     possible.fill(true);

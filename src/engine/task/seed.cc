@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/task/seed.h"
 
-#include <fmt/format.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -12,6 +12,7 @@
 
 #include <algorithm>
 
+#include "base/fd.h"
 #include "base/file.h"
 #include "engine/target/fork_beside.h"
 #include "engine/target/process.h"
@@ -24,10 +25,35 @@ constexpr uint64_t kTop = 0x7ffffffff000;           // of user addresses with fo
 constexpr uint64_t kParkingSize = 1 << 20;          // scratch, and the largest vDSO with room to spare
 constexpr uint64_t kStackRoom = uint64_t{1} << 30;  // below a stack, which it may grow into
 
-[[noreturn]] void wait_forever(pid_t engine) {
+// Every signal as a new program has it: nothing of our handlers, nor of their flags and masks, which signal(2) would
+// leave.
+void reset_handlers() {
+  struct {
+    uint64_t handler, flags, restorer, mask;
+  } none{};
+  for (int signal = 1; signal < NSIG; ++signal) ::syscall(SYS_rt_sigaction, signal, &none, nullptr, sizeof none.mask);
+}
+
+[[noreturn]] void wait_forever(pid_t engine, int ready) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != engine) ::_exit(1);  // it has died before it could be asked for
+  ::sigset_t all;
+  ::sigfillset(&all);
+  ::sigprocmask(SIG_SETMASK, &all, nullptr);
+  reset_handlers();
+  if (::write(ready, "", 1) != 1) ::_exit(1);
   for (;;) ::pause();
+}
+
+Result<pid_t> fork_waiting(const std::set<pid_t>& taken) {
+  int fds[2];
+  if (::pipe2(fds, O_CLOEXEC)) return fail_errno("pipe");
+  Fd reader(fds[0]), writer(fds[1]);
+  pid_t pid = TRY(fork_beside(taken, [&, engine = ::getpid()] { wait_forever(engine, writer.get()); }));
+  writer = Fd();
+  std::byte said{};
+  TRY(read_exactly(reader.get(), {&said, 1}, "the seed"));
+  return pid;
 }
 
 Result<std::vector<Vma>> read_areas(pid_t pid) { return parse_maps(TRY(read_file(proc_path(pid, "maps")))); }
@@ -47,7 +73,7 @@ Result<ParkedVdso> find_vdso(const std::vector<Vma>& areas, const RemoteMemory& 
 }
 
 // Everything goes but the scratch area and the vDSO, which move to the parking.
-Result<> empty(RestoredThread& thread, const Parking& parking, ParkedVdso& vdso, const std::vector<Vma>& areas) {
+Result<> empty(RestoredThread& thread, const Parking& parking, ParkedVdso& vdso) {
   RemoteCalls& calls = thread.calls;
   auto rseq = TRY(thread.hold.rseq());
   if (rseq.address)  // the kernel would kill the task for its missing memory
@@ -64,22 +90,9 @@ Result<> empty(RestoredThread& thread, const Parking& parking, ParkedVdso& vdso,
     area.start = to;
   }
   calls.move_instruction(vdso.code().start + vdso.syscall_offset);
-  for (const Vma& area : areas)
-    if (!is_vdso_area(area) && area.path != "[vsyscall]")
-      TRY(in("emptying the seed", calls(SYS_munmap, area.start, area.size())));
-  return {};
-}
-
-// Every signal as a new program has it: nothing of our handlers, nor of their flags and masks, which
-// signal(2) would leave.
-Result<> reset_handlers(Seed& seed, RemoteAddress scratch) {
-  struct {
-    uint64_t handler, flags, restorer, mask;
-  } none{};
-  TRY(seed.memory().write_value(scratch, none));
-  for (int signal = 1; signal < NSIG; ++signal)
-    if (signal != SIGKILL && signal != SIGSTOP)
-      TRY(in("rt_sigaction", seed.calls()(SYS_rt_sigaction, signal, scratch, 0, sizeof none.mask)));
+  uint64_t end = parking.base + kParkingSize;
+  TRY(in("emptying the seed", calls(SYS_munmap, 0, parking.base)));
+  if (end < kTop) TRY(in("emptying the seed", calls(SYS_munmap, end, kTop - end)));
   return {};
 }
 
@@ -87,15 +100,14 @@ Result<> reset_handlers(Seed& seed, RemoteAddress scratch) {
 
 Result<Seed> Seed::plant(Restoring& restoring, const std::string& time_offsets, const std::set<pid_t>& taken) {
   Seed seed;
-  seed.pid_ = TRY(fork_beside(taken, [engine = ::getpid()] { wait_forever(engine); }));
+  seed.pid_ = TRY(fork_waiting(taken));
   SeizedThread thread = TRY(SeizedThread::seize(seed.pid_));
   TRY(thread.interrupt());
   if (TRY(thread.wait()) != SeizedThread::Stop::event) return fail("the seed does not stop");
   TRY(thread.kill_with_us());
   TRY(thread.set_signal_mask(kAllSignals));
   seed.memory_ = TRY(RemoteMemory::open(seed.pid_));
-  auto areas = TRY(read_areas(seed.pid_));
-  restoring.vdso = TRY(find_vdso(areas, *seed.memory_));
+  restoring.vdso = TRY(find_vdso(TRY(read_areas(seed.pid_)), *seed.memory_));
 
   Registers base = TRY(thread.registers());
   base.fs_base = base.gs_base = 0;
@@ -110,8 +122,7 @@ Result<Seed> Seed::plant(Restoring& restoring, const std::string& time_offsets, 
     TRY(in("time namespace", seed.calls()(SYS_unshare, CLONE_NEWTIME)));
     TRY(write_value(proc_path(seed.pid_, "timens_offsets"), time_offsets));
   }
-  TRY(empty(*seed.thread_, restoring.parking, restoring.vdso, areas));
-  TRY(reset_handlers(seed, restoring.parking.scratch()));
+  TRY(empty(*seed.thread_, restoring.parking, restoring.vdso));
   return seed;
 }
 
