@@ -14,21 +14,25 @@ uint64_t restore_limit_seconds(const CarriedUnit& unit) {
 
 Result<std::string> restore_drop_in(const CarriedUnit& unit, std::string_view libexec) {
   std::string placeholder = fmt::format("{}/placeholder", libexec);
-  std::string command = TRY(placeholder_command_line(unit.command, placeholder));
+  // Where systemd does not know the main process, it is not to hold the placeholder for that.
+  bool unknown = unit.main_pid == 0;
+  std::string command = TRY(placeholder_command_line(unit.command, placeholder + (unknown ? " --fork" : "")));
   std::string text = "# Made by kernel-swap for the restore of this unit; gone once that is done.\n";
   // What it lifts has to be there before.
   if (!unit.held.empty()) text += "[Unit]\nAfter=kernel-swap-hold.service\n";
   // Also where nothing starts them at boot.
   for (const std::string& socket : unit.sockets) text += fmt::format("[Unit]\nWants={0}\nAfter={0}\n", socket);
   text += "[Service]\n";
-  text += "Type=exec\n";
+  text += unknown ? "Type=forking\nGuessMainPID=no\n" : "Type=exec\n";
+  // Of what it does not know it would leave the placeholder behind, were the start to fail.
+  if (unknown) text += "KillMode=control-group\n";
   // The restorer speaks for the unit as its control process; a unit whose children speak too keeps that.
   text += fmt::format("NotifyAccess={}\n", unit.notify_access == "all" ? "all" : "exec");
   // Left set, the start hangs waiting for it.
   text += "PIDFile=\nExecStartPre=\nExecStart=\n";
   text += fmt::format("ExecStart={}\n", command);
   text += "ExecStartPost=\n";
-  text += fmt::format("ExecStartPost=+{}/restore %n --into $MAINPID\n", libexec);
+  text += fmt::format("ExecStartPost=+{}/restore %n{}\n", libexec, unknown ? "" : " --into $MAINPID");
   text += "SyslogIdentifier=";
   for (char c : unit.syslog_identifier) text += c == '%' ? std::string("%%") : std::string(1, c);
   text += '\n';

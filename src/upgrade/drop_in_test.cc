@@ -8,6 +8,7 @@ namespace {
 
 CarriedUnit redis() {
   return {.name = "redis-server.service",
+          .main_pid = 300'000,
           .command = {"/usr/bin/redis-server", {"/usr/bin/redis-server", "--supervised", "systemd"}, {}},
           .type = "notify",
           .notify_access = "main",
@@ -43,6 +44,16 @@ TEST(DropIn, KeepsWhatTheUnitNeeds) {
   EXPECT_NE(text.find("ExecPaths=/l/placeholder\n"), std::string::npos);
   EXPECT_NE(text.find("[Unit]\nWants=b.socket\nAfter=b.socket\n"), std::string::npos);
   EXPECT_EQ(text.find("TimeoutStartSec"), std::string::npos);
+}
+
+TEST(DropIn, OfAUnknownMainProcessLeavesItUnknown) {
+  CarriedUnit unit = redis();
+  unit.type = "forking";
+  unit.main_pid = 0;
+  std::string text = *restore_drop_in(unit, "/l");
+  EXPECT_NE(text.find("Type=forking\nGuessMainPID=no\nKillMode=control-group\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("ExecStart=/l/placeholder --fork \"/usr/bin/redis-server\""), std::string::npos) << text;
+  EXPECT_NE(text.find("ExecStartPost=+/l/restore %n\n"), std::string::npos) << text;
 }
 
 TEST(DropIn, LimitGrowsWithTheImage) {

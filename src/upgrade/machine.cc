@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <ranges>
 
@@ -28,7 +29,7 @@ Result<std::vector<std::string>> stat_fields(pid_t pid) {
   return fields;
 }
 
-constexpr size_t kState = 0, kGroup = 2, kSession = 3, kStart = 19;
+constexpr size_t kState = 0, kParent = 1, kGroup = 2, kSession = 3, kStart = 19;
 
 Result<std::vector<std::string>> groups_of(const std::string& control_group) {
   std::string root = kCgroupRoot + control_group;
@@ -76,6 +77,29 @@ Result<std::vector<pid_t>> cgroup_processes(const std::string& control_group) {
     pids.insert(pids.end(), some.begin(), some.end());
   }
   return pids;
+}
+
+pid_t topmost_process(const std::string& control_group) {
+  auto pids = cgroup_processes(control_group).value_or(std::vector<pid_t>{});
+  for (pid_t pid : pids) {
+    auto fields = stat_fields(pid);
+    auto parent = fields ? parse_number<pid_t>((*fields)[kParent]) : std::nullopt;
+    if (parent && !std::ranges::count(pids, *parent)) return pid;
+  }
+  return 0;
+}
+
+Result<std::string> own_control_group() {
+  // A unit with Delegate= has us, as its control process, in a group below its own (systemd.unit(5)).
+  constexpr std::string_view kControlProcesses = "/.control";
+  std::string text = TRY(read_file("/proc/self/cgroup"));
+  for (std::string_view line : split(text, '\n')) {
+    if (!line.starts_with("0::")) continue;
+    std::string_view group = line.substr(3);
+    if (group.ends_with(kControlProcesses)) group.remove_suffix(kControlProcesses.size());
+    return std::string(group);
+  }
+  return fail("/proc/self/cgroup: no cgroup v2");
 }
 
 void remove_groups_below(const std::string& control_group) {

@@ -24,8 +24,12 @@ std::string kernel_release();
 std::string boot_id();
 int64_t realtime_microseconds();
 
-// Processes of a control group and of those below it.
+// Processes of a control group and of those below it, in no order.
 Result<std::vector<pid_t>> cgroup_processes(const std::string& control_group);
+// One of them whose parent is elsewhere: it has begun in the unit's sandbox. 0: there is none.
+pid_t topmost_process(const std::string& control_group);
+// Our unit's, of which we are a process.
+Result<std::string> own_control_group();
 // As far as they are empty.
 void remove_groups_below(const std::string& control_group);
 

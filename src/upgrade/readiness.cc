@@ -3,12 +3,17 @@
 
 #include <fmt/core.h>
 
+#include "upgrade/machine.h"
 #include "upgrade/pid_base.h"
 
 namespace ks::upgrade {
 
 bool is_running(const UnitState& unit) {
   return unit.load_state == "loaded" && unit.active_state == "active" && unit.sub_state == "running";
+}
+
+pid_t process_of(const UnitState& unit) {
+  return unit.main_pid ? unit.main_pid : topmost_process(unit.control_group);
 }
 
 std::string unmarkable(const UnitState& unit) {
@@ -30,7 +35,6 @@ std::vector<engine::Reason> unit_reasons(const UnitState& unit) {
     add("unit", fmt::format("is not running but {} ({})", unit.active_state, unit.sub_state));
     return reasons;
   }
-  if (unit.main_pid == 0) add("main process", "systemd does not know it; set PIDFile=");
   if (unit.control_pid != 0) add("control process", "a command of the unit runs; try again when it is done");
   if (unit.start.empty())
     add("ExecStart=", "the unit has none that could be started again");

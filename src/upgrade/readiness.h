@@ -11,6 +11,8 @@
 
 namespace ks::upgrade {
 
+// Of a running unit, in its sandbox: its main process, if systemd knows that. 0: it has ended.
+pid_t process_of(const UnitState& unit);
 bool is_running(const UnitState& unit);
 
 // Why a unit cannot be marked at all: unknown, masked, not loadable. Empty: it can.

@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "base/file.h"
+#include "upgrade/readiness.h"
 #include "upgrade/run_survey.h"
 
 namespace ks::upgrade {
@@ -94,7 +95,7 @@ std::vector<Place> as_places(std::span<const std::string> of_systemd) {
 std::vector<engine::Reason> place_reasons(const UnitState& unit, std::span<const Place> places,
                                           std::span<const pid_t> pids) {
   auto reasons = rooted_within(volatile_places(unit), pids);
-  if (auto measured = measure_places(places, unit.main_pid); !measured)
+  if (auto measured = measure_places(places, process_of(unit)); !measured)
     reasons.push_back({0, "its files below /run or in a private /tmp", measured.error().what});
   return reasons;
 }
@@ -102,7 +103,7 @@ std::vector<engine::Reason> place_reasons(const UnitState& unit, std::span<const
 std::vector<engine::Reason> loss_reasons(const UnitState& unit) {
   std::vector<engine::Reason> reasons;
   for (const std::string& place : volatile_places(unit)) {
-    auto names = list_directory(fmt::format("/proc/{}/root{}", unit.main_pid, place));
+    auto names = list_directory(fmt::format("/proc/{}/root{}", process_of(unit), place));
     if (names && !names->empty())
       reasons.push_back(
           {0, setting_of(place), fmt::format("{}/{} would be lost with the unit", place, names->front())});

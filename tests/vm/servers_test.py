@@ -20,7 +20,8 @@ from tree import Tree
 from workload import Workload
 
 UNITS = ("redis-server.service", "nginx.service", "memcached.service", "postgresql@15-main.service", "ssh.service",
-         "rpcbind.service")  # whose sockets are systemd's
+         "rpcbind.service",  # whose sockets are systemd's
+         "exim4.service")  # whose main process systemd does not know
 BLOCK, BLOCKS = 65536, 16384  # of the file to download: 1 GiB
 
 # Each block begins with its number; the rest is a hole.
@@ -47,6 +48,7 @@ sed -i 's/^-l 127.0.0.1/-l 0.0.0.0/; /^-l ::1/d' /etc/memcached.conf
 echo "listen_addresses = '*'" >> /etc/postgresql/15/main/postgresql.conf
 echo "host all all 10.0.2.0/24 trust" >> /etc/postgresql/15/main/pg_hba.conf
 printf 'UsePAM no\\nPermitRootLogin yes\\n' > /etc/ssh/sshd_config.d/test.conf
+sed -i "s/^dc_local_interfaces=.*/dc_local_interfaces='0.0.0.0'/" /etc/exim4/update-exim4.conf.conf
 echo 'keepalive_timeout 600;' > /etc/nginx/conf.d/patient.conf  # 75 seconds are little where all is emulated
 mkdir -p /root/.ssh
 cat > /root/.ssh/authorized_keys
@@ -140,6 +142,14 @@ while True:
     input()
     print("memcached", client.incr("n", 1))
 """])
+        self.mail = Program(network, [sys.executable, "-u", "-c", f"""
+import smtplib
+client = smtplib.SMTP("{GUEST}", 25, timeout=300)
+client.helo("peer")
+while True:
+    subject = input()
+    print("mail", client.sendmail("<>", "root@localhost", f"Subject: {{subject}}"))
+"""])
         self.shell = Program(network, ["ssh", "-i", key, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
                                        "-o", "LogLevel=ERROR", "-o", "ServerAliveInterval=0", f"root@{GUEST}",
                                        "i=0; while read line; do i=$((i + 1)); echo $line $i $$; done"])
@@ -167,12 +177,14 @@ while True:
         word, count, self.redis_id = self.redis.ask("").split()
         expect("redis", (word, count), ("redis", "1"))
         expect("memcached", self.memcached.ask(""), "memcached 1")
+        expect("mail", self.mail.ask("before"), "mail {}")
         self.terminal.hear(lambda line: "tick" in line)
         self.download.wait(200)
 
     def check(self):
         expect("redis", self.redis.ask("", timeout=180), f"redis 2 {self.redis_id}")
         expect("memcached", self.memcached.ask("", timeout=180), "memcached 2")
+        expect("mail", self.mail.ask("after", timeout=180), "mail {}")
         expect("connection of nginx", self.get(), self.address)
         self.psql.say("insert into ledger values (2); commit;")
         lines = self.psql.ask("select 'lines ' || sum(line) || ' ' || pg_backend_pid() from ledger;",
@@ -183,12 +195,12 @@ while True:
         self.terminal.hear(lambda line: "tick" in line, timeout=180)
         ticks = [int(line.split()[1]) for line in self.terminal.lines if line.startswith("tick")]
         assert ticks == list(range(1, len(ticks) + 1)), ticks
-        self.download.wait(self.download.blocks + 100)
+        self.download.wait(min(self.download.blocks + 100, BLOCKS))
 
     def finish(self):
         self.download.wait(BLOCKS)
         assert self.download.process.wait(60) == 0, self.download.process.stderr.read()
-        for program in (self.redis, self.psql, self.memcached, self.shell, self.terminal):
+        for program in (self.redis, self.psql, self.memcached, self.mail, self.shell, self.terminal):
             program.stop()
 
 
@@ -236,7 +248,8 @@ def scenario():
         check_port_mapper(guest, network)
         with phases("download"):
             clients.finish()
-        # Both look for their PID file.
+        expect("main process of exim4", guest.run("systemctl show -P MainPID exim4.service").stdout.strip(), "0")
+        # Those two look for their PID file.
         guest.run("systemctl reload nginx.service postgresql@15-main.service")
 
 

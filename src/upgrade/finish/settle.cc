@@ -19,7 +19,10 @@ Result<> verify(const UnitState& unit, const CarriedUnit& carried) {
   if (unit.active_state != "active") return fail("it has ended since: " + unit.active_state);
   if (unit.main_pid != carried.main_pid) return fail("it has been started again since");
   auto pids = TRY(cgroup_processes(unit.control_group));
-  if (!std::ranges::count(pids, carried.main_pid)) return fail("its main process is not in its control group");
+  auto has = [&](const ProcessId& process) { return std::ranges::count(pids, process.pid) > 0; };
+  if (carried.main_pid && !std::ranges::count(pids, carried.main_pid))
+    return fail("its main process is not in its control group");
+  if (std::ranges::none_of(carried.processes, has)) return fail("none of its processes is in its control group");
   return {};
 }
 

@@ -54,9 +54,10 @@ Result<std::string> restore(const CarriedUnit& unit, const std::string& image, p
                      report->unreachable.front());
 }
 
-// Only after systemd knows its new main process may the old one end.
+// Only after systemd knows its new main process may the old one end. Of some units it knows none.
 Result<> hand_over(const CarriedUnit& unit) {
-  std::string state = fmt::format("MAINPID={}\nREADY=1\nSTATUS=Restored by kernel-swap", unit.main_pid);
+  std::string state = "READY=1\nSTATUS=Restored by kernel-swap";
+  if (unit.main_pid) state += fmt::format("\nMAINPID={}", unit.main_pid);
   if (int r = ::sd_notify(0, state.c_str()); r <= 0) return fail_errno("notify systemd", r ? -r : ENOTCONN);
   if (int r = ::sd_notify_barrier(0, kBarrierMicroseconds); r < 0) return fail_errno("notify systemd", -r);
   Bus bus = TRY(Bus::open());
@@ -102,7 +103,8 @@ Result<> bring_back(const Swap& swap, const CarriedUnit& unit, pid_t placeholder
     (void)swap.record(unit.name, {.fate = Fate::restored, .reason = remark, .pause_seconds = pause});
     swap.note(
         "restored", unit.name,
-        fmt::format("main pid {}, pause {:.3f} s{}{}", unit.main_pid, pause, remark.empty() ? "" : "; ", remark));
+        fmt::format("main pid {}, pause {:.3f} s{}{}", unit.main_pid ? std::to_string(unit.main_pid) : "unknown",
+                    pause, remark.empty() ? "" : "; ", remark));
     return {};
   };
   auto done = attempt();

@@ -8,7 +8,6 @@
 #include <algorithm>
 
 #include "base/file.h"
-#include "base/text.h"
 #include "upgrade/machine.h"
 #include "upgrade/restore/placeholder_control.h"
 #include "upgrade/systemd/bus.h"
@@ -17,28 +16,16 @@ namespace ks::upgrade {
 
 namespace {
 
-// A unit with Delegate= has us, as its control process, in a group below its own (systemd.unit(5)).
-constexpr std::string_view kControlProcesses = "/.control";
-
-Result<std::string> unit_control_group() {
-  std::string text = TRY(read_file("/proc/self/cgroup"));
-  for (std::string_view line : split(text, '\n')) {
-    if (!line.starts_with("0::")) continue;
-    std::string_view group = line.substr(3);
-    if (group.ends_with(kControlProcesses)) group.remove_suffix(kControlProcesses.size());
-    return std::string(group);
-  }
-  return fail("/proc/self/cgroup: no cgroup v2");
-}
-
 // With the drop-in gone, the unit is again what its file says: systemd stops the placeholder and starts the
 // unit, and all that waits for the job goes on waiting (a restart job replaces the start job in its place).
-Result<> run_job_anew(const std::string& unit) {
-  std::string decision = std::string(kRestoring) + "/" + unit;
+Result<> run_job_anew(const CarriedUnit& unit, pid_t placeholder) {
+  std::string decision = std::string(kRestoring) + "/" + unit.name;
   if (::unlink(decision.c_str()) && errno != ENOENT) return fail_errno(decision);
   Bus bus = TRY(Bus::open());
   TRY(bus.reload());
-  TRY(bus.restart(unit));
+  // One of which systemd does not know may be none that a stop ends (KillMode=process).
+  if (unit.main_pid == 0) TRY(tell_placeholder(placeholder, Word::dismissed));
+  TRY(bus.restart(unit.name));
   // systemd ends us as a part of the stop. Ending first would show the unit as started for an instant.
   constexpr timespec kLongEnough{.tv_sec = 20, .tv_nsec = 0};
   ::nanosleep(&kLongEnough, nullptr);
@@ -48,12 +35,13 @@ Result<> run_job_anew(const std::string& unit) {
 }  // namespace
 
 bool starts_by_its_command_alone(const CarriedUnit& unit) {
-  return !unit.has_start_commands && std::ranges::none_of(unit.places, &SavedPlace::of_systemd) &&
+  return unit.main_pid != 0 && !unit.has_start_commands &&
+         std::ranges::none_of(unit.places, &SavedPlace::of_systemd) &&
          (unit.type == "simple" || unit.type == "exec" || unit.type == "idle");
 }
 
 Result<> clear_control_group(pid_t placeholder) {
-  std::string group = TRY(unit_control_group());
+  std::string group = TRY(own_control_group());
   constexpr timespec kPoll{.tv_sec = 0, .tv_nsec = 5'000'000};
   for (int polls = 0; polls < 2000; ++polls) {
     bool any = false;
@@ -72,9 +60,9 @@ Result<> clear_control_group(pid_t placeholder) {
   return fail(group + ": processes do not end");
 }
 
-Result<> start_cold(const std::string& name, const CarriedUnit* unit, pid_t placeholder) {
+Result<> start_cold(const CarriedUnit* unit, pid_t placeholder) {
   if (unit && !starts_by_its_command_alone(*unit)) {
-    auto anew = run_job_anew(name);
+    auto anew = run_job_anew(*unit, placeholder);
     if (anew) return {};
     // Without its own start commands is still better than not at all.
   }

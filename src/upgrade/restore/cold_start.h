@@ -21,6 +21,6 @@ bool starts_by_its_command_alone(const CarriedUnit& unit);
 Result<> clear_control_group(pid_t placeholder);
 
 // The image must have been withdrawn. `unit` may be null: nothing is known of it any more.
-Result<> start_cold(const std::string& name, const CarriedUnit* unit, pid_t placeholder);
+Result<> start_cold(const CarriedUnit* unit, pid_t placeholder);
 
 }  // namespace ks::upgrade

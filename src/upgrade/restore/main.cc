@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// LIBEXEC/restore UNIT --into PID, the unit's ExecStartPost= in the boot after a swap: privileged, in the
-// unit's control group. It ends with success even when the unit starts afresh, since a failure would take the
-// unit down.
+// LIBEXEC/restore UNIT [--into PID], the unit's ExecStartPost= in the boot after a swap: privileged, in the
+// unit's control group. PID is the placeholder's, if systemd knows it. It ends with success even when the unit starts
+// afresh, since a failure would take the unit down.
 #include <fmt/core.h>
 
 #include <cstdio>
@@ -14,6 +14,7 @@
 #include "upgrade/restore/bring_back.h"
 #include "upgrade/restore/cold_start.h"
 #include "upgrade/restore/loaded_files.h"
+#include "upgrade/restore/placeholder_control.h"
 
 namespace {
 
@@ -41,15 +42,19 @@ ks::Result<> start(const std::string& name, pid_t placeholder) {
     fmt::print(stderr, "<3>not restored: {}; starting afresh\n", back.error().what);
   }
   lift_if_held(name);  // its peers learn that nobody knows them any more
-  return start_cold(name, unit, placeholder);
+  return start_cold(unit, placeholder);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  auto pid = argc == 4 && std::string_view(argv[2]) == "--into" ? ks::parse_number<pid_t>(argv[3]) : std::nullopt;
-  if (!pid || *pid <= 1) {
-    fmt::print(stderr, "usage: restore UNIT --into PID\n");
+  ks::Result<pid_t> pid = ks::fail("usage: restore UNIT [--into PID]");
+  if (argc == 2)
+    pid = find_placeholder();
+  else if (argc == 4 && std::string_view(argv[2]) == "--into")
+    if (auto number = ks::parse_number<pid_t>(argv[3]); number && *number > 1) pid = *number;
+  if (!pid) {
+    fmt::print(stderr, "<3>{}\n", pid.error().what);
     return 2;
   }
   auto started = start(argv[1], *pid);

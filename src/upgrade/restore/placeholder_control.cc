@@ -3,11 +3,13 @@
 
 #include <signal.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <string>
 
 #include "base/file.h"
 #include "base/text.h"
+#include "upgrade/machine.h"
 
 namespace ks::upgrade {
 
@@ -19,6 +21,12 @@ bool listens(std::string_view status) {
       return (parse_number<uint64_t>(words[1], 16).value_or(0) & kListening) != 0;
   }
   return false;
+}
+
+Result<pid_t> find_placeholder() {
+  for (pid_t pid : TRY(cgroup_processes(TRY(own_control_group()))))
+    if (pid != ::getpid() && start_of(pid)) return pid;
+  return fail("no placeholder runs");
 }
 
 Result<> tell_placeholder(pid_t placeholder, Word word) {

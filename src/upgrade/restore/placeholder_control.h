@@ -12,6 +12,9 @@ namespace ks::upgrade {
 
 enum class Word { become, dismissed };
 
+// The one in our unit's control group, of which systemd does not know. Nothing else is there before a restore.
+Result<pid_t> find_placeholder();
+
 // Waits until the placeholder listens: before that, the signal would kill it.
 Result<> tell_placeholder(pid_t placeholder, Word word);
 

@@ -2,8 +2,14 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <fstream>
+#include <iterator>
+#include <utility>
+#include <vector>
 
 #include "upgrade/restore/placeholder_control.h"
 
@@ -31,6 +37,11 @@ int ended(pid_t child) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
+std::vector<pid_t> children() {
+  std::ifstream file("/proc/thread-self/children");
+  return {std::istream_iterator<pid_t>(file), {}};
+}
+
 TEST(Placeholder, ListensOnceItsSignalsAreBlocked) {
   EXPECT_TRUE(listens("Name:\tplaceholder\nSigBlk:\t0000000000008000\nSigIgn:\t0\n"));
   EXPECT_FALSE(listens("SigBlk:\t0000000000000a00\n"));
@@ -50,6 +61,20 @@ TEST(Placeholder, BecomesTheProgramWithItsNameArgumentsAndEnvironment) {
   pid_t child = start({"/bin/sh", "-other-name", "-c", "[ $0 = a ] && [ $1 = b ] && [ $X = 7 ] && exit 5", "a", "b"});
   ASSERT_TRUE(tell_placeholder(child, Word::become));
   EXPECT_EQ(ended(child), 5);
+}
+
+// As systemd sees it: what it has started ends, and a child of that is there.
+TEST(Placeholder, LeavesAChildThatWaits) {
+  if (!program()) GTEST_SKIP() << "KS_PLACEHOLDER is not set";
+  ASSERT_EQ(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0);
+  for (auto [word, status] : {std::pair(Word::become, 6), {Word::dismissed, 0}}) {
+    EXPECT_EQ(ended(start({"--fork", "/bin/sh", "sh", "-c", "[ $0 = a ] && exit 6", "a"})), 0);
+    auto left = children();
+    ASSERT_EQ(left.size(), 1u);
+    ASSERT_TRUE(tell_placeholder(left[0], word));
+    EXPECT_EQ(ended(left[0]), status);
+  }
+  ASSERT_EQ(prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0), 0);
 }
 
 TEST(Placeholder, GivesTheSignalMaskBack) {

@@ -66,7 +66,7 @@ std::expected<CarriedUnit, Reasons> Passenger::dump(const std::string& image, co
     carried->held = std::move(held);
     carried->remarks = lines(frozen_.verdict().remarks);
     for (std::string& remark : lines(run_remarks_)) carried->remarks.push_back(std::move(remark));
-    auto saved = save_places(places_, unit_.main_pid, places);
+    auto saved = save_places(places_, process_of(unit_), places);
     if (saved)
       carried->places = std::move(*saved);
     else
@@ -80,7 +80,7 @@ std::expected<CarriedUnit, Reasons> Passenger::dump(const std::string& image, co
 
 std::expected<CarriedUnit, Reasons> Passenger::describe(const engine::DumpReport& report,
                                                         const std::string& directory) const {
-  auto executable = placeholder_is_executable(unit_.main_pid);
+  auto executable = placeholder_is_executable(process_of(unit_));
   if (!executable) return because(executable.error().what);
   auto image_manifest = read_file(directory + kImageManifest);
   if (!image_manifest) return because(image_manifest.error().what);

@@ -45,7 +45,7 @@ Result<> examine_units(Upgrade& upgrade) {
     if (verdict.running) verdict.verdict = examine(engine, one);
     if (verdict.running && verdict.verdict.ready()) {
       for (pid_t pid : TRY(cgroup_processes(one.unit.control_group))) bytes += own_memory(pid);
-      bytes += measure_places(one.places(), one.unit.main_pid).value_or(0);
+      bytes += measure_places(one.places(), process_of(one.unit)).value_or(0);
     }
     upgrade.verdicts.push_back(std::move(verdict));
   }

@@ -43,6 +43,12 @@ static std::string read_once(int fd) {
   got.resize(static_cast<size_t>(length < 0 ? 0 : length));
   return got;
 }
+// An echo comes in as many pieces as the terminal makes of it.
+static bool echoes(int fd, const std::string& wanted) {
+  std::string got;
+  while (got.size() < wanted.size()) got += read_once(fd);
+  return got == wanted;
+}
 static std::string bytes(size_t count) {
   std::string text;
   for (size_t i = 0; i < count; ++i) text += static_cast<char>(i * 7 + i / 256);
@@ -71,7 +77,7 @@ int main() {
   type(ended.master, "file\x04\x04");
   type(large.master, long_line());
   type(echoing.master, "shown");
-  CHECK(read_once(echoing.master) == "shown");
+  CHECK(echoes(echoing.master, "shown"));
   type(others.master,
        "a\x01"
        "b\x02"
@@ -111,7 +117,7 @@ int main() {
   CHECK(read_once(large.slave) == long_line() + "\n");
   type(echoing.master, "\x7f\n");
   CHECK(read_once(echoing.slave) == "show\n");
-  CHECK(read_once(echoing.master) == "\b \b\r\n");
+  CHECK(echoes(echoing.master, "\b \b\r\n"));
   CHECK(read_once(others.slave) == "a\x01");
   CHECK(read_once(others.slave) == "b\x02");
   CHECK(read_once(others.slave) == "c\n");
