@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Other ways into the next boot, none of which needs a command of ours: a reboot, a kexec typed by hand; and an image
-that is damaged on the way."""
+"""Other ways into the next boot, none of which needs a command of ours: a reboot, a kexec typed by hand; and images
+that are damaged on the way."""
 import sys
 
 import workload
@@ -9,6 +9,28 @@ from guest import Guest
 from scenario import Phases, guest_disk, main
 from tree import Tree
 from workload import MARKED, Workload
+
+HERD = "herd.service"
+# systemd knows no main process of it, and ends none when it stops it.
+HERD_UNIT = """[Unit]
+Description=Some of whom none is the main one
+[Service]
+Type=forking
+GuessMainPID=no
+KillMode=process
+ExecStart=/bin/sh -c "sleep infinity & sleep infinity &"
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def herd(services):
+    """Its processes, of which systemd knows no main one."""
+    guest = services.guest
+    assert guest.run(f"systemctl show -P MainPID,ActiveState --value {HERD}").stdout.split() == ["0", "active"]
+    processes = guest.run(f"ps -o pid=,comm= -p $(paste -sd, /sys/fs/cgroup/system.slice/{HERD}/cgroup.procs)").stdout.split()
+    assert processes[1::2] == ["sleep", "sleep"], processes
+    return processes[::2]
 
 
 def assert_all_went_on(services, before, version):
@@ -20,12 +42,12 @@ def assert_all_went_on(services, before, version):
         print(f"  {unit}: paused {pause:.1f} s")
 
 
-def assert_one_is_cold(services, before, version):
-    """The ledger's image is damaged: it starts afresh, the counter goes on, and `status` says so."""
+def assert_damaged_are_cold(services, before, version):
+    """Who has a damaged image starts afresh, the counter goes on, and `status` says so."""
     status, told = services.status()
     states = {unit["unit"]: unit["state"] for unit in told["units"]}
     assert status == 1 and not told["well"] and told["settled"], services.story()
-    assert states == {"counter.service": "restored", "ledger.service": "cold"}, services.story()
+    assert states == {"counter.service": "restored", "ledger.service": "cold", HERD: "cold"}, services.story()
     text = services.guest.run("kernel-swap status", check=False)
     assert text.status == 1, text
     reason = [line for line in text.stdout.splitlines() if "ledger.service" in line]
@@ -47,6 +69,7 @@ def scenario():
     phases = Phases()
     with phases("disk"), Tree() as tree:
         workload.place(tree)
+        tree.unit(HERD, HERD_UNIT)
         tree.copy(workload.SOURCE / "damage", "/usr/lib/systemd/system-shutdown/damage")
         image, kernels = guest_disk(tree.path)
     with Guest(image, kernels, "6.1") as guest:
@@ -54,7 +77,9 @@ def scenario():
         with phases("boot 6.1"):
             guest.wait_for_boot()
         services.mark()
+        guest.run(f"kernel-swap enable {HERD}")
         services.wait_for_reports(3)
+        first_herd = herd(services)
 
         before = services.look_at_all()
         with phases("reboot"):
@@ -67,12 +92,14 @@ def scenario():
             guest.run(f"kexec -s -l /boot/vmlinuz-{release} --initrd=/boot/initrd.img-{release} --reuse-cmdline")
             services.leave("systemctl --no-block kexec")
         assert_all_went_on(services, before, "6.12")
+        assert herd(services) == first_herd, services.story()
 
         before = services.look_at_all()
-        guest.put("/var/lib/damage-once", "")
-        with phases("swap to 6.1 with a damaged image"):
+        guest.put("/var/lib/damage-once", f"ledger.service {HERD}")
+        with phases("swap to 6.1 with damaged images"):
             services.swap("6.1")
-        assert_one_is_cold(services, before, "6.1")
+        assert_damaged_are_cold(services, before, "6.1")
+        assert set(herd(services)).isdisjoint(first_herd)
 
 
 if __name__ == "__main__":

@@ -93,6 +93,7 @@ int main() {
       },
   };
   std::vector<std::thread> threads;
+  threads.reserve(waits.size());
   for (size_t i = 0; i < waits.size(); ++i)
     threads.emplace_back([&, i] {
       bool well = waits[i]();
