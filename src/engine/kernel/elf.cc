@@ -43,6 +43,34 @@ Result<std::string> find_build_id(std::span<const std::byte> notes) {
   return std::string();
 }
 
+Result<std::span<const std::byte>> find_section(std::span<const std::byte> image, std::string_view name) {
+  Elf64_Ehdr header;
+  if (image.size() < sizeof header) return fail("not ELF");
+  std::memcpy(&header, image.data(), sizeof header);
+  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_ident[EI_CLASS] != ELFCLASS64 ||
+      header.e_shentsize != sizeof(Elf64_Shdr))
+    return fail("not ELF");
+  auto table = part_of(image, header.e_shoff, uint64_t{header.e_shnum} * sizeof(Elf64_Shdr));
+  if (!table || header.e_shstrndx >= header.e_shnum) return fail("its table of sections is not there");
+  auto section_at = [&](size_t number) {
+    Elf64_Shdr section;
+    std::memcpy(&section, table->data() + number * sizeof section, sizeof section);
+    return section;
+  };
+  Elf64_Shdr names_at = section_at(header.e_shstrndx);
+  auto names = part_of(image, names_at.sh_offset, names_at.sh_size);
+  if (!names) return fail("its names of sections are not there");
+  for (size_t number = 0; number < header.e_shnum; ++number) {
+    Elf64_Shdr section = section_at(number);
+    auto found = part_of(*names, section.sh_name, name.size() + 1);
+    if (!found || found->back() != std::byte{} || std::memcmp(found->data(), name.data(), name.size()) != 0) continue;
+    auto content = part_of(image, section.sh_offset, section.sh_size);
+    if (!content || section.sh_type == SHT_NOBITS) return fail("its section " + std::string(name) + " is not there");
+    return *content;
+  }
+  return fail("it has no section " + std::string(name));
+}
+
 std::string read_build_id(int fd) {
   auto read = [fd](void* into, size_t bytes, uint64_t offset) {
     return read_exactly_at(fd, {static_cast<std::byte*>(into), bytes}, offset, "ELF").has_value();

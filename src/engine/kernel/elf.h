@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 
@@ -17,6 +18,9 @@ std::optional<std::span<const std::byte>> part_of(std::span<const std::byte> ima
 
 // The GNU build id, hexadecimal, among the notes of a segment; empty where there is none.
 Result<std::string> find_build_id(std::span<const std::byte> notes);
+
+// What lies in the section of that name (64-bit, with its table of sections).
+Result<std::span<const std::byte>> find_section(std::span<const std::byte> image, std::string_view name);
 
 // Of an open file; empty of one that is not 64-bit ELF or has none. Reads nothing but headers and notes.
 std::string read_build_id(int fd);
