@@ -91,6 +91,10 @@ Result<std::vector<pid_t>> members_of(const Target& target) {
 
 Result<WaitingSockets> Engine::waiting(const Target& target) const { return find_waiting(TRY(members_of(target))); }
 
+void Engine::prepare(const Target& target, const NextKernel& next) const {
+  if (auto pids = members_of(target); pids && have_rings(*pids)) (void)next.facts();
+}
+
 Result<Frozen> Engine::freeze(const Target& target) const {
   if (auto pids = members_of(target); pids && show_sockets(*pids)) prepare_to_look_into_sockets();
   prepare_to_look_for_landlock();

@@ -128,6 +128,9 @@ class Engine {
   // Where the target, which runs on, waits for connections and datagrams.
   Result<WaitingSockets> waiting(const Target& target) const;
 
+  // What takes long of a dump for another kernel and needs not be done while the target stands still.
+  void prepare(const Target& target, const NextKernel& next) const;
+
   // Every thread of the target stopped. An empty target is an error.
   Result<Frozen> freeze(const Target& target) const;
 

@@ -99,9 +99,9 @@ engine::DumpOptions dump_options(const Candidate& candidate) {
   return options;
 }
 
-engine::DumpOptions swap_options(const Candidate& candidate) {
+engine::DumpOptions swap_options(const Candidate& candidate, const engine::NextKernel& next) {
   engine::DumpOptions options = dump_options(candidate);
-  options.other_kernel = true;
+  options.next_kernel = next;
   if (auto can_hold = HoldTable::probe())
     options.hold = [](auto) { return Result<>(); };
   else
@@ -129,11 +129,12 @@ bool has_read_all(const engine::Engine& engine, const UnitState& unit) {
   return !waiting || waiting->unread == 0;
 }
 
-engine::Verdict examine(const engine::Engine& engine, const Candidate& candidate) {
+engine::Verdict examine(const engine::Engine& engine, const Candidate& candidate, const engine::NextKernel& next) {
   const UnitState& unit = candidate.unit;
   engine::Verdict verdict{.reasons = unit_reasons(unit), .remarks = {}};
   if (!verdict.ready()) return verdict;
-  auto options = swap_options(candidate);  // not while it is frozen
+  auto options = swap_options(candidate, next);  // not while it is frozen
+  engine.prepare(target_of(unit), next);
   // A moment that is better than others, on a busy server; a swap has the same patience.
   constexpr timespec kPoll{.tv_sec = 0, .tv_nsec = 5'000'000};
   for (int i = 0; i < 400 && !has_read_all(engine, unit); ++i) ::nanosleep(&kPoll, nullptr);

@@ -44,14 +44,14 @@ engine::Target target_of(const UnitState& unit);
 // For an image made by hand: connections that lead outside are refused.
 engine::DumpOptions dump_options(const Candidate& candidate);
 // For a swap: with a hold that is none, where this machine can hold anything. Whoever dumps puts the real one there.
-engine::DumpOptions swap_options(const Candidate& candidate);
+engine::DumpOptions swap_options(const Candidate& candidate, const engine::NextKernel& next);
 
 // Whether the unit, which runs on, has accepted and read all that came to it from the network. What it has not, its
 // dump refuses.
 bool has_read_all(const engine::Engine& engine, const UnitState& unit);
 
 // Freezes the unit for as long as it takes to go through the dump without its memory.
-engine::Verdict examine(const engine::Engine& engine, const Candidate& candidate);
+engine::Verdict examine(const engine::Engine& engine, const Candidate& candidate, const engine::NextKernel& next);
 
 // Reasons that lie in what the unit's control group holds now: best asked for while it is frozen.
 std::vector<engine::Reason> group_reasons(const Candidate& candidate);

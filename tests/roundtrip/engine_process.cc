@@ -20,12 +20,14 @@ constexpr auto kLimit = 60s;
 
 Result<> dump_to(pid_t root, const std::string& directory, const DumpPlan& plan) {
   auto engine = TRY(engine::Engine::open());
+  if (plan.next_kernel) engine.prepare({.root = root}, *plan.next_kernel);
   auto frozen = TRY(engine.freeze({.root = root}));
   std::this_thread::sleep_for(plan.linger);
   auto report = frozen.dump(directory, {.leave_running = plan.leave_running,
                                         .foreign_namespaces = plan.foreign_namespaces,
                                         .starter = plan.starter,
-                                        .reset_external_sockets = plan.reset_external_sockets});
+                                        .reset_external_sockets = plan.reset_external_sockets,
+                                        .next_kernel = plan.next_kernel});
   if (!report && report.error().refusal) {
     std::string reasons;
     for (const auto& reason : frozen.verdict().reasons) reasons += to_string(reason) + "\n";

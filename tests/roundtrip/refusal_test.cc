@@ -3,16 +3,19 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 
 #include "base/file.h"
 #include "base/text.h"
 #include "engine_process.h"
 #include "family.h"
+#include "small_kernel.h"
 #include "subject.h"
 
 namespace ks::test {
@@ -175,6 +178,7 @@ const std::vector<Refusal> kRefusedRings = {
     {"far", {"fd", "io_uring", "has served 600000 requests", "seconds"}},
     {"from_outside", {"fd", "io_uring", "shared with pid"}},
     {"in_flight", {"fd", "io_uring", "1 requests in flight", "try again"}},
+    {"in_part", {"area", "io_uring", "a part of a ring"}},
     {"linked", {"fd", "io_uring", "2 requests in flight", "try again"}},
     {"of_a_thread_gone", {"fd", "io_uring", "for a thread alone"}},
     {"overflown", {"fd", "io_uring", "no room", "try again"}},
@@ -222,6 +226,46 @@ TEST_P(RefusedSocket, ByNameAndUnharmed) { expect_refusal("refused_sockets", Get
 class RefusedRing : public Refused {};
 TEST_P(RefusedRing, ByNameAndUnharmed) { expect_refusal("refused_rings", GetParam()); }
 
+// The file of a kernel with such types.
+engine::NextKernel kernel_of(const std::string& release, const std::string& types) {
+  Fd file(::memfd_create("kernel", MFD_CLOEXEC));
+  EXPECT_TRUE(write_all(file.get(), engine::small_kernel(release, types), "kernel"));
+  return engine::NextKernel::of_file(std::move(file), "kernel");
+}
+
+std::string own_types() { return read_file("/sys/kernel/btf/vmlinux").value_or(""); }
+
+struct OtherKernel {
+  std::string name;
+  std::function<engine::NextKernel()> kernel;
+  std::string said;
+};
+const std::vector<OtherKernel> kOtherKernels = {
+    {"unknown", [] { return engine::NextKernel::unknown("nobody tells"); }, "is not known: nobody tells"},
+    {"without_types", [] { return kernel_of("99.1.0", "x"); }, "is not known: kernel: its types (BTF)"},
+    {"laid_out_otherwise", [] { return kernel_of("99.1.0", engine::RingTypes{.flags_at = 60}.text()); },
+     "the next kernel (99.1.0): lays out rings otherwise than this one"},
+    {"older", [] { return kernel_of("5.0.1", own_types()); }, "the next kernel (5.0.1): may lack what rings of"},
+};
+
+class RingForOtherKernel : public testing::TestWithParam<OtherKernel> {};
+
+TEST_P(RingForOtherKernel, IsRefusedByNameAndUnharmed) {
+  if (::geteuid() != 0) GTEST_SKIP() << "must be run as root";
+  if (own_types().empty()) GTEST_SKIP() << "this kernel has no BTF";
+  become_reaper();
+  Workplace place;
+  Subject subject(place, "io_uring");
+  std::string trouble = subject.await_ready();
+  if (trouble.starts_with("skipped: ")) GTEST_SKIP() << trouble;
+  ASSERT_EQ(trouble, "");
+  auto outcome = EngineProcess::dump(subject.pid(), place.file("image"), {.next_kernel = GetParam().kernel()}).wait();
+  EXPECT_EQ(outcome.end, Outcome::End::refused) << outcome;
+  EXPECT_TRUE(has_line(outcome.text, {"pid", "fd", "io_uring", GetParam().said})) << outcome;
+  subject.tell();
+  EXPECT_EQ(subject.await_success(), "");
+}
+
 // What the processors of today's test machines have not: /proc tells it of a program that has it as little. The
 // engine sees another file in place of one of the process's.
 Outcome dump_seeing(Workplace& place, Subject& subject, const std::string& file, const std::string& text) {
@@ -268,6 +312,8 @@ TEST(RefusedShadowStack, ByNameAndUnharmed) {
   EXPECT_EQ(subject.await_success(), "");
 }
 
+INSTANTIATE_TEST_SUITE_P(Kernels, RingForOtherKernel, testing::ValuesIn(kOtherKernels),
+                         [](const auto& info) { return info.param.name; });
 INSTANTIATE_TEST_SUITE_P(Things, RefusedRing, testing::ValuesIn(kRefusedRings),
                          [](const auto& info) { return info.param.thing; });
 INSTANTIATE_TEST_SUITE_P(Things, RefusedSocket, testing::ValuesIn(kRefusedSockets),

@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -27,6 +28,7 @@
 #include "engine/kernel/socket_insides.h"
 #include "engine_process.h"
 #include "family.h"
+#include "small_kernel.h"
 #include "subject.h"
 
 namespace ks::test {
@@ -89,6 +91,17 @@ pid_t occupy(pid_t wanted) {
 }
 
 // As of a unit with PrivatePIDs=, whose first process is the first one there.
+TEST_F(Restore, OfRingsUnderAKernelWhoseFileTellsOfThem) {
+  std::string types = read_file("/sys/kernel/btf/vmlinux").value_or("");
+  if (types.empty()) GTEST_SKIP() << "this kernel has no BTF";
+  start("io_uring");
+  Fd file(::memfd_create("kernel", MFD_CLOEXEC));
+  ASSERT_TRUE(write_all(file.get(), engine::small_kernel("99.1.0", types), "kernel"));
+  dump({.next_kernel = engine::NextKernel::of_file(std::move(file), "kernel")});
+  restore();
+  verify();
+}
+
 TEST_F(Restore, NotOfASandboxWithAPidNamespace) {
   start("pid_namespaces");
   pid_t first = 0;

@@ -6,11 +6,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
+#include "engine/kernel/next_kernel.h"
 
 namespace ks::engine {
 
@@ -71,8 +73,8 @@ struct DumpOptions {
   pid_t starter = 0;
   // A connection whose far end lies outside and keeps state of it comes back closed; without this it is refused.
   bool reset_external_sockets = false;
-  // It is restored under another kernel, of which nothing is known: what may not come back there is refused.
-  bool other_kernel = false;
+  // It is restored under another kernel: what would not come back there, or may not, is refused.
+  std::optional<NextKernel> next_kernel;
 };
 
 }  // namespace ks::engine

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "engine/context/open_file.h"
+#include "engine/kernel/io_uring.h"
 #include "engine/kernel/socket.h"
 #include "engine/kernel/socket_table.h"
 #include "engine/target/process.h"
@@ -85,6 +86,13 @@ bool show_sockets(std::span<const pid_t> pids) {
       if (link->starts_with(kSocket)) return true;
     }
     return false;
+  });
+}
+
+bool have_rings(std::span<const pid_t> pids) {
+  return std::ranges::any_of(pids, [](pid_t pid) {
+    auto descriptors = list_descriptors(pid);
+    return descriptors && std::ranges::find(*descriptors, kRingLink, &DescriptorLink::link) != descriptors->end();
   });
 }
 

@@ -15,7 +15,8 @@ namespace ks::engine {
 
 // Whether one of them has a socket among its first descriptors, without a look at all of what may be thousands.
 bool show_sockets(std::span<const pid_t> pids);
-// In our network namespace alone. Of both, processes that end meanwhile are passed over.
+bool have_rings(std::span<const pid_t> pids);  // of io_uring(7)
+// In our network namespace alone. Of all three, processes that end meanwhile are passed over.
 Result<WaitingSockets> find_waiting(std::span<const pid_t> pids);
 
 // All of IPv4 at its port, if the socket is bound to no address of IPv6 and so is there for both (IPV6_V6ONLY).

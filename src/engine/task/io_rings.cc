@@ -68,7 +68,8 @@ Result<> survey_rings(Dumping& dumping, std::span<StoppedProcess* const> callabl
   std::vector<int> fds;
   fds.reserve(rings.size());
   for (const Fd& ring : rings) fds.push_back(ring.get());
-  if (fds.empty() || dumping.options.other_kernel) return {};  // then they are refused whatever they do
+  const auto& next = dumping.options.next_kernel;
+  if (fds.empty() || (next && !next->takes_rings())) return {};  // then they are refused whatever they do
   auto begun = Clock::now(), last = begun;
   for (uint64_t left = count_in_flight(fds); left && Clock::now() < std::min(last + kPatience, begun + kLongest);) {
     for (StoppedProcess* process : callable)

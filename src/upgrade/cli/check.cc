@@ -5,6 +5,8 @@
 
 #include "upgrade/cli/verbs.h"
 #include "upgrade/cli/verdicts.h"
+#include "upgrade/kernels.h"
+#include "upgrade/next_kernel.h"
 #include "upgrade/readiness.h"
 #include "upgrade/unit_name.h"
 
@@ -24,9 +26,19 @@ Result<std::vector<Candidate>> asked_for(const Bus& bus, const std::vector<std::
   return candidates;
 }
 
+// As `now` would find it. What is asked for has to be there.
+Result<engine::NextKernel> kernel_of(const Check& check) {
+  if (!check.kernel_image.empty()) return TRY(open_kernel(check.kernel_image)).kernel;
+  auto kernel = installed_kernel(check.kernel);
+  if (!kernel && !check.kernel.empty()) return std::unexpected(kernel.error());
+  if (!kernel) return engine::NextKernel::unknown(kernel.error().what);
+  return TRY(open_kernel(kernel->image)).kernel;
+}
+
 }  // namespace
 
 Result<int> run(const Check& check) {
+  engine::NextKernel next = TRY(kernel_of(check));
   Bus bus = TRY(Bus::open());
   std::vector<Candidate> candidates;
   if (check.units.empty()) {
@@ -41,7 +53,7 @@ Result<int> run(const Check& check) {
   std::vector<UnitVerdict> verdicts;
   for (const Candidate& one : candidates) {
     bool running = one.unit.active_state != "inactive" && one.unit.active_state != "failed";
-    verdicts.push_back({one.unit.name, running, running ? examine(engine, one) : engine::Verdict{}});
+    verdicts.push_back({one.unit.name, running, running ? examine(engine, one, next) : engine::Verdict{}});
   }
   if (verdicts.empty() && !check.json) fmt::print(stderr, "no unit is marked\n");
   if (check.json)

@@ -22,11 +22,7 @@ class Interface {
     app_.get_formatter()->column_width(34);
 
     auto* now = add("now", "put the machine on a new kernel; marked services go on", now_);
-    auto* kernel = now->add_option("--kernel", now_.kernel, "an installed kernel; the newest one otherwise")
-                       ->type_name("VERSION");
-    auto* image = now->add_option("--kernel-image", now_.kernel_image, "a kernel by its file")
-                      ->type_name("FILE")
-                      ->excludes(kernel);
+    auto* image = kernel(now, now_.kernel, now_.kernel_image);
     now->add_option("--initrd", now_.initrd, "the initial RAM file system of --kernel-image")
         ->type_name("FILE")
         ->needs(image);
@@ -37,6 +33,7 @@ class Interface {
 
     auto* check = add("check", "tell whether units can be carried over, and why not", check_);
     check->add_option("UNIT", check_.units, "services; every marked one otherwise");
+    kernel(check, check_.kernel, check_.kernel_image);
     json(check, check_.json);
 
     json(add("list", "list the marked units", list_), list_.json);
@@ -91,6 +88,13 @@ class Interface {
     auto* sub = app_.add_subcommand(name, what);
     sub->callback([this, &verb] { chosen_ = [&verb] { return run(verb); }; });
     return sub;
+  }
+  // Returns the second option.
+  static CLI::Option* kernel(CLI::App* sub, std::string& version, std::string& image) {
+    auto* by_version = sub->add_option("--kernel", version, "an installed kernel; the newest one otherwise");
+    auto* by_file = sub->add_option("--kernel-image", image, "a kernel by its file");
+    by_version->type_name("VERSION");
+    return by_file->type_name("FILE")->excludes(by_version);
   }
   static void json(CLI::App* sub, bool& flag) { sub->add_flag("--json", flag, "report in JSON"); }
 

@@ -18,6 +18,7 @@ struct Now {
 };
 struct Check {
   std::vector<std::string> units;
+  std::string kernel, kernel_image;
   bool json = false;
 };
 struct List {

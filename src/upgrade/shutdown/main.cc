@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "upgrade/next_kernel.h"
 #include "upgrade/shutdown/swap_out.h"
 
 namespace {
@@ -16,7 +17,7 @@ ks::Result<> shut_down() {
   Bus bus = TRY(Bus::open());
   auto target = booting_target(TRY(bus.jobs()));
   if (!target) return {};  // systemctl restart kernel-swap, or the machine is to be switched off
-  return swap_out(bus, SwapStore());
+  return swap_out(bus, SwapStore(), announced_kernel(*target));
 }
 
 }  // namespace

@@ -37,10 +37,11 @@ Result<bool> placeholder_is_executable(pid_t pid) {
 
 }  // namespace
 
-std::expected<Passenger, Reasons> Passenger::freeze(const engine::Engine& engine, const Candidate& candidate) {
+std::expected<Passenger, Reasons> Passenger::freeze(const engine::Engine& engine, const Candidate& candidate,
+                                                    const engine::NextKernel& next) {
   const UnitState& unit = candidate.unit;
   if (auto reasons = unit_reasons(unit); !reasons.empty()) return std::unexpected(lines(reasons));
-  auto options = swap_options(candidate);  // not while it is frozen
+  auto options = swap_options(candidate, next);  // not while it is frozen
   int64_t now = realtime_microseconds();
   auto frozen = engine.freeze(target_of(unit));
   if (!frozen) return because("freeze: " + frozen.error().what);

@@ -20,7 +20,8 @@ using HoldUnit = std::function<Result<>(const std::string& unit, std::span<const
 
 class Passenger {
  public:
-  static std::expected<Passenger, Reasons> freeze(const engine::Engine& engine, const Candidate& candidate);
+  static std::expected<Passenger, Reasons> freeze(const engine::Engine& engine, const Candidate& candidate,
+                                                  const engine::NextKernel& next);
 
   const std::string& name() const { return unit_.name; }
   // Writes the image, and beside it what lies in the unit's volatile places, and tells what the manifest is

@@ -90,11 +90,11 @@ void drain_queues(const engine::Engine& engine, const std::vector<Candidate>& un
 }
 
 // All are frozen before the first is dumped, so that what they say to each other is not torn apart.
-std::vector<Passenger> freeze_all(const engine::Engine& engine, const std::vector<Candidate>& units, const Swap& swap,
-                                  Manifest& manifest, Hold& hold) {
+std::vector<Passenger> freeze_all(const engine::Engine& engine, const std::vector<Candidate>& units,
+                                  const engine::NextKernel& next, const Swap& swap, Manifest& manifest, Hold& hold) {
   std::vector<Passenger> passengers;
   for (const Candidate& one : units) {
-    auto passenger = Passenger::freeze(engine, one);
+    auto passenger = Passenger::freeze(engine, one, next);
     if (passenger) {
       swap.note("frozen", one.unit.name, "");
       passengers.push_back(std::move(*passenger));
@@ -150,7 +150,7 @@ void kill_dumped(const Swap& swap, std::vector<Passenger>& passengers, Hold& hol
 
 }  // namespace
 
-Result<> swap_out(const Bus& bus, const SwapStore& store) {
+Result<> swap_out(const Bus& bus, const SwapStore& store, const engine::NextKernel& next) {
   withdraw_earlier(store);
   MarkedUnits marked = TRY(marked_units(bus));
   std::erase_if(marked.units, [](const Candidate& one) {
@@ -172,8 +172,9 @@ Result<> swap_out(const Bus& bus, const SwapStore& store) {
   Hold hold(bus);
   if (engine) {
     if (auto quiet = keep_systemd_quiet(bus, marked.units); !quiet) swap.note("quiet", "", quiet.error().what);
+    for (const Candidate& one : marked.units) engine->prepare(target_of(one.unit), next);
     drain_queues(*engine, marked.units, swap, hold);
-    passengers = freeze_all(*engine, marked.units, swap, manifest, hold);
+    passengers = freeze_all(*engine, marked.units, next, swap, manifest, hold);
     dump_all(passengers, swap, manifest, hold);
     std::vector<std::string> staying;
     staying.reserve(manifest.left_out.size());

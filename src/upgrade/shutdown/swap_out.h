@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/result.h"
+#include "engine/engine.h"
 #include "upgrade/swap_store.h"
 #include "upgrade/systemd/bus.h"
 
@@ -10,7 +11,7 @@ namespace ks::upgrade {
 
 // Carries out every marked unit that runs. A unit that cannot be dumped is let go, to be stopped in the
 // ordinary way, and named in the manifest; the others go on.
-Result<> swap_out(const Bus& bus, const SwapStore& store);
+Result<> swap_out(const Bus& bus, const SwapStore& store, const engine::NextKernel& next);
 
 // After swap_out() has ended, however it did: nothing half made is left, and no image of processes that live.
 Result<> clean_up(const SwapStore& store);

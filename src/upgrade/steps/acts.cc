@@ -37,6 +37,13 @@ Result<> load(Upgrade& upgrade) {
 
 Result<> unload(Upgrade&) { return unload_kernel(); }
 
+Result<> say_which(Upgrade& upgrade) { return announce(*upgrade.file); }
+
+Result<> unsay_which(Upgrade&) {
+  withdraw_announcement();
+  return {};
+}
+
 // systemctl asks logind, which heeds inhibitors, and knows more ways into the shutdown than we should.
 Result<> go(Upgrade&) {
   auto end = TRY(run_program({"/usr/bin/systemctl", "--no-ask-password", "kexec"}));
@@ -44,7 +51,8 @@ Result<> go(Upgrade&) {
   return {};
 }
 
-constexpr std::array kActs = {Step{"hook", start_hook}, Step{"load", load, unload}, Step{"kexec", go}};
+constexpr std::array kActs = {Step{"hook", start_hook}, Step{"load", load, unload},
+                              Step{"announcement", say_which, unsay_which}, Step{"kexec", go}};
 
 }  // namespace
 

@@ -21,8 +21,9 @@ Result<> find_kernel(Upgrade& upgrade) {
     upgrade.kernel = TRY(installed_kernel(upgrade.version));
   else
     upgrade.kernel = {.version = "", .image = upgrade.image, .initrd = upgrade.initrd};
-  for (const std::string& file : {upgrade.kernel.image, upgrade.kernel.initrd})
-    if (!file.empty() && ::access(file.c_str(), R_OK)) return fail_errno(file);
+  upgrade.file = TRY(open_kernel(upgrade.kernel.image));
+  if (const std::string& initrd = upgrade.kernel.initrd; !initrd.empty() && ::access(initrd.c_str(), R_OK))
+    return fail_errno(initrd);
   upgrade.command_line = next_command_line(TRY(read_file("/proc/cmdline")), upgrade.append);
   return {};
 }
@@ -42,7 +43,7 @@ Result<> examine_units(Upgrade& upgrade) {
     UnitVerdict verdict{.unit = one.unit.name,
                         .running = one.unit.active_state != "inactive" && one.unit.active_state != "failed",
                         .verdict = {}};
-    if (verdict.running) verdict.verdict = examine(engine, one);
+    if (verdict.running) verdict.verdict = examine(engine, one, upgrade.file->kernel);
     if (verdict.running && verdict.verdict.ready()) {
       for (pid_t pid : TRY(cgroup_processes(one.unit.control_group))) bytes += own_memory(pid);
       bytes += measure_places(one.places(), process_of(one.unit)).value_or(0);

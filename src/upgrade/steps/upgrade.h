@@ -12,6 +12,7 @@
 #include "engine/engine.h"
 #include "upgrade/candidate.h"
 #include "upgrade/kernels.h"
+#include "upgrade/next_kernel.h"
 #include "upgrade/swap_store.h"
 #include "upgrade/systemd/bus.h"
 
@@ -29,6 +30,7 @@ struct Upgrade {
   bool skip_unready = false;
   // As found out.
   KernelImage kernel;
+  std::optional<KernelFile> file;  // of the kernel
   std::string command_line;
   std::optional<Bus> bus;
   SwapStore store;

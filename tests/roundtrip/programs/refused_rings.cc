@@ -86,6 +86,12 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
          ring->take(5, POLLIN);
        });
      }},
+    {"in_part",  // of its requests the second page is not mapped any more
+     [] {
+       auto ring = std::make_shared<Ring>(128);
+       CHECK(munmap(reinterpret_cast<char*>(ring->requests()) + kPage, kPage) == 0);
+       return serves(ring);
+     }},
     {"linked",
      [] {
        auto ring = new_ring();

@@ -42,6 +42,7 @@ class Ring {
 
   int fd() const { return fd_; }
   uint32_t entries() const { return entries_; }
+  io_uring_sqe* requests() { return requests_; }
 
   io_uring_sqe& prepare(uint8_t operation, uint64_t data) {
     CHECK(prepared_ - load(head_) < entries_);

@@ -10,6 +10,8 @@
 
 #include "engine/io_uring.pb.h"
 #include "engine/kernel/io_uring.h"
+#include "engine/kernel/pagemap.h"
+#include "engine/kernel/ring_layout.h"
 #include "engine/kinds/io_uring/io_uring.h"
 #include "engine/kinds/io_uring/ring.h"
 #include "engine/kinds/kind.h"
@@ -155,7 +157,22 @@ Result<> check_holders(const Dumping& dumping, const OpenFile& file) {
   return {};
 }
 
-Result<> dump_one(Dumping& dumping, const OpenFile& file, const RingInsides& ring, const Fd& mine) {
+// What was said of the next kernel rests on what its types mean for a ring, which this one's are a proof of.
+Result<> check_expectation(const Params& params) {
+  if (TRY(expected_layout(TRY(KernelTypes::read()), params)) != layout_of(params))
+    return refuse("lies in memory otherwise than is known");
+  return {};
+}
+
+// The memory of a ring, and what may be mapped of it.
+struct Extent {
+  uint32_t id = 0;
+  uint64_t rings = 0, requests = 0;  // 0: not known
+};
+
+uint64_t in_pages(uint64_t bytes) { return (bytes + kPageSize - 1) / kPageSize * kPageSize; }
+
+Result<> dump_one(Dumping& dumping, const OpenFile& file, const RingInsides& ring, const Fd& mine, Extent& extent) {
   TRY(check_setup(ring.setup));
   TRY(check_holders(dumping, file));
   if (ring.in_flight) return refuse(fmt::format("has {} requests in flight; try again", ring.in_flight));
@@ -163,6 +180,9 @@ Result<> dump_one(Dumping& dumping, const OpenFile& file, const RingInsides& rin
   if (!ring.more.empty()) return refuse("has " + ring.more + ", which is not supported yet");
   Params params;
   Fd twin = TRY(make_twin(ring, params));
+  if (dumping.options.next_kernel) TRY(check_expectation(params));
+  extent.rings = in_pages(rings_bytes(params));
+  extent.requests = in_pages(requests_bytes(params));
   RingMemory memory = TRY(RingMemory::map(mine.get(), params));
   TRY(check_memory(ring, memory, params));
   auto plan = plan_advance(ring.taken, ring.given);
@@ -200,17 +220,31 @@ Result<> dump_one(Dumping& dumping, const OpenFile& file, const RingInsides& rin
   return {};
 }
 
+// Of the rings less may be mapped than there is; all else some kernels take otherwise than others: one maps of the
+// requests nothing but all, one maps more than there is, one an offset within as none.
+bool is_whole(const Vma& area, const Extent& extent) {
+  uint64_t bytes = area.end - area.start;
+  if (area.offset == IORING_OFF_SQES) return bytes == extent.requests;
+  return (area.offset == IORING_OFF_SQ_RING || area.offset == IORING_OFF_CQ_RING) && bytes <= extent.rings;
+}
+
 // Which areas are memory of which ring.
-Result<> find_areas(Dumping& dumping, const std::map<uint64_t, uint32_t>& ids) {
+Result<> find_areas(Dumping& dumping, const std::map<uint64_t, Extent>& extents) {
   for (const auto& process : dumping.processes) {
     auto is_ring = [](const Vma& area) { return area.path == kRingLink; };
     if (process.zombie || std::ranges::none_of(process.areas, is_ring)) continue;
     if (is_apart(dumping, process.pid)) dumping.refuse(process.pid, "memory of a ring", std::string(kApart));
     auto files = TRY(files_of_areas(process.pid));
-    for (const Vma& area : process.areas)
-      if (auto file = files.find(area.start); is_ring(area) && file != files.end())
-        if (auto id = ids.find(file->second); id != ids.end())
-          dumping.ring_areas[{process.pid, area.start}] = id->second;
+    for (const Vma& area : process.areas) {
+      auto file = is_ring(area) ? files.find(area.start) : files.end();
+      auto ring = file == files.end() ? extents.end() : extents.find(file->second);
+      if (ring == extents.end()) continue;
+      const Extent& extent = ring->second;
+      dumping.ring_areas[{process.pid, area.start}] = extent.id;
+      if (extent.rings && !is_whole(area, extent))
+        dumping.refuse(process.pid, fmt::format("area {:x}-{:x} {}", area.start, area.end, area.path),
+                       "a part of a ring, or more than there is of it, which is not supported yet");
+    }
   }
   return {};
 }
@@ -218,18 +252,16 @@ Result<> find_areas(Dumping& dumping, const std::map<uint64_t, uint32_t>& ids) {
 bool owns(const OpenFile& file) { return file.link == kRingLink; }
 
 Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
-  if (dumping.options.other_kernel) {
-    for (const OpenFile& file : files)
-      dumping.refuse(file.pid, file.object(),
-                     "its memory would lie otherwise under some kernels, and how it does under the next one is not "
-                     "known: not supported yet");
+  const auto& next = dumping.options.next_kernel;
+  if (auto taken = next ? next->takes_rings() : Result<>(); !taken) {
+    for (const OpenFile& file : files) dumping.refuse(file.pid, file.object(), taken.error().what);
     return {};
   }
   std::vector<Fd> ours;
   std::vector<int> fds;
   for (const OpenFile& file : files) fds.push_back(ours.emplace_back(TRY(in(file.object(), file.fetch()))).get());
   auto rings = look_into_rings(fds);
-  std::map<uint64_t, uint32_t> ids;
+  std::map<uint64_t, Extent> extents;
   for (size_t i = 0; i < files.size(); ++i) {
     const OpenFile& file = files[i];
     if (!rings) {
@@ -237,15 +269,22 @@ Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
       continue;
     }
     const RingInsides& ring = rings->at(fds[i]);
-    ids.emplace(ring.file, file.id);
-    TRY(is_done(dumping, file, dump_one(dumping, file, ring, ours[i])));
+    Extent& extent = extents[ring.file];
+    extent.id = file.id;
+    TRY(is_done(dumping, file, dump_one(dumping, file, ring, ours[i], extent)));
   }
   if (!rings) return {};
-  dumping.remark(
-      files.front().pid, files.front().object(),
-      "comes back under kernels that lay out rings as this one does, which 6.1 does otherwise than 6.12 and "
-      "later: elsewhere the service starts afresh");
-  return find_areas(dumping, ids);
+  // A swap that has been begun is to the kernel that is meant.
+  std::string where;
+  if (!next)
+    where =
+        "comes back under kernels that lay out rings as this one does, which 6.1 does otherwise than 6.12 and later: "
+        "elsewhere the service starts afresh";
+  else if (!dumping.image)
+    where = fmt::format("can come back under {}, as the file of that tells, and under none whose file is not known",
+                        next->facts()->release);
+  if (!where.empty()) dumping.remark(files.front().pid, files.front().object(), where);
+  return find_areas(dumping, extents);
 }
 
 }  // namespace

@@ -44,12 +44,6 @@ uint64_t rings_bytes(const Params& params) {
 
 uint64_t requests_bytes(const Params& params) { return params.sq_entries * request_bytes(params); }
 
-std::string layout_of(const Params& params) {
-  std::string layout(reinterpret_cast<const char*>(&params.sq_off), sizeof params.sq_off);
-  layout.append(reinterpret_cast<const char*>(&params.cq_off), sizeof params.cq_off);
-  return layout;
-}
-
 Result<Fd> set_up(Params& params) {
   Fd ring(static_cast<int>(::syscall(SYS_io_uring_setup, params.sq_entries, &params)));
   if (!ring) return fail_errno("io_uring_setup");

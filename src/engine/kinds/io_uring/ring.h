@@ -9,24 +9,18 @@
 #include <functional>
 #include <optional>
 #include <span>
-#include <string>
 #include <utility>
 
 #include "base/fd.h"
 #include "base/result.h"
+#include "engine/kernel/ring_layout.h"
 
 namespace ks::engine::io_uring {
 
 using Params = io_uring_params;
 
-// What headers before 6.6 lack.
-inline constexpr uint32_t kNoArray = 1u << 16;  // IORING_SETUP_NO_SQARRAY
-
 uint64_t rings_bytes(const Params& params);
 uint64_t requests_bytes(const Params& params);
-
-// Where the kernel has put what, for the program to find: it keeps addresses.
-std::string layout_of(const Params& params);
 
 // With what `params` ask for; they then say what has been given.
 Result<Fd> set_up(Params& params);
