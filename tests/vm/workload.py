@@ -89,9 +89,9 @@ class Workload:
         starts = [at for at, line in enumerate(mine) if line.fields["line"] == 1]
         return mine[starts[-1]:] if starts else []
 
-    def wait_for_reports(self, count, timeout=180):
-        """Until each marked service has printed so many lines in this boot."""
-        for unit in MARKED:
+    def wait_for_reports(self, count, timeout=180, units=MARKED):
+        """Until each of these services has printed so many lines in this boot."""
+        for unit in units:
             name = unit.removesuffix(".service")
             wait = f"until [ $(journalctl -q -b -u {unit} -o cat | grep -c '^{name} line=') -ge {count} ]; do sleep 0.5; done"
             if self.guest.run(wait, timeout, check=False).status != 0:
