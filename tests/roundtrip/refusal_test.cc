@@ -262,6 +262,7 @@ TEST_P(RingForOtherKernel, IsRefusedByNameAndUnharmed) {
   auto outcome = EngineProcess::dump(subject.pid(), place.file("image"), {.next_kernel = GetParam().kernel()}).wait();
   EXPECT_EQ(outcome.end, Outcome::End::refused) << outcome;
   EXPECT_TRUE(has_line(outcome.text, {"pid", "fd", "io_uring", GetParam().said})) << outcome;
+  EXPECT_FALSE(has_line(outcome.text, {"area"})) << outcome;  // of which that is all there is to say
   subject.tell();
   EXPECT_EQ(subject.await_success(), "");
 }

@@ -253,10 +253,7 @@ bool owns(const OpenFile& file) { return file.link == kRingLink; }
 
 Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
   const auto& next = dumping.options.next_kernel;
-  if (auto taken = next ? next->takes_rings() : Result<>(); !taken) {
-    for (const OpenFile& file : files) dumping.refuse(file.pid, file.object(), taken.error().what);
-    return {};
-  }
+  auto taken = next ? next->takes_rings() : Result<>();
   std::vector<Fd> ours;
   std::vector<int> fds;
   for (const OpenFile& file : files) fds.push_back(ours.emplace_back(TRY(in(file.object(), file.fetch()))).get());
@@ -264,14 +261,15 @@ Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
   std::map<uint64_t, Extent> extents;
   for (size_t i = 0; i < files.size(); ++i) {
     const OpenFile& file = files[i];
+    if (!taken) dumping.refuse(file.pid, file.object(), taken.error().what);
     if (!rings) {
-      dumping.refuse(file.pid, file.object(), "cannot be looked into: " + rings.error().what);
+      if (taken) dumping.refuse(file.pid, file.object(), "cannot be looked into: " + rings.error().what);
       continue;
     }
     const RingInsides& ring = rings->at(fds[i]);
     Extent& extent = extents[ring.file];
     extent.id = file.id;
-    TRY(is_done(dumping, file, dump_one(dumping, file, ring, ours[i], extent)));
+    if (taken) TRY(is_done(dumping, file, dump_one(dumping, file, ring, ours[i], extent)));
   }
   if (!rings) return {};
   // A swap that has been begun is to the kernel that is meant.
@@ -280,7 +278,7 @@ Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
     where =
         "comes back under kernels that lay out rings as this one does, which 6.1 does otherwise than 6.12 and later: "
         "elsewhere the service starts afresh";
-  else if (!dumping.image)
+  else if (taken && !dumping.image)
     where = fmt::format("can come back under {}, as the file of that tells, and under none whose file is not known",
                         next->facts()->release);
   if (!where.empty()) dumping.remark(files.front().pid, files.front().object(), where);
