@@ -63,7 +63,7 @@ def scenario():
             services.leave("systemctl --no-block kexec")
         services.wait_for_reports(1, units=[UNIT])
         state, reason = fate(services)
-        assert state == "left-out" and "nobody has said which kernel" in reason, services.story()
+        assert state == "left out" and "nobody has said which kernel" in reason, services.story()
         assert services.look(UNIT).main_pid != before.main_pid
 
 
