@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// passage dump|restore DIRECTORY [PART PARTS [NAME]]: the programs of the round-trip tests, or every PARTS-th of
-// them, or of those whose labels begin with NAME, dumped by one run and restored by another, between which the kernel
-// may have changed; NEXT_KERNEL in the environment is the file of the one that comes. One line for each, with what is
-// wrong; status 1 if anything is.
+// passage dump|restore DIRECTORY [PART PARTS [NAME]]: the programs of the round-trip tests, but for those that need
+// somebody who ends with the kernel; or every PARTS-th of them, or of those whose labels begin with NAME, dumped by
+// one run and restored by another, between which the kernel may have changed; NEXT_KERNEL in the environment is the
+// file of the one that comes. One line for each, with what is wrong; status 1 if anything is.
 #include <sched.h>
 
 #include <cstdlib>
@@ -71,7 +71,7 @@ int run(bool dumps, const fs::path& directory, size_t part, size_t parts, std::s
   DumpPlan plan{.next_kernel = next_kernel()};
   for (size_t i = part; i < all_programs().size(); i += parts) {
     const Program& program = all_programs()[i];
-    if (!program.label().starts_with(name)) continue;
+    if (!program.label().starts_with(name) || !program.alone) continue;
     fs::path place = directory / program.label();
     if (!dumps && !fs::exists(place / "image")) continue;
     // What the one before has left would be somebody's, and each finds as much as under a kernel that has just begun.

@@ -153,7 +153,7 @@ const std::vector<Program> kPrograms = {
     {"system_v_semaphores"},
     {"system_v_semaphores", {"own"}},
     {"thread_churn", {}, false},
-    {"tcp_connecting"},
+    {"tcp_connecting", {}, true, true, false},
     {"tcp_connections"},
     {"tcp_endings"},
     {"tcp_remains"},

@@ -13,6 +13,7 @@ struct Program {
   std::vector<std::string> arguments = {};
   bool still = true;    // /proc shows the same as long as it waits
   bool patient = true;  // no harm is done if a wait of it is made again whole, as after the death of an engine
+  bool alone = true;    // it needs nobody who is no part of the image
 
   std::string label() const;
 };
