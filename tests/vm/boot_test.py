@@ -3,6 +3,7 @@
 """The harness itself: boot, kexec to another kernel by stock means, reset back to the first."""
 import sys
 
+from disk import kernel_files
 from guest import Guest
 from network import Network
 from scenario import Phases, guest_disk, main
@@ -41,10 +42,11 @@ def scenario():
         tree.unit("echo@.service", ECHO, wanted_by=None)
         tree.enable("systemd-networkd.service")
         image, kernels = guest_disk(tree.path)
+    old, new = (kernel_files(kernels, version)[0].name.removeprefix("vmlinuz-") for version in ("6.1", "6.12"))
     with Network() as network, Guest(image, kernels, "6.1", network=network) as guest:
         with phases("boot 6.1"):
             first, _ = guest.wait_for_boot()
-        assert guest.run("uname -r").stdout.startswith("6.1."), "booted another kernel"
+        assert guest.run("uname -r").stdout == f"{old}\n", "booted another kernel"
         assert guest.run("cat /run/generator-ran").stdout == "ran\n", "the tree was not there at the first boot"
         assert guest.run("systemctl is-active boot-test").stdout == "active\n"
         assert guest.run("stat -c '%U %a' /lib/systemd/system-generators/boot-test").stdout == "root 755\n"
@@ -52,11 +54,11 @@ def scenario():
         guest.put("/var/tmp/note", "kept across kernels\n", 0o600)
 
         with phases("load 6.12"):
-            guest.run("kexec -s -l /boot/vmlinuz-6.12.* --initrd=$(echo /boot/initrd.img-6.12.*) --reuse-cmdline")
+            guest.run(f"kexec -s -l /boot/vmlinuz-{new} --initrd=/boot/initrd.img-{new} --reuse-cmdline")
         with phases("kexec to 6.12"):
             guest.run("systemctl --no-block kexec")
             second, _ = guest.wait_for_boot()
-        assert guest.run("uname -r").stdout.startswith("6.12."), "kexec led to another kernel"
+        assert guest.run("uname -r").stdout == f"{new}\n", "kexec led to another kernel"
         assert guest.get("/var/tmp/note") == b"kept across kernels\n"
         assert_connected(network)
         assert guest.run("stat -c %a /var/tmp/note").stdout == "600\n"
@@ -71,7 +73,7 @@ def scenario():
         with phases("reboot to 6.1"):
             guest.run("systemctl --no-block reboot")
             third, _ = guest.wait_for_boot()
-        assert guest.run("uname -r").stdout.startswith("6.1."), "the reset led to another kernel"
+        assert guest.run("uname -r").stdout == f"{old}\n", "the reset led to another kernel"
         assert len({first, second, third}) == 3
         assert guest.run("journalctl --list-boots -q | wc -l").stdout == "4\n"
 

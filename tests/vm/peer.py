@@ -19,8 +19,11 @@ class Program:
             self.lines.append(line.rstrip("\n"))
 
     def say(self, text):
-        self.process.stdin.write(text + "\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(text + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise AssertionError(f"{self.name} has ended: {self.lines[-5:]}") from None
 
     def hear(self, condition=lambda line: True, since=None, timeout=60):
         """The first line from number `since` on (now) that fulfils the condition."""

@@ -51,6 +51,8 @@ def mounts(pid):
 def thread(pid, tid):
     task = f"/proc/{pid}/task/{tid}"
     status = dict(line.split(":\t", 1) for line in text(f"{task}/status").splitlines() if ":\t" in line)
+    for mask in ("Cpus_allowed", "Mems_allowed"):  # with a place for each that a kernel could have
+        status[mask] = re.sub(r"^[0,]+(?=.)", "", status[mask])
     return {
         "status": {key: status[key] for key in STATUS if key in status},
         "name": text(f"{task}/comm"),
