@@ -61,6 +61,7 @@ python3 - << 'EOF'
 {MAKE_FILE}
 EOF
 systemctl start rpcbind.socket {' '.join(UNITS)}
+until ss -Hltn sport = :25 | grep -q .; do sleep 0.2; done  # trixie's unit does not say when it is ready
 python3 - << 'EOF'
 {REGISTER}
 EOF
