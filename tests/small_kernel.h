@@ -7,17 +7,22 @@
 #include <elf.h>
 #include <lz4.h>
 #include <lzma.h>
+#include <sys/mman.h>
 #include <zlib.h>
 #include <zstd.h>
 
 #include <array>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <initializer_list>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "base/file.h"
+#include "engine/kernel/next_kernel.h"
 
 namespace ks::engine {
 
@@ -148,6 +153,13 @@ inline std::string boot_image(std::string_view release, std::string_view packed)
 
 inline std::string small_kernel(std::string_view release, std::string_view types) {
   return boot_image(release, packed_by_zstd(elf_with(".BTF", types)));
+}
+
+// Whose file holds this.
+inline NextKernel kernel_of(std::string_view content, std::string name) {
+  Fd file(::memfd_create("kernel", MFD_CLOEXEC));
+  if (!write_all(file.get(), content, "kernel")) std::abort();
+  return NextKernel::of_file(std::move(file), std::move(name));
 }
 
 }  // namespace ks::engine

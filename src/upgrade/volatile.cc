@@ -102,8 +102,9 @@ std::vector<engine::Reason> place_reasons(const UnitState& unit, std::span<const
 
 std::vector<engine::Reason> loss_reasons(const UnitState& unit) {
   std::vector<engine::Reason> reasons;
+  pid_t inside = process_of(unit);
   for (const std::string& place : volatile_places(unit)) {
-    auto names = list_directory(fmt::format("/proc/{}/root{}", process_of(unit), place));
+    auto names = list_directory(fmt::format("/proc/{}/root{}", inside, place));
     if (names && !names->empty())
       reasons.push_back(
           {0, setting_of(place), fmt::format("{}/{} would be lost with the unit", place, names->front())});

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sched.h>
-#include <sys/mman.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
@@ -228,9 +227,7 @@ TEST_P(RefusedRing, ByNameAndUnharmed) { expect_refusal("refused_rings", GetPara
 
 // The file of a kernel with such types.
 engine::NextKernel kernel_of(const std::string& release, const std::string& types) {
-  Fd file(::memfd_create("kernel", MFD_CLOEXEC));
-  EXPECT_TRUE(write_all(file.get(), engine::small_kernel(release, types), "kernel"));
-  return engine::NextKernel::of_file(std::move(file), "kernel");
+  return engine::kernel_of(engine::small_kernel(release, types), "kernel");
 }
 
 std::string own_types() { return read_file("/sys/kernel/btf/vmlinux").value_or(""); }

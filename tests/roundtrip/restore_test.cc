@@ -8,7 +8,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -90,18 +89,16 @@ pid_t occupy(pid_t wanted) {
   return pid;
 }
 
-// As of a unit with PrivatePIDs=, whose first process is the first one there.
 TEST_F(Restore, OfRingsUnderAKernelWhoseFileTellsOfThem) {
   std::string types = read_file("/sys/kernel/btf/vmlinux").value_or("");
   if (types.empty()) GTEST_SKIP() << "this kernel has no BTF";
   start("io_uring");
-  Fd file(::memfd_create("kernel", MFD_CLOEXEC));
-  ASSERT_TRUE(write_all(file.get(), engine::small_kernel("99.1.0", types), "kernel"));
-  dump({.next_kernel = engine::NextKernel::of_file(std::move(file), "kernel")});
+  dump({.next_kernel = engine::kernel_of(engine::small_kernel("99.1.0", types), "kernel")});
   restore();
   verify();
 }
 
+// As of a unit with PrivatePIDs=, whose first process is the first one there.
 TEST_F(Restore, NotOfASandboxWithAPidNamespace) {
   start("pid_namespaces");
   pid_t first = 0;

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The programs of tests/roundtrip on the guest's kernels: dumped and restored on 6.1, dumped on 6.1 and restored on 6.12
-or the newest, dumped and restored there. What has a ring of io_uring is refused where the next kernel lays it out otherwise. An emulated guest takes its time, so that each run takes other programs.
+or the newest, dumped and restored there. What has a ring of io_uring is refused where the next kernel lays it out
+otherwise. An emulated guest takes its time, so that each run takes other programs.
 
 SHARE=N       only every N-th program (16)
 SEED=N        which of them (random)

@@ -4,7 +4,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <cstring>
 #include <initializer_list>
 #include <numeric>
 #include <optional>

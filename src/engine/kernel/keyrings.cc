@@ -2,7 +2,6 @@
 #include "engine/kernel/keyrings.h"
 
 #include <cstddef>
-#include <cstring>
 #include <string>
 
 #include "engine/kernel/iterator.h"

@@ -19,11 +19,7 @@ namespace {
 
 constexpr const char* kRelease = "6.12.95+deb12-cloud-amd64";
 
-NextKernel kernel_of(const std::string& file) {
-  Fd fd(::memfd_create("kernel", MFD_CLOEXEC));
-  EXPECT_TRUE(write_all(fd.get(), file, "kernel"));
-  return NextKernel::of_file(std::move(fd), "/boot/vmlinuz");
-}
+NextKernel kernel_of(const std::string& file) { return engine::kernel_of(file, "/boot/vmlinuz"); }
 
 std::string trouble_with(const std::string& file) {
   auto facts = kernel_of(file).facts();

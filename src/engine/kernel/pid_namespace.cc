@@ -7,7 +7,6 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <cstring>
 #include <string>
 #include <vector>
 
@@ -67,11 +66,9 @@ Result<bool> is_new_for_children(pid_t pid) {
     append(code, follow(kAt, TRY(types.offset(structure, member))));
   append(code, read(kAt, sizeof(uint64_t), BPF_REG_7, TRY(types.offset("pid_namespace", "child_reaper"))));
   finish(code, kAt, sizeof(uint64_t));
-  std::string written = TRY(TRY(Iterator::load(types, "task", code)).run(pid));
-  uint64_t first = 0;
-  if (written.size() != sizeof first) return fail("the kernel does not tell of it");
-  std::memcpy(&first, written.data(), sizeof first);
-  return first == 0;
+  auto first = records<uint64_t>(TRY(TRY(Iterator::load(types, "task", code)).run(pid)));
+  if (first.size() != 1) return fail("the kernel does not tell of it");
+  return first[0] == 0;
 }
 
 }  // namespace ks::engine

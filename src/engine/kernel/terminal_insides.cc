@@ -3,7 +3,6 @@
 
 #include <unistd.h>
 
-#include <cstring>
 #include <span>
 
 #include "engine/kernel/iterator.h"
