@@ -153,22 +153,22 @@ Result<> open_channel(Restoring& restoring, const DescriptorRange& range) {
   return {};
 }
 
-// As many descriptors as are needed, or as we may have; given back at the end.
-class DescriptorLimit {
+// A limit of ours, as high as is needed or as we may have; given back at the end.
+class RaisedLimit {
  public:
-  DescriptorLimit() { ::getrlimit(RLIMIT_NOFILE, &before_); }
-  ~DescriptorLimit() { ::setrlimit(RLIMIT_NOFILE, &before_); }
-  DescriptorLimit(const DescriptorLimit&) = delete;
+  explicit RaisedLimit(__rlimit_resource which) : which_(which) { ::getrlimit(which, &before_); }
+  ~RaisedLimit() { ::setrlimit(which_, &before_); }
+  RaisedLimit(const RaisedLimit&) = delete;
 
   // Returns what we have then.
-  uint32_t raise(rlim_t wanted) {
+  rlim_t raise(rlim_t wanted) {
     for (rlim_t most : {std::max(before_.rlim_max, wanted), before_.rlim_max})
-      if (rlimit limit{most, most}; ::setrlimit(RLIMIT_NOFILE, &limit) == 0)
-        return static_cast<uint32_t>(std::min<rlim_t>(most, 1u << 30));
-    return static_cast<uint32_t>(before_.rlim_cur);
+      if (rlimit limit{most, most}; ::setrlimit(which_, &limit) == 0) return most;
+    return before_.rlim_cur;
   }
 
  private:
+  __rlimit_resource which_;
   rlimit before_{};
 };
 
@@ -230,6 +230,10 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
     for (pid_t tid : TRY(thread_ids(rooms))) taken.insert(tid);
   restoring.namespaces = TRY(make_namespaces(loaded.namespaces, options.into));
   restoring.nested = TRY(nested_pids(loaded.tree));
+  // Not before: a new user namespace has ours for ever.
+  RaisedLimit signals(RLIMIT_SIGPENDING), queues(RLIMIT_MSGQUEUE);
+  signals.raise(RLIM_INFINITY);
+  queues.raise(RLIM_INFINITY);
   IpcGuard guard(restoring.namespaces, taken);
   restoring.guard = &guard;
   restoring.carried = TRY(remake_carried_files(image, restoring.root.get(), restoring.namespaces, guard));
@@ -242,9 +246,9 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   ImageFiles files = TRY(ImageFiles::open(TRY(image.read(kOpenFilesFile))));
   auto numbers = TRY(descriptor_numbers(loaded));
   auto count = static_cast<uint32_t>(files.count() + TRY(list_directory("/proc/self/fd")).size() + kSpareDescriptors);
-  DescriptorLimit limit;
-  uint32_t most = limit.raise((numbers.empty() ? 0 : *numbers.rbegin()) + count + 1);
-  restoring.own_descriptors = TRY(choose_descriptors(numbers, count, most));
+  RaisedLimit limit(RLIMIT_NOFILE);
+  rlim_t most = std::min<rlim_t>(limit.raise((numbers.empty() ? 0 : *numbers.rbegin()) + count + 1), 1u << 30);
+  restoring.own_descriptors = TRY(choose_descriptors(numbers, count, static_cast<uint32_t>(most)));
   if (options.into) restoring.passed_sockets = TRY(PassedSockets::of(options.into, restoring.own_descriptors));
   TRY(files.make(restoring, false));
   TRY(open_channel(restoring, restoring.own_descriptors));

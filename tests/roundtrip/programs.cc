@@ -48,6 +48,7 @@ const std::vector<Program> kPrograms = {
     {"files"},
     {"files_in_memory"},
     {"floating_point"},
+    {"full_signal_queue"},
     {"guard_pages"},
     {"handlers"},
     {"heap"},

@@ -105,6 +105,8 @@ class RoundTrips:
     def note(self, failures):
         for failure in failures:
             print("    FAILED: " + failure, flush=True)
+        if failures:  # of what died by a signal it may say why
+            print("    the kernel: " + self.guest.run("dmesg | grep -v audit: | tail -n 20", check=False).stdout, flush=True)
         self.failures += failures
 
 

@@ -24,6 +24,9 @@ SETTINGS = {
                "CapabilityBoundingSet=CAP_NET_BIND_SERVICE CAP_KILL\nSecureBits=keep-caps\n",
     "limited": "TasksMax=30\nMemoryMax=200M\nMemoryHigh=150M\nCPUQuota=150%\nCPUWeight=50\nNice=5\nCPUAffinity=1\nLimitNOFILE=500:1000\n"
                "OOMScoreAdjust=-100\nIOSchedulingClass=idle\nCPUSchedulingPolicy=batch\nUMask=0077\nTimerSlackNSec=1ms\n",
+    # As much as it needs itself, and nothing for who brings it back.
+    "tight": "TasksMax=4\nMemoryMax=24M\nMemorySwapMax=0\nCPUQuota=20%\nCPUWeight=1\nCPUSchedulingPolicy=idle\nIOSchedulingClass=idle\n"
+             "LimitFSIZE=64K\nLimitAS=80M\nLimitDATA=40M\nLimitSIGPENDING=5\nLimitMSGQUEUE=1000\nLimitCPU=600\n",
     # What Debian's redis-server.service and its like say.
     "hardened": "User=daemon\nNoNewPrivileges=yes\nPrivateTmp=yes\nPrivateDevices=yes\nPrivateUsers=yes\nProtectSystem=strict\n"
                 "ProtectHome=yes\nProtectClock=yes\nProtectControlGroups=yes\nProtectHostname=yes\nProtectKernelLogs=yes\n"

@@ -60,7 +60,8 @@ Result<int64_t> relative_timeout(const StoppedProcess& process, const Registers&
 int64_t own_time() { return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1); }
 
 // Of /proc/PID/task/TID/sched, which is there with CONFIG_SCHED_DEBUG: when the thread began to run or was looked at
-// last while it did, and how often it has gone to sleep.
+// last while it did, and how often it has gone to sleep. The former is forgotten (0) when a thread is given to
+// another CPU, which since 6.12 happens to sleeping ones too (DELAY_DEQUEUE).
 struct Schedule {
   int64_t ran = 0;
   uint64_t switches = 0;
@@ -185,7 +186,7 @@ std::optional<EventWait> find_event_wait(pid_t pid, pid_t tid) {
   Companion companion;
   companion.follow_to(parsed->processor);
   auto its = read_schedule(task_file(pid, tid, "sched")), ours = read_schedule("/proc/thread-self/sched");
-  if (!its || !ours || ::sched_getcpu() != parsed->processor) return std::nullopt;
+  if (!its || !its->ran || !ours || ::sched_getcpu() != parsed->processor) return std::nullopt;
   wait.began = own_time() - std::max<int64_t>(ours->ran - its->ran, 0);
   wait.switches = its->switches;
   return wait;

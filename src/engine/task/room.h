@@ -33,4 +33,8 @@ std::span<const TaskRoom* const> all_task_rooms();
 // Working and root directory of a process, by the one who is to hand them on to it.
 Result<> restore_directories(Restoring& restoring, RestoredProcess& process);
 
+// RLIMIT_SIGPENDING, once all signals are queued and all timers made, which count. They may be more than it allows:
+// others of the same user have some too, and it may have been lowered since.
+Result<> limit_signals(RestoredProcess& process);
+
 }  // namespace ks::engine

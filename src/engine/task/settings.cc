@@ -130,18 +130,22 @@ Result<> dump(Dumping& dumping, DumpedProcess& process, const TaskRoom& room) {
   return {};
 }
 
+Result<> restore_limit(RestoredProcess& process, int which, const image::Settings::Limit& limit) {
+  auto resource = static_cast<__rlimit_resource>(which);
+  rlimit wanted{limit.soft(), limit.hard()}, have{};
+  bool known = ::prlimit(process.pid, resource, nullptr, &have) == 0;
+  if (known && have.rlim_cur == wanted.rlim_cur && have.rlim_max == wanted.rlim_max) return {};
+  if (known && ::prlimit(process.pid, resource, &wanted, nullptr) == 0) return {};
+  if (errno != EPERM) return fail_errno(fmt::format("limit {}", which));
+  // As above; and anyone can lower his own.
+  TRY(process.memory->write_value(process.scratch, wanted));
+  TRY(in(fmt::format("limit {}", which), process.leader()(SYS_prlimit64, 0, which, process.scratch, 0)));
+  return {};
+}
+
 Result<> restore_limits(RestoredProcess& process, const image::Settings& settings) {
-  for (int which = 0; which < settings.limits_size(); ++which) {
-    auto resource = static_cast<__rlimit_resource>(which);
-    rlimit wanted{settings.limits(which).soft(), settings.limits(which).hard()}, have{};
-    bool known = ::prlimit(process.pid, resource, nullptr, &have) == 0;
-    if (known && have.rlim_cur == wanted.rlim_cur && have.rlim_max == wanted.rlim_max) continue;
-    if (known && ::prlimit(process.pid, resource, &wanted, nullptr) == 0) continue;
-    if (errno != EPERM) return fail_errno(fmt::format("limit {}", which));
-    // As above; and anyone can lower his own.
-    TRY(process.memory->write_value(process.scratch, wanted));
-    TRY(in(fmt::format("limit {}", which), process.leader()(SYS_prlimit64, 0, which, process.scratch, 0)));
-  }
+  for (int which = 0; which < settings.limits_size(); ++which)
+    if (which != RLIMIT_SIGPENDING) TRY(restore_limit(process, which, settings.limits(which)));
   return {};
 }
 
@@ -194,6 +198,13 @@ Result<> restore(Restoring&, RestoredProcess& process, const TaskRoom& room) {
 }  // namespace
 
 extern const TaskRoom kSettings;
+
+Result<> limit_signals(RestoredProcess& process) {
+  auto settings = TRY(process.read<image::Settings>(kSettings.name, kSettings.version));
+  if (settings.limits_size() <= RLIMIT_SIGPENDING) return fail("the image has no limit of signals");
+  return restore_limit(process, RLIMIT_SIGPENDING, settings.limits(RLIMIT_SIGPENDING));
+}
+
 const TaskRoom kSettings{.name = "settings", .version = 1, .dump = dump, .restore = restore};
 
 }  // namespace ks::engine

@@ -119,6 +119,7 @@ Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom&
            process.leader()(SYS_rt_sigaction, handler.signal(), process.scratch, 0, kSignalSetSize)));
   }
   TRY(queue_signals(restoring, process, process.threads.front(), signals.pending(), true));
+  TRY(limit_signals(process));
   if (signals.timers_size() != static_cast<int>(kTimers.size())) return fail("interval timers: not three");
   for (size_t i = 0; i < kTimers.size(); ++i) {
     const auto& timer = signals.timers(static_cast<int>(i));

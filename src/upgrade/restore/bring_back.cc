@@ -2,7 +2,6 @@
 #include "upgrade/restore/bring_back.h"
 
 #include <fmt/core.h>
-#include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 #include "upgrade/hold/tracking.h"
 #include "upgrade/machine.h"
 #include "upgrade/restore/cold_start.h"
+#include "upgrade/restore/headroom.h"
 #include "upgrade/restore/loaded_files.h"
 #include "upgrade/restore/placeholder_control.h"
 #include "upgrade/restore/supervised.h"
@@ -32,22 +32,17 @@ Result<> require_image_of(const CarriedUnit& unit, const std::string& image) {
   return {};
 }
 
-// The unit's own limits hold for us too; the engine needs more descriptors than a small service.
-void raise_own_limits() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit)) return;
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
+// A unit with Delegate= has us in a group of our own, below. One whose slice has changed is elsewhere now: nothing.
+std::string group_of(const CarriedUnit& unit) {
+  std::string group = kCgroupRoot + unit.control_group;
+  return ::access(group.c_str(), F_OK) ? "" : group;
 }
 
 Result<std::string> restore(const CarriedUnit& unit, const std::string& image, pid_t placeholder,
                             const std::function<Result<>()>& commit, const std::function<void()>& lift) {
-  raise_own_limits();
   auto engine = TRY(engine::Engine::open());
-  // A unit with Delegate= has us in a group of our own, below. One whose slice has changed is elsewhere now.
-  std::string group = kCgroupRoot + unit.control_group;
-  if (::access(group.c_str(), F_OK)) group.clear();
-  auto report = engine.restore(image, {.into = placeholder, .cgroup = group, .before_thaw = commit, .lift = lift});
+  auto report =
+      engine.restore(image, {.into = placeholder, .cgroup = group_of(unit), .before_thaw = commit, .lift = lift});
   if (!report) return std::unexpected(report.error());
   if (report->unreachable.empty()) return "";
   return fmt::format("no route to the peers of {} sockets then, the first {}", report->unreachable.size(),
@@ -77,6 +72,8 @@ Result<> bring_back(const Swap& swap, const CarriedUnit& unit, pid_t placeholder
     TRY(swap.begin_attempt(unit.name));
     TRY(begin_to_load(swap, unit, placeholder));
     int64_t thawed_at = 0;
+    std::string group = group_of(unit);
+    ControlGroupHeadroom headroom(group.empty() ? kCgroupRoot + TRY(own_control_group()) : group);
     auto keeper = HoldClient::open();  // its path may not be there for who has joined the unit's namespaces
     auto tracking = Tracking::open();
     auto lift = [&] {
@@ -85,6 +82,7 @@ Result<> bring_back(const Swap& swap, const CarriedUnit& unit, pid_t placeholder
       if (keeper) (void)keeper->lift(unit.name);
     };
     auto work = [&](const auto& commit) -> Result<std::string> {
+      take_own_headroom();
       // Before the processes: what they have open by a name must be there.
       auto files = TRY(load_files(swap, unit, placeholder));
       for (const std::string& path : files.kept) swap.note("kept", unit.name, path + " was there already");

@@ -76,8 +76,9 @@ int main() {
   mark(names, FAN_MARK_ONLYDIR, FAN_CREATE | FAN_DELETE | FAN_ONDIR, "old");
   mark(names, 0, FAN_ATTRIB, "top/file");
   CHECK(rename("old", "new") == 0);
-  mark(whole, FAN_MARK_FILESYSTEM, FAN_ACCESS, "/dev/shm");
-  mark(whole, FAN_MARK_MOUNT, FAN_MODIFY, "/dev/shm");
+  // What nobody does there.
+  mark(whole, FAN_MARK_FILESYSTEM, FAN_OPEN_EXEC, "/dev/shm");
+  mark(whole, FAN_MARK_MOUNT, FAN_OPEN_EXEC, "/dev/shm");
   fcntl(whole, F_SETFL, 0);
   int epoll = epoll_create1(0);
   epoll_event event{EPOLLIN | EPOLLET, {.u64 = 5}};
