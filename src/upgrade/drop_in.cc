@@ -18,6 +18,8 @@ Result<std::string> restore_drop_in(const CarriedUnit& unit, std::string_view li
   bool unknown = unit.main_pid == 0;
   std::string command = TRY(placeholder_command_line(unit.command, placeholder + (unknown ? " --fork" : "")));
   std::string text = "# Made by kernel-swap for the restore of this unit; gone once that is done.\n";
+  // It runs: whether it should start was asked then, and of another boot.
+  text += "[Unit]\nConditionPathExists=\nAssertPathExists=\n";
   // What it lifts has to be there before.
   if (!unit.held.empty()) text += "[Unit]\nAfter=kernel-swap-hold.service\n";
   // Also where nothing starts them at boot.
@@ -29,7 +31,7 @@ Result<std::string> restore_drop_in(const CarriedUnit& unit, std::string_view li
   // The restorer speaks for the unit as its control process; a unit whose children speak too keeps that.
   text += fmt::format("NotifyAccess={}\n", unit.notify_access == "all" ? "all" : "exec");
   // Left set, the start hangs waiting for it.
-  text += "PIDFile=\nExecStartPre=\nExecStart=\n";
+  text += "PIDFile=\nExecCondition=\nExecStartPre=\nExecStart=\n";
   text += fmt::format("ExecStart={}\n", command);
   text += "ExecStartPost=\n";
   text += fmt::format("ExecStartPost=+{}/restore %n{}\n", libexec, unknown ? "" : " --into $MAINPID");

@@ -19,10 +19,14 @@ CarriedUnit redis() {
 TEST(DropIn, IsThatOfTheDesign) {
   EXPECT_EQ(*restore_drop_in(redis(), "/usr/lib/kernel-swap"),
             "# Made by kernel-swap for the restore of this unit; gone once that is done.\n"
+            "[Unit]\n"
+            "ConditionPathExists=\n"
+            "AssertPathExists=\n"
             "[Service]\n"
             "Type=exec\n"
             "NotifyAccess=exec\n"
             "PIDFile=\n"
+            "ExecCondition=\n"
             "ExecStartPre=\n"
             "ExecStart=\n"
             "ExecStart=/usr/lib/kernel-swap/placeholder \"/usr/bin/redis-server\" \"/usr/bin/redis-server\" "

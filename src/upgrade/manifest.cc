@@ -48,7 +48,7 @@ Json to_json(const CarriedUnit& unit) {
       .set("notify_access", unit.notify_access)
       .set("syslog_identifier", unit.syslog_identifier)
       .set("start_timeout_seconds", unit.start_timeout_seconds)
-      .set("has_start_commands", unit.has_start_commands)
+      .set("has_more_at_start", unit.has_more_at_start)
       .set("placeholder_not_executable", unit.placeholder_not_executable)
       .set("places", std::move(places))
       .set("sockets", Json::array(unit.sockets))
@@ -85,7 +85,7 @@ Result<CarriedUnit> parse_unit(const Json& json) {
   unit.notify_access = TRY(json.string("notify_access"));
   unit.syslog_identifier = TRY(json.string("syslog_identifier"));
   unit.start_timeout_seconds = static_cast<uint64_t>(TRY(json.integer("start_timeout_seconds")));
-  unit.has_start_commands = TRY(json.boolean("has_start_commands"));
+  unit.has_more_at_start = TRY(json.boolean("has_more_at_start"));
   unit.placeholder_not_executable = TRY(json.boolean("placeholder_not_executable"));
   TRY(json.objects("places", [&](const Json& entry) -> Result<> {
     unit.places.push_back({TRY(entry.string("path")), TRY(entry.string("name")), TRY(entry.string("digest")),

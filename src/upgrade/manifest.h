@@ -46,7 +46,7 @@ struct CarriedUnit {
   std::string notify_access;
   std::string syslog_identifier;            // never empty: where the unit names none, what systemd would use
   uint64_t start_timeout_seconds = 0;       // 0: none
-  bool has_start_commands = false;          // ExecStartPre=, ExecStartPost= or ExecCondition=
+  bool has_more_at_start = false;           // than its command: others, or conditions
   bool placeholder_not_executable = false;  // the unit's ExecPaths= leave it out
   std::vector<SavedPlace> places;
   std::vector<std::string> sockets;  // .socket units that hand it theirs, when it is started

@@ -18,7 +18,7 @@ Manifest example() {
                             .notify_access = "main",
                             .syslog_identifier = "a",
                             .start_timeout_seconds = 90,
-                            .has_start_commands = true,
+                            .has_more_at_start = true,
                             .placeholder_not_executable = true,
                             .places = {{"/run/a", "0", "4567", 89, true, false}},
                             .sockets = {"a.socket"},

@@ -27,6 +27,9 @@ SETTINGS = {
     # As much as it needs itself, and nothing for who brings it back.
     "tight": "TasksMax=4\nMemoryMax=24M\nMemorySwapMax=0\nCPUQuota=20%\nCPUWeight=1\nCPUSchedulingPolicy=idle\nIOSchedulingClass=idle\n"
              "LimitFSIZE=64K\nLimitAS=80M\nLimitDATA=40M\nLimitSIGPENDING=5\nLimitMSGQUEUE=1000\nLimitCPU=600\n",
+    # What would keep it from starting once more.
+    "conditional": "ExecCondition=/usr/bin/mkdir /var/lib/conditional\nExecStartPre=/usr/bin/touch /var/lib/conditional/begun\n"
+                   "[Unit]\nConditionPathExists=!/var/lib/conditional/begun\nAssertPathExists=!/var/lib/conditional/begun\n",
     # What Debian's redis-server.service and its like say.
     "hardened": "User=daemon\nNoNewPrivileges=yes\nPrivateTmp=yes\nPrivateDevices=yes\nPrivateUsers=yes\nProtectSystem=strict\n"
                 "ProtectHome=yes\nProtectClock=yes\nProtectControlGroups=yes\nProtectHostname=yes\nProtectKernelLogs=yes\n"

@@ -35,7 +35,7 @@ Result<> run_job_anew(const CarriedUnit& unit, pid_t placeholder) {
 }  // namespace
 
 bool starts_by_its_command_alone(const CarriedUnit& unit) {
-  return unit.main_pid != 0 && !unit.has_start_commands &&
+  return unit.main_pid != 0 && !unit.has_more_at_start &&
          std::ranges::none_of(unit.places, &SavedPlace::of_systemd) &&
          (unit.type == "simple" || unit.type == "exec" || unit.type == "idle");
 }

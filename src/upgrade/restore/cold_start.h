@@ -12,8 +12,8 @@
 namespace ks::upgrade {
 
 // Whether the unit's own command in the placeholder's place is all there is to its start, and its directories
-// are as empty as it expects them. Other units want their ExecStartPre= and ExecStartPost=, or say themselves
-// when they are ready; for them the job is run anew without our drop-in.
+// are as empty as it expects them. Other units want their ExecStartPre= and ExecStartPost=, have conditions, or
+// say themselves when they are ready; for them the job is run anew without our drop-in.
 bool starts_by_its_command_alone(const CarriedUnit& unit);
 
 // Ends every process of the unit but ourselves and the placeholder, and removes the control groups that are then

@@ -94,7 +94,7 @@ std::expected<CarriedUnit, Reasons> Passenger::describe(const engine::DumpReport
                       .notify_access = unit_.notify_access,
                       .syslog_identifier = syslog_identifier(unit_),
                       .start_timeout_seconds = unit_.start_timeout_seconds,
-                      .has_start_commands = unit_.has_start_commands,
+                      .has_more_at_start = unit_.has_more_at_start,
                       .placeholder_not_executable = !*executable,
                       .sockets = unit_.sockets,
                       .image_digest = checksum(*image_manifest),

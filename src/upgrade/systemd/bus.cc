@@ -128,8 +128,10 @@ Result<UnitState> Bus::unit(std::string_view name) const {
     state.main_pid = static_cast<pid_t>(TRY(service.number<uint32_t>("MainPID")));
     state.control_pid = static_cast<pid_t>(TRY(service.number<uint32_t>("ControlPID")));
     state.start = TRY(service.commands("ExecStartEx"));
-    for (const char* other : {"ExecCondition", "ExecStartPre", "ExecStartPost"})
-      state.has_start_commands |= !TRY(service.commands((std::string(other) + "Ex").c_str())).empty();
+    for (const char* other : {"ExecConditionEx", "ExecStartPreEx", "ExecStartPostEx"})
+      state.has_more_at_start |= !TRY(service.commands(other)).empty();
+    for (const char* conditions : {"Conditions", "Asserts"})
+      state.has_more_at_start |= TRY(unit.has_any(conditions, "(sbbsi)"));
     for (const char* other : {"ExecStopEx", "ExecStopPostEx"})
       state.has_stop_commands |= !TRY(service.commands(other)).empty();
     uint64_t watchdog = TRY(service.number<uint64_t>("WatchdogUSec"));

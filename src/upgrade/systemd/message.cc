@@ -44,6 +44,8 @@ Result<> Message::enter(char type, const char* contents) {
 
 Result<> Message::leave() { return check(sd_bus_message_exit_container(message_.get())); }
 
+Result<> Message::skip(const char* types) { return check(sd_bus_message_skip(message_.get(), types)); }
+
 Result<std::vector<std::string>> Message::strings() {
   std::vector<std::string> strings;
   TRY(array("s", [&](Message& item) -> Result<> {
@@ -107,6 +109,16 @@ template Result<uint64_t> Properties::number<uint64_t>(const char*) const;
 Result<std::vector<std::string>> Properties::strings(const char* property) const {
   Message reply = TRY(get(property, "as"));
   return reply.strings();
+}
+
+Result<bool> Properties::has_any(const char* property, const char* element) const {
+  Message reply = TRY(get(property, (std::string("a") + element).c_str()));
+  bool any = false;
+  TRY(reply.array(element, [&](Message& item) {
+    any = true;
+    return item.skip(element);
+  }));
+  return any;
 }
 
 Result<std::vector<Command>> Properties::commands(const char* property) const {

@@ -29,6 +29,7 @@ class Message {
     while (!at_end()) TRY(each(*this));
     return check(sd_bus_message_exit_container(message_.get()));
   }
+  Result<> skip(const char* types);
   Result<> enter(char type, const char* contents);
   Result<> leave();
   Result<std::vector<std::string>> strings();
@@ -68,6 +69,7 @@ class Properties {
   Result<T> number(const char* property) const;
   Result<std::vector<std::string>> strings(const char* property) const;
   Result<std::vector<Command>> commands(const char* property) const;  // of type a(sasasttttuii)
+  Result<bool> has_any(const char* property, const char* element) const;
 
  private:
   Result<Message> get(const char* property, const char* type) const;

@@ -25,7 +25,8 @@ struct UnitState {
   std::string type, notify_access, syslog_identifier, control_group;
   pid_t main_pid = 0, control_pid = 0;
   std::vector<Command> start;
-  bool has_start_commands = false;  // ExecCondition=, ExecStartPre= or ExecStartPost=
+  // Before or after ExecStart=: ExecStartPre=, ExecStartPost=, ExecCondition=, conditions and assertions.
+  bool has_more_at_start = false;
   bool has_watchdog = false;
   bool stops_at_shutdown = true;
   bool has_stop_commands = false;      // ExecStop= or ExecStopPost=
