@@ -25,6 +25,7 @@
 #include "engine/kinds/table.h"
 #include "engine/memory.pb.h"
 #include "engine/target/process.h"
+#include "engine/task/confinement.h"
 #include "engine/task/control_groups.h"
 #include "engine/task/controlling_terminal.h"
 #include "engine/task/credentials.h"
@@ -252,6 +253,7 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   if (options.into) restoring.passed_sockets = TRY(PassedSockets::of(options.into, restoring.own_descriptors));
   TRY(files.make(restoring, false));
   TRY(open_channel(restoring, restoring.own_descriptors));
+  if (std::ranges::any_of(loaded.rooms, is_confined)) TRY(prepare_to_confine(restoring));
   restoring.parking = TRY(find_parking(loaded));
   restoring.inheritance = TRY(read_inheritance(image));
 

@@ -30,6 +30,8 @@ Result<std::string> restore_drop_in(const CarriedUnit& unit, std::string_view li
   if (unknown) text += "KillMode=control-group\n";
   // The restorer speaks for the unit as its control process; a unit whose children speak too keeps that.
   text += fmt::format("NotifyAccess={}\n", unit.notify_access == "all" ? "all" : "exec");
+  // The placeholder is no program that the profile knows; the restored processes enter theirs again.
+  text += "AppArmorProfile=\n";
   // Left set, the start hangs waiting for it.
   text += "PIDFile=\nExecCondition=\nExecStartPre=\nExecStart=\n";
   text += fmt::format("ExecStart={}\n", command);

@@ -25,6 +25,7 @@ TEST(DropIn, IsThatOfTheDesign) {
             "[Service]\n"
             "Type=exec\n"
             "NotifyAccess=exec\n"
+            "AppArmorProfile=\n"
             "PIDFile=\n"
             "ExecCondition=\n"
             "ExecStartPre=\n"

@@ -30,6 +30,7 @@ SETTINGS = {
     # What would keep it from starting once more.
     "conditional": "ExecCondition=/usr/bin/mkdir /var/lib/conditional\nExecStartPre=/usr/bin/touch /var/lib/conditional/begun\n"
                    "[Unit]\nConditionPathExists=!/var/lib/conditional/begun\nAssertPathExists=!/var/lib/conditional/begun\n",
+    "confined": "AppArmorProfile=dweller\nNoNewPrivileges=yes\n",
     # What Debian's redis-server.service and its like say.
     "hardened": "User=daemon\nNoNewPrivileges=yes\nPrivateTmp=yes\nPrivateDevices=yes\nPrivateUsers=yes\nProtectSystem=strict\n"
                 "ProtectHome=yes\nProtectClock=yes\nProtectControlGroups=yes\nProtectHostname=yes\nProtectKernelLogs=yes\n"
@@ -40,6 +41,22 @@ SETTINGS = {
                 "RuntimeDirectory=hardened\nStateDirectory=hardened\nLogsDirectory=hardened\nReadWritePaths=-/var/cache\n"
                 "NoExecPaths=/\nExecPaths=/usr/bin /usr/lib /lib /lib64\nUMask=007\nLimitNOFILE=65535\n",
 }
+PROFILE = """abi <abi/3.0>,
+profile dweller {
+  file,
+  deny /var/lib/** w,
+  deny /home/ r,
+  capability setuid,
+  capability setgid,
+  network unix,
+  network inet stream,
+  network netlink,
+  signal,
+  profile within {
+    file,
+  }
+}
+"""
 REFUSED = {
     "dynamic": ("DynamicUser=yes\nStateDirectory=dynamic\n", "DynamicUser="),
 }
@@ -53,6 +70,8 @@ UNITS = [f"{name}.service" for name in SETTINGS]
 def place(tree):
     for name in ("dweller.py", "portray.py"):
         tree.copy(SOURCE / name, f"{PROGRAMS}/{name}")
+    tree.file("/etc/apparmor.d/dweller", PROFILE)
+    tree.enable("apparmor.service", "sysinit.target")
     for name, settings in SETTINGS.items():
         tree.unit(f"{name}.service", UNIT.format(PROGRAMS, "groups" if name == "delegated" else "", settings))
     for name, (settings, _) in REFUSED.items():
@@ -115,6 +134,9 @@ def scenario():
             guest.wait_for_boot()
         dwellers.await_lines(1)
         before = dwellers.portraits()
+        confined = [thread["profile"] for process in before["confined.service"]["processes"].values()
+                    for thread in process["threads"].values()]
+        assert set(confined) == {"dweller (enforce)\n"}, confined
         with phases("check"):
             told = guest.run("kernel-swap check " + " ".join(UNITS), check=False)
             assert told.status == 0, f"{told.stdout}{told.stderr}"

@@ -235,6 +235,7 @@ def scenario():
     packages = sorted({package for server in SERVERS for package in server.packages.split()} | set(TOOLS))
     with phases("disk"), Tree() as tree:
         tree.enable("systemd-networkd.service")
+        tree.enable("apparmor.service", "sysinit.target")
         image, kernels = guest_disk(tree.path, packages=packages)
     wrong = []
     for first in range(0, len(servers), TOGETHER):

@@ -132,6 +132,7 @@ class Restoring {
   Fds far_ends;                   // ends of connections, closed when what has come through them has been sent again
   std::set<uint32_t> late_files;  // made when the processes were there: they have not inherited them
   Fd sender, receiver;            // of a socket through which they get those
+  Fd proc;  // where some processes are to be confined: /proc, in the processes too until they are thawed
   MadeNamespaces namespaces;
   ReservedIds reserved;  // TIDs of threads in user namespaces
   NestedPids nested;

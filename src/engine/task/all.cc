@@ -5,9 +5,9 @@
 
 namespace ks::engine {
 
-extern const TaskRoom kNamespaces, kSemaphoreUndo, kSystemVUse, kUserNamespace, kKeyrings, kMemory, kVdso, kLayout,
-    kDescriptors, kDirectories, kThreadDirectories, kThreads, kScheduling, kSettings, kCredentials, kJobControl,
-    kSeccomp, kStopReports, kTimers, kSignals;
+extern const TaskRoom kNamespaces, kSemaphoreUndo, kSystemVUse, kUserNamespace, kKeyrings, kConfinement, kMemory,
+    kVdso, kLayout, kDescriptors, kDirectories, kThreadDirectories, kThreads, kScheduling, kSettings, kCredentials,
+    kJobControl, kSeccomp, kStopReports, kTimers, kSignals;
 
 std::span<const TaskRoom* const> all_task_rooms() {
   static constexpr std::array rooms = {
@@ -31,6 +31,7 @@ std::span<const TaskRoom* const> all_task_rooms() {
       &kTimers,       // late: they begin to run
       &kSignals,      // late: so do interval timers
       &kScheduling,   // late: until here all share the engine's CPU
+      &kConfinement,  // last: it may forbid anything
   };
   return rooms;
 }

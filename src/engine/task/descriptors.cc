@@ -98,7 +98,13 @@ Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom&
     next = descriptor.number() + 1;
   }
   TRY(close_between(next, ~0u));
-  TRY(in("close_range", process.leader()(SYS_close_range, own.first, own.end - 1, 0)));
+  uint32_t first = own.first;
+  if (restoring.proc) {
+    auto kept = static_cast<uint32_t>(restoring.proc.get());
+    if (kept > first) TRY(in("close_range", process.leader()(SYS_close_range, first, kept - 1, 0)));
+    first = kept + 1;
+  }
+  TRY(in("close_range", process.leader()(SYS_close_range, first, own.end - 1, 0)));
   return {};
 }
 

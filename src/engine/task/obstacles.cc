@@ -62,14 +62,6 @@ Result<bool> check_confinement(Dumping& dumping, StoppedProcess& process) {
   }
   if (dumping.somebody_is_restricted && TRY(is_in_landlock_domain(process.pid)))
     dumping.refuse(process.pid, "process", "has given up rights by Landlock, which is not supported yet");
-  auto label = read_file(process.proc("attr/current"));
-  auto own = read_file("/proc/self/attr/current");
-  if (label) {
-    std::string_view text = trim(std::string_view(label->c_str()));
-    if (!text.empty() && text != "unconfined" && (!own || *own != *label))
-      dumping.refuse(process.pid, "security label",
-                     "is confined as \"" + std::string(text) + "\", which is not supported yet");
-  }
   return callable;
 }
 

@@ -27,7 +27,7 @@ struct TaskRoom {
 // the last ones, are restored in every process before the others are in any.
 inline constexpr size_t kFirstRooms = 2;
 inline constexpr size_t kEarlyRooms = 11;
-inline constexpr size_t kLateRooms = 4;
+inline constexpr size_t kLateRooms = 5;
 std::span<const TaskRoom* const> all_task_rooms();
 
 // Working and root directory of a process, by the one who is to hand them on to it.

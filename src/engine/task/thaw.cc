@@ -106,6 +106,8 @@ Result<> resume_waits(Restoring& restoring, RestoredProcess& process) {
 }
 
 Result<> prepare_thaw(Restoring& restoring, RestoredProcess& process) {
+  if (restoring.proc && !process.shares_descriptors)
+    TRY(in("close", process.leader()(SYS_close, restoring.proc.get())));
   bool unmaps = !process.shares_memory();
   if (unmaps) TRY(in("munmap", process.leader()(SYS_munmap, restoring.parking.base, Parking::kScratchSize)));
   for (auto& thread : process.threads) {

@@ -132,6 +132,7 @@ Result<UnitState> Bus::unit(std::string_view name) const {
       state.has_more_at_start |= !TRY(service.commands(other)).empty();
     for (const char* conditions : {"Conditions", "Asserts"})
       state.has_more_at_start |= TRY(unit.has_any(conditions, "(sbbsi)"));
+    state.has_more_at_start |= TRY(service.has_profile());
     for (const char* other : {"ExecStopEx", "ExecStopPostEx"})
       state.has_stop_commands |= !TRY(service.commands(other)).empty();
     uint64_t watchdog = TRY(service.number<uint64_t>("WatchdogUSec"));

@@ -111,6 +111,14 @@ Result<std::vector<std::string>> Properties::strings(const char* property) const
   return reply.strings();
 }
 
+Result<bool> Properties::has_profile() const {
+  Message reply = TRY(get("AppArmorProfile", "(bs)"));
+  int ignores_failure = 0;
+  const char* profile = "";
+  TRY(reply.read("(bs)", &ignores_failure, &profile));
+  return *profile != '\0';
+}
+
 Result<bool> Properties::has_any(const char* property, const char* element) const {
   Message reply = TRY(get(property, (std::string("a") + element).c_str()));
   bool any = false;

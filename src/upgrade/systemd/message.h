@@ -69,6 +69,8 @@ class Properties {
   Result<T> number(const char* property) const;
   Result<std::vector<std::string>> strings(const char* property) const;
   Result<std::vector<Command>> commands(const char* property) const;  // of type a(sasasttttuii)
+  // AppArmorProfile=, of type (bs).
+  Result<bool> has_profile() const;
   Result<bool> has_any(const char* property, const char* element) const;
 
  private:

@@ -25,7 +25,7 @@ struct UnitState {
   std::string type, notify_access, syslog_identifier, control_group;
   pid_t main_pid = 0, control_pid = 0;
   std::vector<Command> start;
-  // Before or after ExecStart=: ExecStartPre=, ExecStartPost=, ExecCondition=, conditions and assertions.
+  // Than its command: ExecStartPre=, ExecStartPost=, ExecCondition=, conditions, assertions, AppArmorProfile=.
   bool has_more_at_start = false;
   bool has_watchdog = false;
   bool stops_at_shutdown = true;

@@ -56,6 +56,7 @@ def thread(pid, tid):
     return {
         "status": {key: status[key] for key in STATUS if key in status},
         "name": text(f"{task}/comm"),
+        "profile": text(f"{task}/attr/apparmor/current"),
         "namespaces": namespaces(task),
         "group": text(f"{task}/cgroup"),
         "scheduling": [os.sched_getscheduler(tid), os.getpriority(os.PRIO_PROCESS, tid)],
