@@ -87,6 +87,7 @@ engine::DumpOptions dump_options(const Candidate& candidate) {
   const UnitState& unit = candidate.unit;
   engine::DumpOptions options{.foreign_namespaces = true,
                               .refilled = volatile_places(unit),
+                              .made_anew = {"/run"},
                               .journal = {.unit = unit.name,
                                           .identifier = syslog_identifier(unit),
                                           .priority = unit.syslog_priority,

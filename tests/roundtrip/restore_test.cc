@@ -89,6 +89,8 @@ pid_t occupy(pid_t wanted) {
   return pid;
 }
 
+class RestoreWatch : public Restore, public testing::WithParamInterface<bool> {};
+
 TEST_F(Restore, OfRingsUnderAKernelWhoseFileTellsOfThem) {
   std::string types = read_file("/sys/kernel/btf/vmlinux").value_or("");
   if (types.empty()) GTEST_SKIP() << "this kernel has no BTF";
@@ -124,6 +126,20 @@ TEST_F(Restore, SocketsWhoseDirectoriesAreGone) {
   restore();
   verify();
 }
+
+// `made`: by somebody else, or else by the engine.
+TEST_P(RestoreWatch, OfADirectoryThatABootMakesAnew) {
+  std::string directory = fmt::format("/dev/shm/kernel-swap-test-{}", ::getpid());
+  std::filesystem::create_directory(directory);
+  ASSERT_NO_FATAL_FAILURE(start("watched_directory", 0, {directory}));
+  dump({.made_anew = {"/dev/shm"}});
+  std::filesystem::remove(directory);
+  if (GetParam()) std::filesystem::create_directory(directory);
+  restore();
+  verify();
+  EXPECT_FALSE(std::filesystem::exists(directory));
+}
+INSTANTIATE_TEST_SUITE_P(Made, RestoreWatch, testing::Bool());
 
 TEST_F(Restore, MappedFilesOfADirectoryThatIsFilledAgain) {
   std::string directory = place_.file("filled"), copy = place_.file("copy");

@@ -58,12 +58,16 @@ std::optional<uint64_t> mount_of(const MountView& view, const std::string& path)
 
 }  // namespace
 
-bool Dumping::is_refilled(const std::string& path) const {
-  return std::ranges::any_of(options.refilled, [&](const std::string& directory) {
+bool Dumping::is_within(const std::string& path, const std::vector<std::string>& directories) const {
+  return std::ranges::any_of(directories, [&](const std::string& directory) {
     bool below = path.starts_with(directory) && (path.size() == directory.size() || path[directory.size()] == '/');
     // What is mounted below such a directory is not part of it.
     return below && mount_of(mounts, path) == mount_of(mounts, directory);
   });
 }
+
+bool Dumping::is_refilled(const std::string& path) const { return is_within(path, options.refilled); }
+
+bool Dumping::is_made_anew(const std::string& path) const { return is_within(path, options.made_anew); }
 
 }  // namespace ks::engine

@@ -147,6 +147,8 @@ struct Dumping {
 
   // In a directory whose contents are put there again by name (DumpOptions::refilled).
   bool is_refilled(const std::string& path) const;
+  // Below a directory in which others make theirs anew (DumpOptions::made_anew).
+  bool is_made_anew(const std::string& path) const;
 
   // One open file's record.
   template <class Message>
@@ -170,6 +172,7 @@ struct Dumping {
   }
 
  private:
+  bool is_within(const std::string& path, const std::vector<std::string>& directories) const;
   // Files in flight are open in nobody but ourselves.
   static pid_t of_service(pid_t pid) { return pid == ::getpid() ? 0 : pid; }
 };

@@ -60,6 +60,9 @@ struct DumpOptions {
   // Directories, as the processes see them, whose contents whoever restores puts there first, by name: files in
   // them may lie in memory, and come back as other inodes.
   std::vector<std::string> refilled;
+  // Directories, as the processes see them, which the next boot finds empty and in which others make theirs anew: one
+  // of those that is watched (inotify(7)) comes back as the one of that name.
+  std::vector<std::string> made_anew;
   JournalIdentity journal;
   // A file on disk that has been deleted is kept by those alone who have it open; a larger one is refused.
   uint64_t largest_deleted_file = uint64_t{1} << 30;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "base/file.h"
 #include "base/text.h"
@@ -24,22 +25,27 @@ namespace ks::engine {
 namespace {
 
 constexpr std::string_view kName = "inotify";
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;  // 1: of no directories that are made anew
 // To count up to it takes about half a second.
 constexpr int kHighestWatch = 1 << 19;
 constexpr int kDrainEvery = 4096;  // below fs.inotify.max_queued_events
 
 bool owns(const OpenFile& file) { return file.link == "anon_inode:inotify" || file.link == "anon_inode:[inotify]"; }
 
-Result<> dump_watch(const Dumping& dumping, HandleFinder& finder, const InotifyLine& line,
+Result<> dump_watch(Dumping& dumping, const OpenFile& file, HandleFinder& finder, const InotifyLine& line,
                     image::Inotify::Watch& out) {
   if (line.handle.empty()) return refuse("watches a file of a file system that does not tell which one");
   auto watched = TRY(finder.find(line.device, line.handle_type, line.handle));
   if (watched.file_system == TMPFS_MAGIC || watched.file_system == RAMFS_MAGIC) {
     // What is mounted is there as soon as it is mounted, and what is refilled as soon as it is filled.
-    if (!watched.mount_root && !dumping.is_refilled(watched.path))
+    bool there = watched.mount_root || dumping.is_refilled(watched.path);
+    if (!there && (!S_ISDIR(watched.stat.st_mode) || !dumping.is_made_anew(watched.path)))
       return refuse("watches " + watched.path + ", which lies in memory (tmpfs)");
     out.set_another(true);
+    out.set_made_anew(!there);
+    if (!there)
+      dumping.remark(file.pid, file.object(),
+                     "watches " + watched.path + ", which a boot makes anew; what changes with that it is not told");
   }
   if (is_of_kernel(watched.file_system)) return refuse("watches " + watched.path + ", a file of the kernel");
   out.set_number(line.watch);
@@ -65,7 +71,7 @@ Result<> dump_one(Dumping& dumping, const OpenFile& file) {
   out.set_id(file.id);
   out.set_flags(static_cast<uint32_t>(file.flags()));
   HandleFinder finder(dumping.mounts);
-  for (const auto& line : lines) TRY(dump_watch(dumping, finder, line, *out.add_watches()));
+  for (const auto& line : lines) TRY(dump_watch(dumping, file, finder, line, *out.add_watches()));
   dumping.put_file(kName, kVersion, out);
   return {};
 }
@@ -104,6 +110,10 @@ Result<> count_up(int fd, int& last, int number) {
 
 Result<> add_watch(const Restoring& restoring, int fd, int& last, const image::Inotify::Watch& watch) {
   TRY(count_up(fd, last, watch.number()));
+  if (watch.made_anew()) {
+    std::error_code there;  // or it cannot be made, and then it cannot be opened either
+    std::filesystem::create_directories(watch.path(), there);
+  }
   Fd watched = TRY(open_in_root(restoring.root.get(), watch.path(), O_PATH | O_NOFOLLOW));
   struct stat found{};
   if (::fstat(watched.get(), &found)) return fail_errno(watch.path());
