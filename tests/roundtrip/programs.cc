@@ -96,6 +96,7 @@ const std::vector<Program> kPrograms = {
     {"message_queues", {"own"}},
     {"multicast"},
     {"names", {"argument"}},
+    {"namespace_files", {}, false},
     {"namespaces", {"ipc"}},
     {"namespaces", {"net"}},
     {"namespaces", {"net", "assigned"}},

@@ -48,6 +48,7 @@ const std::vector<Refusal> kRefusals = {
     {"fifo_from_outside", {"fd", "/fifo", "shared with pid"}},
     {"fuse_device", {"fd", "/dev/fuse"}},
     {"immutable_file", {"fd", "/file", "chattr"}},
+    {"namespace_of_nobody", {"fd", "uts:", "none of its processes"}},
     {"inotify_in_memory", {"fd", "inotify", "/dev/shm", "tmpfs"}},
     {"inotify_unread", {"fd", "inotify", "events"}},
     {"ipc_namespace_of_others", {"ipc namespace", "holds System V semaphores", "not part of it"}},

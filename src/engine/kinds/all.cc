@@ -7,7 +7,7 @@ namespace ks::engine {
 
 extern const Kind kMessageQueue, kKernelFile, kCarried, kRegular, kDevice, kTerminal, kOwnTerminal, kPipe, kEventfd,
     kTimerfd, kSignalfd, kJournal, kInetSocket, kNetlinkSocket, kPacketSocket, kVsockSocket, kUnixSocket, kFanotify,
-    kInotify, kPidFd, kIoUring, kEpoll, kLocks, kOwner;
+    kInotify, kNamespaceFile, kPidFd, kIoUring, kEpoll, kLocks, kOwner;
 
 Result<bool> is_done(Dumping& dumping, const OpenFile& file, Result<> dumped) {
   if (!dumped && dumped.error().refusal) {
@@ -30,7 +30,7 @@ std::span<const Kind* const> all_kinds() {
                                        &kFanotify, &kMessageQueue, &kKernelFile, &kCarried, &kRegular, &kDevice,
                                        &kTerminal, &kOwnTerminal, &kPipe, &kTimerfd, &kSignalfd, &kJournal,
                                        &kInetSocket, &kNetlinkSocket, &kPacketSocket, &kVsockSocket, &kUnixSocket,
-                                       &kInotify, &kPidFd, &kIoUring, &kEpoll, &kEventfd,
+                                       &kInotify, &kNamespaceFile, &kPidFd, &kIoUring, &kEpoll, &kEventfd,
                                        // of files of every kind; a lease makes an owner
                                        &kLocks, &kOwner};
   return kinds;

@@ -994,6 +994,24 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
      }},
     {"user_namespace_with_limit",
      [] { return in_namespace(CLONE_NEWUSER, [] { set("/proc/sys/user/max_uts_namespaces", "3"); }); }},
+    {"namespace_of_nobody",
+     [] {
+       int pipes[2];
+       CHECK(pipe(pipes) == 0);
+       pid_t child = fork();
+       if (child == 0) {
+         char apart = unshare(CLONE_NEWUTS) == 0;
+         CHECK(write(pipes[1], &apart, 1) == 1);
+         pause();
+       }
+       char apart;
+       CHECK(read(pipes[0], &apart, 1) == 1);
+       int fd = open(("/proc/" + std::to_string(child) + "/ns/uts").c_str(), O_RDONLY);
+       CHECK(kill(child, SIGKILL) == 0 && waitpid(child, nullptr, 0) == child && close(pipes[0]) == 0 &&
+             close(pipes[1]) == 0);
+       if (!apart) skip("no namespaces");
+       return keeps(fd);
+     }},
     {"namespace_of_a_thread", [] { return waits_in_thread([] { CHECK(unshare(CLONE_NEWUTS) == 0); }); }},
     {"key_in_process_keyring",
      [] {
