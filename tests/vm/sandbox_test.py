@@ -31,6 +31,8 @@ SETTINGS = {
     "conditional": "ExecCondition=/usr/bin/mkdir /var/lib/conditional\nExecStartPre=/usr/bin/touch /var/lib/conditional/begun\n"
                    "[Unit]\nConditionPathExists=!/var/lib/conditional/begun\nAssertPathExists=!/var/lib/conditional/begun\n",
     "confined": "AppArmorProfile=dweller\nNoNewPrivileges=yes\n",
+    "trusted": "LoadCredential=name:/etc/hostname\nSetCredential=word:secret\n",
+    "logging": "LogNamespace=elsewhere\n",
     # What Debian's redis-server.service and its like say.
     "hardened": "User=daemon\nNoNewPrivileges=yes\nPrivateTmp=yes\nPrivateDevices=yes\nPrivateUsers=yes\nProtectSystem=strict\n"
                 "ProtectHome=yes\nProtectClock=yes\nProtectControlGroups=yes\nProtectHostname=yes\nProtectKernelLogs=yes\n"
@@ -100,7 +102,7 @@ class Dwellers:
         return json.loads(self.guest.run(f"{PROGRAMS}/portray.py {' '.join(UNITS)}").stdout)
 
     def told(self, unit):
-        lines = self.guest.run(f"journalctl -q -o cat -u {unit} | grep '^{{'", check=False).stdout.splitlines()
+        lines = self.guest.run(f"journalctl -q --namespace='*' -o cat -u {unit} | grep '^{{'", check=False).stdout.splitlines()
         return [json.loads(line) for line in lines]
 
     def await_lines(self, count):

@@ -81,6 +81,7 @@ ATTEMPTS = {
     "see init": lambda: os.stat("/proc/1/status"),
     "see the memory's device": lambda: os.stat("/dev/mem"),
     "list /home": lambda: os.listdir("/home"),
+    "read a credential": lambda: os.stat(os.environ.get("CREDENTIALS_DIRECTORY", "/none") + "/word"),
 }
 
 

@@ -31,14 +31,14 @@ def namespaces(task):
             for space in SPACES}
 
 
-def mounts(pid):
+def mounts(pid, unit):
     """By where they are, the uppermost last; the machine makes its own in any order: what of the file system, how,
     which type."""
     found = []
     for line in text(f"/proc/{pid}/mountinfo").splitlines():
         words = line.split(" ")
-        if words[4].startswith("/run/credentials/systemd-"):
-            continue  # of the machine's own units
+        if words[4].startswith("/run/credentials/") and words[4] != f"/run/credentials/{unit}":
+            continue  # of others, which may start later
         dash = words.index("-")
         peers = sorted(word.split(":")[0] for word in words[6:dash])
         root = re.sub(r"systemd-private-[0-9a-f]+-(.*)-[^-/]+(/|$)", r"systemd-private-\1\2", words[3])
@@ -64,7 +64,7 @@ def thread(pid, tid):
     }
 
 
-def process(pid):
+def process(pid, unit):
     one = f"/proc/{pid}"
     return {
         "command": text(f"{one}/cmdline"),
@@ -77,7 +77,7 @@ def process(pid):
         "coredump": text(f"{one}/coredump_filter"),
         "slack": text(f"{one}/timerslack_ns"),
         "maps of IDs": [text(f"{one}/{name}") for name in ("uid_map", "gid_map", "setgroups")],
-        "mounts": mounts(pid),
+        "mounts": mounts(pid, unit),
         "threads": {tid: thread(pid, tid) for tid in map(int, os.listdir(f"{one}/task"))},
     }
 
@@ -95,7 +95,7 @@ def portray(unit):
     # Processes of a threaded group are told by the domain above.
     pids = sorted(int(pid) for file in path.rglob("cgroup.procs") for pid in text(file).split() if pid.isdigit())
     spaces = {space: len({os.stat(f"/proc/{pid}/ns/{space}").st_ino for pid in pids}) for space in SPACES}
-    return {"unit": properties, "groups": groups(path), "namespaces": spaces, "processes": {pid: process(pid) for pid in pids}}
+    return {"unit": properties, "groups": groups(path), "namespaces": spaces, "processes": {pid: process(pid, unit) for pid in pids}}
 
 
 print(json.dumps({unit: portray(unit) for unit in sys.argv[1:]}))

@@ -6,6 +6,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 
@@ -18,19 +19,30 @@ namespace ks::engine {
 namespace {
 
 constexpr std::string_view kName = "journal-stream";
-constexpr uint32_t kVersion = 1;
-constexpr char kSocket[] = "/run/systemd/journal/stdout";
+constexpr uint32_t kVersion = 2;  // 1: of no journal but the first
 
-bool owns(const OpenFile& file) {
-  if (!file.socket || file.socket->family != AF_UNIX || file.socket->type != SOCK_STREAM) return false;
-  auto fd = file.fetch();
-  if (!fd) return false;
-  // The far end's name is that of the socket it was accepted from.
+// "/run/systemd/journal/stdout"; with LogNamespace=a "/run/systemd/journal.a/stdout".
+bool is_journal(std::string_view socket) {
+  constexpr std::string_view kDirectory = "/run/systemd/journal", kName = "/stdout";
+  if (!socket.starts_with(kDirectory) || !socket.ends_with(kName)) return false;
+  socket.remove_prefix(kDirectory.size());
+  socket.remove_suffix(std::min(kName.size(), socket.size()));
+  return socket.empty() || (socket.starts_with('.') && socket.find('/') == socket.npos);
+}
+
+// The far end's name is that of the socket it was accepted from.
+std::string far_end(const OpenFile& file) {
   sockaddr_un peer{};
   socklen_t length = sizeof peer;
-  if (::getpeername(fd->get(), reinterpret_cast<sockaddr*>(&peer), &length) || peer.sun_family != AF_UNIX)
-    return false;
-  return std::string_view(peer.sun_path, strnlen(peer.sun_path, sizeof peer.sun_path)) == kSocket;
+  auto fd = file.fetch();
+  if (!fd || ::getpeername(fd->get(), reinterpret_cast<sockaddr*>(&peer), &length) || peer.sun_family != AF_UNIX)
+    return "";
+  return {peer.sun_path, strnlen(peer.sun_path, sizeof peer.sun_path)};
+}
+
+bool owns(const OpenFile& file) {
+  return file.socket && file.socket->family == AF_UNIX && file.socket->type == SOCK_STREAM &&
+         is_journal(far_end(file));
 }
 
 Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
@@ -38,6 +50,7 @@ Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
   for (const OpenFile& file : files) {
     image::JournalStream out;
     out.set_id(file.id);
+    out.set_socket(far_end(file));
     out.set_flags(static_cast<uint32_t>(file.flags()));
     out.set_unit(identity.unit);
     out.set_identifier(identity.identifier);
@@ -52,15 +65,17 @@ Result<Fd> connect_stream(const image::JournalStream& stream) {
   Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd) return fail_errno("socket");
   sockaddr_un address{.sun_family = AF_UNIX};
-  std::memcpy(address.sun_path, kSocket, sizeof kSocket);
-  if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address)) return fail_errno(kSocket);
+  const std::string name = stream.socket().empty() ? "/run/systemd/journal/stdout" : stream.socket();
+  if (name.size() >= sizeof address.sun_path) return fail("a journal of too long a name");
+  std::ranges::copy(name, address.sun_path);
+  if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address)) return fail_errno(name);
   // As systemd sets it for a service: the journal's side sends nothing.
-  if (::shutdown(fd.get(), SHUT_RD)) return fail_errno(kSocket);
+  if (::shutdown(fd.get(), SHUT_RD)) return fail_errno(name);
   // Identifier, unit, priority, level prefix, and no forwarding to syslog, kmsg and console.
   TRY(write_all(fd.get(),
                 fmt::format("{}\n{}\n{}\n{}\n0\n0\n0\n", stream.identifier(), stream.unit(), stream.priority(),
                             stream.level_prefix() ? 1 : 0),
-                kSocket));
+                name));
   return fd;
 }
 
