@@ -199,7 +199,7 @@ Result<DumpReport> dump_tree(const Kernel& kernel, FrozenTree& tree, const DumpO
   // Before the files that requests in flight may still change.
   TRY(survey_aio(dumping));
   TRY(survey_rings(dumping, callable));
-  OpenFileTable table;
+  OpenFileTable table(dumping);
   for (auto& process : tree.processes())
     if (!process.zombie) TRY(in(fmt::format("pid {}", process.pid), collect_descriptors(dumping, table, process)));
   TRY(add_files_in_flight(dumping, table));

@@ -10,6 +10,7 @@
 #include "upgrade/hold/table.h"
 #include "upgrade/machine.h"
 #include "upgrade/readiness.h"
+#include "upgrade/tmpfiles.h"
 #include "upgrade/unit_files.h"
 #include "upgrade/unit_name.h"
 #include "upgrade/volatile.h"
@@ -85,8 +86,10 @@ engine::Target target_of(const UnitState& unit) { return {.cgroup = kCgroupRoot 
 
 engine::DumpOptions dump_options(const Candidate& candidate) {
   const UnitState& unit = candidate.unit;
+  static const auto emptied = emptied_at_boot();
   engine::DumpOptions options{.foreign_namespaces = true,
                               .refilled = volatile_places(unit),
+                              .emptied = emptied,
                               .made_anew = {"/run"},
                               .journal = {.unit = unit.name,
                                           .identifier = syslog_identifier(unit),

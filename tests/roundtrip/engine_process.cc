@@ -25,6 +25,7 @@ Result<> dump_to(pid_t root, const std::string& directory, const DumpPlan& plan)
   std::this_thread::sleep_for(plan.linger);
   auto report = frozen.dump(directory, {.leave_running = plan.leave_running,
                                         .foreign_namespaces = plan.foreign_namespaces,
+                                        .emptied = plan.emptied,
                                         .made_anew = plan.made_anew,
                                         .starter = plan.starter,
                                         .reset_external_sockets = plan.reset_external_sockets,

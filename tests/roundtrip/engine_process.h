@@ -29,7 +29,7 @@ struct DumpPlan {
   pid_t starter = 0;
   bool reset_external_sockets = false;
   std::optional<engine::NextKernel> next_kernel{};
-  std::vector<std::string> made_anew{};
+  std::vector<std::string> emptied{}, made_anew{};
   std::chrono::milliseconds linger{0};  // between freezing and dumping
 };
 

@@ -127,6 +127,16 @@ TEST_F(Restore, SocketsWhoseDirectoriesAreGone) {
   verify();
 }
 
+TEST_F(Restore, WhatLiesInADirectoryThatABootEmpties) {
+  std::string directory = place_.file("emptied");
+  std::filesystem::create_directory(directory);
+  ASSERT_NO_FATAL_FAILURE(start("emptied_directory", 0, {directory}));
+  dump({.emptied = {directory}});
+  ASSERT_GT(std::filesystem::remove_all(directory + "/own"), 5u);
+  restore();
+  verify();
+}
+
 // `made`: by somebody else, or else by the engine.
 TEST_P(RestoreWatch, OfADirectoryThatABootMakesAnew) {
   std::string directory = fmt::format("/dev/shm/kernel-swap-test-{}", ::getpid());

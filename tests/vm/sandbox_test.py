@@ -32,6 +32,7 @@ SETTINGS = {
                    "[Unit]\nConditionPathExists=!/var/lib/conditional/begun\nAssertPathExists=!/var/lib/conditional/begun\n",
     "confined": "AppArmorProfile=dweller\nNoNewPrivileges=yes\n",
     "trusted": "LoadCredential=name:/etc/hostname\nSetCredential=word:secret\n",
+    "temporary": "",  # in /tmp, which the boot of Debian 12 empties
     "logging": "LogNamespace=elsewhere\n",
     # What Debian's redis-server.service and its like say.
     "hardened": "User=daemon\nNoNewPrivileges=yes\nPrivateTmp=yes\nPrivateDevices=yes\nPrivateUsers=yes\nProtectSystem=strict\n"
@@ -66,6 +67,7 @@ UNIT = """[Service]
 ExecStart=/usr/bin/python3 -u {}/dweller.py {}
 TasksMax=40
 {}"""
+MODES = {"delegated": "groups", "temporary": "temporary"}
 UNITS = [f"{name}.service" for name in SETTINGS]
 
 
@@ -75,7 +77,7 @@ def place(tree):
     tree.file("/etc/apparmor.d/dweller", PROFILE)
     tree.enable("apparmor.service", "sysinit.target")
     for name, settings in SETTINGS.items():
-        tree.unit(f"{name}.service", UNIT.format(PROGRAMS, "groups" if name == "delegated" else "", settings))
+        tree.unit(f"{name}.service", UNIT.format(PROGRAMS, MODES.get(name, ""), settings))
     for name, (settings, _) in REFUSED.items():
         tree.unit(f"{name}.service", UNIT.format(PROGRAMS, "", settings))
 

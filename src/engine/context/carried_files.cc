@@ -137,14 +137,14 @@ Result<> CarriedFiles::describe(int root, const std::string& path, const struct 
     }
     if (magic != HUGETLBFS_MAGIC || path.starts_with("/SYSV")) return refuse("memory of an unknown kind: " + path);
   }
+  auto allocated = static_cast<uint64_t>(stat.st_blocks) * 512;
+  if (!is_in_memory(magic) && allocated > largest_)
+    return refuse(fmt::format(
+        "{}: would have to be copied, and its {} bytes are more than the limit of {} (LargestDeletedFile=)", path,
+        allocated, largest_));
   if (stat.st_nlink == 0) {
     if (std::ranges::find(kOrdinary, magic) == kOrdinary.end())
       return refuse(path + ": of a file system of which we do not know what a deleted file is");
-    auto allocated = static_cast<uint64_t>(stat.st_blocks) * 512;
-    if (!is_in_memory(magic) && allocated > largest_deleted_)
-      return refuse(fmt::format(
-          "{}: would have to be copied, and its {} bytes are more than the limit of {} (LargestDeletedFile=)", path,
-          allocated, largest_deleted_));
     file.set_origin(File::DELETED);
     return {};
   }
@@ -171,9 +171,10 @@ Result<std::optional<uint32_t>> CarriedFiles::add(int root, const std::string& l
   if (known == by_inode_.end()) {
     struct statfs system{};
     if (::statfs(link.c_str(), &system)) return fail_errno(link);
-    if (stat.st_nlink != 0 && !is_in_memory(static_cast<uint64_t>(system.f_type))) return std::nullopt;
+    std::string path = TRY(read_link(link));
+    if (stat.st_nlink != 0 && !vanishes_(path, static_cast<uint64_t>(system.f_type))) return std::nullopt;
     Known fresh{.file = {}, .link = link};
-    TRY(describe(root, TRY(read_link(link)), stat, use, fresh));
+    TRY(describe(root, path, stat, use, fresh));
     auto id = static_cast<uint32_t>(known_.size());
     fresh.file.set_id(id);
     known_.push_back(std::move(fresh));

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -37,9 +38,11 @@ struct CarriedUse {
 
 class CarriedFiles {
  public:
-  // Deleted files on disks that are larger are refused.
-  CarriedFiles(OutsideHolders& outside, uint64_t largest_deleted)
-      : outside_(outside), largest_deleted_(largest_deleted) {}
+  // By path and file system: whether what has that name is gone with the next boot.
+  using Vanishes = std::function<bool(const std::string&, uint64_t)>;
+  // Files on disks that are larger are refused.
+  CarriedFiles(OutsideHolders& outside, uint64_t largest, Vanishes vanishes)
+      : outside_(outside), largest_(largest), vanishes_(std::move(vanishes)) {}
 
   // `link` is a magic link of /proc to a file or a directory, `root` is where its path starts. Nothing if a disk
   // keeps it. A refusal if it would have to be carried but cannot be.
@@ -57,7 +60,8 @@ class CarriedFiles {
   Result<> check_outside(const struct stat& stat);
 
   OutsideHolders& outside_;
-  uint64_t largest_deleted_;
+  uint64_t largest_;
+  Vanishes vanishes_;
   std::vector<Known> known_;
   // The last: of its namespace and one, of System V shared memory.
   std::map<std::tuple<dev_t, ino_t, uint32_t>, uint32_t> by_inode_;

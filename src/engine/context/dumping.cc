@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "base/file.h"
+#include "engine/kernel/file_system.h"
 
 namespace ks::engine {
 
@@ -67,6 +68,12 @@ bool Dumping::is_within(const std::string& path, const std::vector<std::string>&
 }
 
 bool Dumping::is_refilled(const std::string& path) const { return is_within(path, options.refilled); }
+
+bool Dumping::vanishes(const std::string& path, uint64_t file_system) const {
+  if (is_in_memory(file_system)) return true;
+  bool is_one = std::ranges::find(options.emptied, path) != options.emptied.end();
+  return is_within(path, options.emptied) && !is_one && !is_refilled(path);
+}
 
 bool Dumping::is_made_anew(const std::string& path) const { return is_within(path, options.made_anew); }
 

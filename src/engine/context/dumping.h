@@ -104,7 +104,9 @@ struct Dumping {
   MountView mounts;            // of the target,
   MountView own_mounts;        // and ours: systemd opens some files of a service before it enters its sandbox
   MappedFiles mapped_files;
-  CarriedFiles carried_files{outside, options.largest_deleted_file};
+  CarriedFiles carried_files{
+      outside, options.largest_deleted_file,
+      [this](const std::string& path, uint64_t file_system) { return vanishes(path, file_system); }};
   std::map<pid_t, std::vector<DumpedDescriptor>> descriptors;  // by number
   NestedPids nested;
   UserSpaces users;
@@ -147,6 +149,8 @@ struct Dumping {
 
   // In a directory whose contents are put there again by name (DumpOptions::refilled).
   bool is_refilled(const std::string& path) const;
+  // Whether what has this path is gone with the next boot.
+  bool vanishes(const std::string& path, uint64_t file_system) const;
   // Below a directory in which others make theirs anew (DumpOptions::made_anew).
   bool is_made_anew(const std::string& path) const;
 

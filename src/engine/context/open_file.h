@@ -37,6 +37,7 @@ struct OpenFile {
   std::string link;  // where /proc/PID/fd/N leads
   struct stat stat{};
   uint64_t file_system = 0;  // statfs(2), f_type
+  bool vanishes = false;     // with the next boot: what its name leads to
   FdInfo info;
   std::optional<SocketType> socket;  // where it is one
   SignalOwner owner;

@@ -60,6 +60,9 @@ struct DumpOptions {
   // Directories, as the processes see them, whose contents whoever restores puts there first, by name: files in
   // them may lie in memory, and come back as other inodes.
   std::vector<std::string> refilled;
+  // Directories, as the processes see them, which are on disk and which the next boot empties: what lies in them is
+  // like what lies in memory.
+  std::vector<std::string> emptied;
   // Directories, as the processes see them, which the next boot finds empty and in which others make theirs anew: one
   // of those that is watched (inotify(7)) comes back as the one of that name.
   std::vector<std::string> made_anew;

@@ -70,6 +70,7 @@ Result<OpenFileTable::Entry> OpenFileTable::add(OpenFile file) {
     system->second = static_cast<uint64_t>(told.f_type);
   }
   file.file_system = file_systems_[file.stat.st_dev];
+  file.vanishes = dumping_.vanishes(file.link, file.file_system);
   auto& known = by_inode_[{file.stat.st_dev, file.stat.st_ino, eventfd_number(file.info), file.flags()}];
   Place place = TRY(locate(known, file.pid, file.fd));
   if (place.found) {

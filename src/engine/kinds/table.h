@@ -16,6 +16,8 @@ namespace ks::engine {
 
 class OpenFileTable {
  public:
+  explicit OpenFileTable(const Dumping& dumping) : dumping_(dumping) {}
+
   struct Entry {
     int number = -1;
     uint32_t file = 0;  // its id
@@ -55,6 +57,7 @@ class OpenFileTable {
   // From any thread: each looks at some of them.
   Result<OpenFile> look_at(const DescriptorLink& descriptor) const;
   Result<Entry> add(OpenFile file);
+  const Dumping& dumping_;
   Current current_;
   Fd own_links_;  // /proc/self/fd
   std::map<dev_t, uint64_t> file_systems_;

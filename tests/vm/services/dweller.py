@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""dweller.py [groups]: lives in a sandbox, with a child and a thread, and tells at each SIGUSR1 what the sandbox lets it do.
+"""dweller.py [groups|temporary]: lives in a sandbox, with a child and a thread, and tells at each SIGUSR1 what the sandbox lets it do.
 
 A line is JSON: how many lines there were before, which is kept in memory, and how each attempt ended, by its error or by the
-signal that ended it. "groups": child and thread live in control groups of their own.
+signal that ended it. "groups": child and thread live in control groups of their own. "temporary": it keeps something in /tmp.
 """
 import ctypes
 import errno
 import json
+import mmap
 import os
 import signal
 import socket
@@ -85,11 +86,31 @@ ATTEMPTS = {
 }
 
 
-def tell(lines):
+class Counter:
+    """In a file of /tmp, mapped as a JVM's counters are."""
+
+    def __init__(self):
+        os.mkdir("/tmp/dweller", 0o750)
+        self.path = "/tmp/dweller/counter"
+        with open(self.path, "wb+") as file:
+            file.truncate(mmap.PAGESIZE)
+            self.memory = mmap.mmap(file.fileno(), mmap.PAGESIZE)
+
+    def count(self):
+        """By memory and by the file of that name, which are one."""
+        self.memory[0] += 1
+        with open(self.path, "rb") as file:
+            return [self.memory[0], file.read(1)[0], oct(os.stat("/tmp/dweller").st_mode)]
+
+
+def tell(lines, counter):
     facts = {name: attempt(act) for name, act in ATTEMPTS.items()}
     facts["interfaces"] = [name for _, name in socket.if_nameindex()]
     facts["ids"] = [os.getresuid(), os.getresgid(), os.getgroups()]
     facts["limits"] = sorted(os.sched_getaffinity(0)), os.getpriority(os.PRIO_PROCESS, 0)
+    if counter:
+        same, there, mode = counter.count()
+        facts["counter"] = [same == there == lines, mode]
     print(json.dumps({"lines": lines, "facts": facts}), flush=True)
 
 
@@ -115,10 +136,11 @@ def main():
     if os.fork() == 0:
         live_apart(child_group, "cgroup.procs")
     threading.Thread(target=live_apart, args=(thread_group, "cgroup.threads"), daemon=True).start()
+    counter = Counter() if sys.argv[1:] == ["temporary"] else None
     lines = 0
     while True:
         lines += 1
-        tell(lines)
+        tell(lines, counter)
         signal.sigwait([signal.SIGUSR1])
 
 

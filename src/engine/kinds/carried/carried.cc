@@ -6,7 +6,6 @@
 
 #include "base/file.h"
 #include "engine/carried.pb.h"
-#include "engine/kernel/file_system.h"
 #include "engine/kinds/kind.h"
 
 namespace ks::engine {
@@ -18,7 +17,7 @@ constexpr uint32_t kVersion = 1;
 
 bool owns(const OpenFile& file) {
   if (!(S_ISREG(file.stat.st_mode) || S_ISDIR(file.stat.st_mode)) || !file.link.starts_with('/')) return false;
-  return file.stat.st_nlink == 0 || is_in_memory(file.file_system);
+  return file.stat.st_nlink == 0 || file.vanishes;
 }
 
 Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {

@@ -113,10 +113,10 @@ Result<> describe_mark(const Dumping& dumping, HandleFinder& finder, const Fanot
   if (line.object == FanotifyMark::Object::inode) {
     if (line.handle.empty()) return refuse("watches a file of a file system that does not tell which one");
     auto watched = TRY(finder.find(line.device, line.handle_type, line.handle));
-    if (is_in_memory(watched.file_system)) {
+    if (dumping.vanishes(watched.path, watched.file_system)) {
       // What is mounted is there as soon as it is mounted, and what is refilled as soon as it is filled.
       if (!watched.mount_root && !dumping.is_refilled(watched.path))
-        return refuse("watches " + watched.path + ", which lies in memory (tmpfs)");
+        return refuse("watches " + watched.path + ", which is gone with the next boot (tmpfs)");
       out.set_another(true);
     } else if (is_of_kernel(watched.file_system)) {
       return refuse("watches " + watched.path + ", a file of the kernel");

@@ -36,11 +36,11 @@ Result<> dump_watch(Dumping& dumping, const OpenFile& file, HandleFinder& finder
                     image::Inotify::Watch& out) {
   if (line.handle.empty()) return refuse("watches a file of a file system that does not tell which one");
   auto watched = TRY(finder.find(line.device, line.handle_type, line.handle));
-  if (watched.file_system == TMPFS_MAGIC || watched.file_system == RAMFS_MAGIC) {
+  if (dumping.vanishes(watched.path, watched.file_system)) {
     // What is mounted is there as soon as it is mounted, and what is refilled as soon as it is filled.
     bool there = watched.mount_root || dumping.is_refilled(watched.path);
     if (!there && (!S_ISDIR(watched.stat.st_mode) || !dumping.is_made_anew(watched.path)))
-      return refuse("watches " + watched.path + ", which lies in memory (tmpfs)");
+      return refuse("watches " + watched.path + ", which is gone with the next boot (tmpfs)");
     out.set_another(true);
     out.set_made_anew(!there);
     if (!there)

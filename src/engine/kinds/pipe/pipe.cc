@@ -127,8 +127,7 @@ Result<> describe_fifo(const Dumping& dumping, const OpenFile& file, image::Pipe
   int root = dumping.mounts.root.get();
   if (!leads_to(root, file.link, file.stat))
     return refuse("its path leads elsewhere now (renamed, replaced or hidden by a mount)");
-  bool in_memory = is_in_memory(file.file_system);
-  if (!in_memory || dumping.is_refilled(file.link)) return {};
+  if (!file.vanishes || dumping.is_refilled(file.link)) return {};
   if (file.stat.st_nlink > 1) return refuse("has other names too (hard links), which a new kernel would not know");
   place.set_origin(Place::NAMED);
   TRY(describe_above(root, file.link, file.stat.st_dev, place));

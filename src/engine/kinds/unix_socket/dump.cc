@@ -222,11 +222,11 @@ class Description {
     return {};
   }
 
-  // Directories below /run are gone with the boot, unless somebody makes them anew.
+  // Directories below /run, and maybe /tmp, are gone with the boot, unless somebody makes them anew.
   Result<> describe_place(int file, dev_t device, const std::string& path) {
     struct statfs system{};
     if (::fstatfs(file, &system)) return fail_errno(path);
-    if (!is_in_memory(static_cast<uint64_t>(system.f_type))) return {};
+    if (!dumping_.vanishes(path, static_cast<uint64_t>(system.f_type))) return {};
     image::CarriedFileList::File place;
     place.set_path(path);
     TRY(describe_above(dumping_.mounts.root.get(), path, device, place));
