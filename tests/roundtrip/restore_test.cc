@@ -18,6 +18,7 @@
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <thread>
@@ -123,6 +124,19 @@ TEST_F(Restore, SocketsWhoseDirectoriesAreGone) {
   dump();
   std::error_code none;
   ASSERT_GT(std::filesystem::remove_all(fmt::format("/dev/shm/kernel-swap-test-{}", subject_->pid()), none), 2u);
+  restore();
+  verify();
+}
+
+TEST_F(Restore, AFileThatIsReadThroughMemoryAndWrittenByOthers) {
+  std::string log = place_.file("log");
+  auto append = [&](char what) { std::ofstream(log, std::ios::app) << std::string(4096, what); };
+  append('a');
+  ASSERT_NO_FATAL_FAILURE(start("mapped_log", 0, {log}));
+  dump();
+  append('b');
+  std::filesystem::rename(log, log + ".1");
+  append('c');
   restore();
   verify();
 }

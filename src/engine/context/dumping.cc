@@ -31,7 +31,7 @@ Result<uint32_t> Dumping::mapped_file(const std::string& link, bool shared, bool
   std::string path = TRY(read_link(link));
   auto carried = TRY(
       carried_files.add(mounts.root.get(), link, {.writable = writable, .changes_show = shared, .segment = segment}));
-  return mapped_files.add(mounts, link, path, writable, !carried && is_refilled(path), carried);
+  return mapped_files.add(mounts, link, path, shared, writable, !carried && is_refilled(path), carried);
 }
 
 Result<uint32_t> Dumping::mapped_file(const StoppedProcess& process, const Vma& area) {

@@ -27,13 +27,13 @@ bool is_same_file(const MappedFile& file, const struct stat& found) {
          found.st_mode == file.mode;
 }
 
-// A shared writable mapping changes its file, so size and time may have moved on.
+// A shared mapping has what others write, as the journal's has to who reads it: size and time may have moved on.
 Result<bool> is_acceptable(const MappedFile& file, int fd) {
   struct stat found{};
   if (::fstat(fd, &found)) return fail_errno(file.path);
-  if (file.writable && file.refilled)
+  if (file.shared && file.refilled)
     return found.st_mode == file.mode && static_cast<uint64_t>(found.st_size) == file.bytes;
-  if (file.writable) return found.st_ino == file.inode && found.st_mode == file.mode;
+  if (file.shared) return found.st_ino == file.inode && found.st_mode == file.mode;
   return is_same_file(file, found) && (file.build_id.empty() || read_build_id(fd) == file.build_id);
 }
 
@@ -60,10 +60,10 @@ Result<Fd> open_mapped(const MappedFile& file, const ImageReader& image, int roo
 }  // namespace
 
 Result<uint32_t> MappedFiles::add(const MountView& view, const std::string& link, const std::string& path,
-                                  bool writable, bool refilled, std::optional<uint32_t> carried) {
+                                  bool shared, bool writable, bool refilled, std::optional<uint32_t> carried) {
   struct stat mapped{};
   if (::stat(link.c_str(), &mapped)) return fail_errno(link);
-  auto key = std::tuple(mapped.st_dev, mapped.st_ino, writable, carried);
+  auto key = std::tuple(mapped.st_dev, mapped.st_ino, shared, writable, carried);
   if (auto known = by_inode_.find(key); known != by_inode_.end()) return known->second;
   if (!S_ISREG(mapped.st_mode)) return refuse("maps something that is not a regular file: " + path);
 
@@ -83,8 +83,9 @@ Result<uint32_t> MappedFiles::add(const MountView& view, const std::string& link
                      .modified_seconds = mapped.st_mtim.tv_sec,
                      .modified_nanoseconds = mapped.st_mtim.tv_nsec,
                      .mode = mapped.st_mode,
+                     .shared = shared,
                      .writable = writable,
-                     .build_id = writable ? "" : build_id_of(link),
+                     .build_id = shared ? "" : build_id_of(link),
                      .carried = carried,
                      .handle = std::move(handle),
                      .refilled = refilled && named},
@@ -104,6 +105,7 @@ Result<> MappedFiles::dump(ImageWriter& image) const {
     out->set_modified_seconds(file.modified_seconds);
     out->set_modified_nanoseconds(file.modified_nanoseconds);
     out->set_mode(file.mode);
+    out->set_shared(file.shared);
     out->set_writable(file.writable);
     out->set_build_id(file.build_id);
     if (file.carried) out->set_carried(*file.carried);
@@ -139,6 +141,7 @@ Result<std::map<uint32_t, Fd>> open_mapped_files(const ImageReader& image, int r
                     .modified_seconds = entry.modified_seconds(),
                     .modified_nanoseconds = entry.modified_nanoseconds(),
                     .mode = entry.mode(),
+                    .shared = entry.shared() || entry.writable(),
                     .writable = entry.writable(),
                     .build_id = entry.build_id(),
                     .refilled = entry.refilled()};

@@ -26,6 +26,7 @@ struct MappedFile {
   uint64_t inode = 0, bytes = 0;
   int64_t modified_seconds = 0, modified_nanoseconds = 0;
   uint32_t mode = 0;
+  bool shared = false;               // shows what is in the file by then
   bool writable = false;             // a shared mapping that can be written
   std::string build_id;              // of an executable or a library that has one
   std::optional<uint32_t> carried;   // its content is part of the image
@@ -37,8 +38,8 @@ class MappedFiles {
  public:
   // `link` is a magic link to the open file (/proc/PID/exe, /proc/PID/map_files/...). Refuses a file that cannot be
   // found again.
-  Result<uint32_t> add(const MountView& view, const std::string& link, const std::string& path, bool writable,
-                       bool refilled, std::optional<uint32_t> carried);
+  Result<uint32_t> add(const MountView& view, const std::string& link, const std::string& path, bool shared,
+                       bool writable, bool refilled, std::optional<uint32_t> carried);
   // Writes what was added.
   Result<> dump(ImageWriter& image) const;
 
@@ -48,7 +49,7 @@ class MappedFiles {
     std::string link;
   };
   std::vector<Known> known_;
-  std::map<std::tuple<dev_t, ino_t, bool, std::optional<uint32_t>>, uint32_t> by_inode_;
+  std::map<std::tuple<dev_t, ino_t, bool, bool, std::optional<uint32_t>>, uint32_t> by_inode_;
 };
 
 // Every file of an image, opened and found to be the one that was mapped. `root` is where paths start.
