@@ -38,7 +38,7 @@ class Server:
 
     @property
     def name(self):
-        return self.unit.partition(".")[0]
+        return self.unit.removesuffix(".service")
 
 
 def says(port, words, answer):
