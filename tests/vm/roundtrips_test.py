@@ -7,6 +7,7 @@ otherwise. An emulated guest takes its time, so that each run takes other progra
 SHARE=N       only every N-th program (16)
 SEED=N        which of them (random)
 NAMES=A,B     only those whose names begin so
+MODES=A,B     only in these ways (all four)
 FROM=VERSION  of the first kernel (6.1)
 TO=VERSION    of the second kernel (the newest if SEED is odd)
 STRICT=0|1    that kernel lets nobody write to read-only memory through /proc (half of the seeds)
@@ -37,7 +38,7 @@ TO = os.environ.get("TO", "newest" if SEED % 2 else "6.12")
 STRICT = "proc_mem.force_override=never" if int(os.environ.get("STRICT", SEED // 2 % 2)) else ""
 CYCLES = int(os.environ.get("CYCLES", "5"))
 PATIENCE = int(os.environ.get("PATIENCE", "8"))
-MODES = ("Restored", "LeftRunning", "LeftRunningThenRestored", "RestoredAgainAndAgain")
+MODES = os.environ.get("MODES", "Restored,LeftRunning,LeftRunningThenRestored,RestoredAgainAndAgain").split(",")
 LIMIT = 3600
 PARALLEL = 2  # one for each CPU of the guest
 PARTS = PARALLEL * SHARE

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Reads a file, the argument, through shared memory, as readers of the journal do. Somebody writes on while the program
-// is away, and begins a new file of that name.
+// Reads a file, the argument, through shared memory, as readers of the journal do. Somebody writes on while the
+// program is away, and begins a new file of that name.
 #include "program.h"
 
 int main(int, char** arguments) {
