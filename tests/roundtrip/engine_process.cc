@@ -78,9 +78,10 @@ void EngineProcess::kill() { ::kill(pid_, SIGKILL); }
 Outcome EngineProcess::wait() {
   auto status = await_end(pid_, kLimit * patience());
   if (!status) {
+    std::string where = where_threads_are(::getpid());
     kill();
     (void)await_end(pid_, kLimit);
-    return {Outcome::End::hung, ""};
+    return {Outcome::End::hung, where};
   }
   // Restored processes do not hold the other end: it is closed in them.
   std::string text = read_all(answer_.get(), "answer").value_or("no answer");

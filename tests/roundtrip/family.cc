@@ -123,6 +123,20 @@ std::string await_sleep(pid_t root) {
   }
 }
 
+std::string where_threads_are(pid_t root) {
+  std::string where;
+  std::vector<pid_t> pids = descendants(root);
+  pids.push_back(root);
+  for (pid_t pid : pids)
+    for (const auto& tid : list_directory(fmt::format("/proc/{}/task", pid)).value_or(std::vector<std::string>{})) {
+      auto read = [&](const char* name) {
+        return std::string(trim(read_file(fmt::format("/proc/{}/task/{}/{}", pid, tid, name)).value_or("")));
+      };
+      where += fmt::format("{}/{} ({}): {} {}\n", pid, tid, read("comm"), read("wchan"), read("syscall"));
+    }
+  return where;
+}
+
 void kill_descendants() {
   for (;;) {
     auto pids = descendants(::getpid());

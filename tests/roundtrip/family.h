@@ -29,6 +29,8 @@ void forget_end(pid_t pid);
 std::string await_unseized(pid_t root);
 // Empty once every task of them has slept since, or has ended: what had interrupted it is behind it.
 std::string await_sleep(pid_t root);
+// Of a process and its descendants, a line each: in what the kernel has them wait, and in which call.
+std::string where_threads_are(pid_t root);
 // All below this process, dead and reaped.
 void kill_descendants();
 

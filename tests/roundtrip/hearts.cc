@@ -2,7 +2,6 @@
 #include "hearts.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <sys/mman.h>
 
 #include <chrono>
@@ -19,17 +18,6 @@ namespace {
 
 constexpr size_t kBytes = 4096;
 constexpr auto kLimit = 10s;
-
-void print_threads(pid_t root) {
-  std::vector<pid_t> pids = descendants(root);
-  pids.push_back(root);
-  for (pid_t pid : pids)
-    for (const auto& tid : list_directory(fmt::format("/proc/{}/task", pid)).value_or(std::vector<std::string>{})) {
-      std::string task = fmt::format("/proc/{}/task/{}/", pid, tid);
-      std::cout << pid << "/" << tid << ": " << read_file(task + "wchan").value_or("") << ' '
-                << read_file(task + "syscall").value_or("\n");
-    }
-}
 
 }  // namespace
 
@@ -54,7 +42,7 @@ bool Hearts::all_beat(pid_t root) const {
   }
   for (size_t i = 0; i < before.size(); ++i)
     if (hearts_[i] == before[i]) std::cout << "heart " << i << " stands still\n";
-  print_threads(root);
+  std::cout << where_threads_are(root);
   return false;
 }
 

@@ -7,6 +7,7 @@
 
 #include <linux/futex.h>
 
+#include <array>
 #include <string>
 #include <thread>
 
@@ -268,13 +269,17 @@ void stops(Actor& actor) {
   CHECK(kill(child, SIGKILL) == 0 && waitpid(child, &status, 0) == child && WIFSIGNALED(status));
 }
 
+constexpr unsigned kRingFlags[] = {0, IORING_SETUP_COOP_TASKRUN, IORING_SETUP_SINGLE_ISSUER,
+                                   IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN};
+// Before anybody forks: a child would keep a ring that is made to see.
+const std::array kCanHaveRing = {can_have(kRingFlags[0]), can_have(kRingFlags[1]), can_have(kRingFlags[2]),
+                                 can_have(kRingFlags[3])};
+
 // Requests of a ring that are over soon, at once or by a thread of the kernel.
 void ring_requests(Actor& actor) {
-  if (!can_have(0)) return;
-  constexpr unsigned kFlags[] = {0, IORING_SETUP_COOP_TASKRUN, IORING_SETUP_SINGLE_ISSUER,
-                                 IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN};
-  unsigned flags = kFlags[actor.random.below(4)], entries = 1u << actor.random.below(5);
-  Ring ring(entries, can_have(flags) ? flags : 0);
+  if (!kCanHaveRing[0]) return;
+  unsigned which = actor.random.below(4), entries = 1u << actor.random.below(5);
+  Ring ring(entries, kCanHaveRing[which] ? kRingFlags[which] : 0);
   int fd = open("/", O_TMPFILE | O_RDWR, 0600);
   std::vector<uint64_t> words(entries);
   uint64_t seed = actor.random.next();
