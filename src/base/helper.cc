@@ -12,10 +12,14 @@
 
 namespace ks {
 
-void become_helper() {
+void use_every_cpu() {
   cpu_set_t every;
   std::memset(&every, 0xff, sizeof every);
   ::sched_setaffinity(0, sizeof every, &every);
+}
+
+void become_helper() {
+  use_every_cpu();
   sigset_t all;
   sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, nullptr);

@@ -6,6 +6,9 @@
 
 namespace ks {
 
+// For a thread that has been bound to some.
+void use_every_cpu();
+
 // For a thread that helps another: that one may be bound to a CPU, and signals are its own.
 void become_helper();
 

@@ -16,6 +16,7 @@
 #include <set>
 
 #include "base/file.h"
+#include "base/raise_limit.h"
 #include "engine/context/clocks.h"
 #include "engine/context/mapped_files.h"
 #include "engine/context/mounts.h"
@@ -154,7 +155,7 @@ Result<> open_channel(Restoring& restoring, const DescriptorRange& range) {
   return {};
 }
 
-// A limit of ours, as high as is needed or as we may have; given back at the end.
+// Given back at the end.
 class RaisedLimit {
  public:
   explicit RaisedLimit(__rlimit_resource which) : which_(which) { ::getrlimit(which, &before_); }
@@ -162,11 +163,7 @@ class RaisedLimit {
   RaisedLimit(const RaisedLimit&) = delete;
 
   // Returns what we have then.
-  rlim_t raise(rlim_t wanted) {
-    for (rlim_t most : {std::max(before_.rlim_max, wanted), before_.rlim_max})
-      if (rlimit limit{most, most}; ::setrlimit(which_, &limit) == 0) return most;
-    return before_.rlim_cur;
-  }
+  rlim_t raise(rlim_t wanted) { return raise_limit(which_, wanted); }
 
  private:
   __rlimit_resource which_;

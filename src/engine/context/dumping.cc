@@ -71,8 +71,7 @@ bool Dumping::is_refilled(const std::string& path) const { return is_within(path
 
 bool Dumping::vanishes(const std::string& path, uint64_t file_system) const {
   if (is_in_memory(file_system)) return true;
-  bool is_one = std::ranges::find(options.emptied, path) != options.emptied.end();
-  return is_within(path, options.emptied) && !is_one && !is_refilled(path);
+  return is_within(path, options.emptied) && !std::ranges::count(options.emptied, path) && !is_refilled(path);
 }
 
 bool Dumping::is_made_anew(const std::string& path) const { return is_within(path, options.made_anew); }

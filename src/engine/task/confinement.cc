@@ -87,7 +87,7 @@ Result<> enter(int proc, RestoredProcess& process, RestoredThread& thread, const
 }
 
 Result<> restore(Restoring& restoring, RestoredProcess& process, const TaskRoom& room) {
-  if (!process.rooms.contains(std::string(room.name))) return {};
+  if (!is_confined(process.rooms)) return {};
   auto confinement = TRY(process.read<image::Confinement>(room.name, room.version));
   if (confinement.threads_size() != static_cast<int>(process.threads.size())) return fail("not one per thread");
   OneMoreDescriptor room_for_it(process.pid);

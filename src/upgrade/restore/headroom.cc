@@ -9,6 +9,8 @@
 #include <ranges>
 
 #include "base/file.h"
+#include "base/helper.h"
+#include "base/raise_limit.h"
 #include "base/text.h"
 
 namespace ks::upgrade {
@@ -67,21 +69,14 @@ ControlGroupHeadroom::~ControlGroupHeadroom() {
 }
 
 void take_own_headroom() {
-  for (auto which : {RLIMIT_NOFILE, RLIMIT_FSIZE, RLIMIT_AS, RLIMIT_DATA, RLIMIT_CPU}) {
-    rlimit limit{};
-    if (::getrlimit(which, &limit)) continue;
-    for (rlim_t most : {rlim_t{RLIM_INFINITY}, limit.rlim_max})
-      if (rlimit wanted{most, most}; ::setrlimit(which, &wanted) == 0) break;
-  }
+  for (auto which : {RLIMIT_NOFILE, RLIMIT_FSIZE, RLIMIT_AS, RLIMIT_DATA, RLIMIT_CPU})
+    raise_limit(which, RLIM_INFINITY);
   sched_param plain{};
   (void)::sched_setscheduler(0, SCHED_OTHER, &plain);
   (void)::setpriority(PRIO_PROCESS, 0, 0);
   constexpr int kOfProcess = 1, kNone = 0;  // ioprio_set(2): linux/ioprio.h is not for C++
   (void)::syscall(SYS_ioprio_set, kOfProcess, 0, kNone);
-  cpu_set_t all;
-  CPU_ZERO(&all);
-  for (size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) CPU_SET(cpu, &all);
-  (void)::sched_setaffinity(0, sizeof all, &all);  // as many of them as there are
+  use_every_cpu();
 }
 
 }  // namespace ks::upgrade

@@ -8,8 +8,6 @@
 #include <string_view>
 #include <vector>
 
-#include "base/result.h"
-
 namespace ks::upgrade {
 
 // The limits of a control group (cgroup-v2.rst), lifted while this object lives. What cannot be lifted stays: it is

@@ -3,7 +3,6 @@
 // a restore looks. Watch descriptors are given out in ascending order, so that those which are gone are made and
 // removed.
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <unistd.h>

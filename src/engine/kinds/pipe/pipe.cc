@@ -16,7 +16,6 @@
 #include "engine/context/carried_files.h"
 #include "engine/context/mapped_files.h"
 #include "engine/context/named_file.h"
-#include "engine/kernel/file_system.h"
 #include "engine/kinds/kind.h"
 #include "engine/pipe.pb.h"
 

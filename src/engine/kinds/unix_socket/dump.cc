@@ -17,7 +17,6 @@
 #include "engine/context/named_file.h"
 #include "engine/context/passed_sockets.h"
 #include "engine/context/socket_state.h"
-#include "engine/kernel/file_system.h"
 #include "engine/kernel/unix_diag.h"
 #include "engine/kinds/unix_socket/places.h"
 #include "engine/kinds/unix_socket/unix_socket.h"
