@@ -257,6 +257,7 @@ Result<RestoreReport> restore_image(const Kernel& kernel, const std::string& dir
   auto groups = TRY(MadeControlGroups::make(loaded.control_groups, viewpoint, options.cgroup));
 
   OneCpu one_cpu;
+  restoring.reserved.spare(options.awaited);
   TRY(reserve_ids(restoring, taken));
   Nursery nursery;
   {

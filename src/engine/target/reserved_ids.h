@@ -2,17 +2,22 @@
 // PIDs that nobody can choose with clone3(2), because the one who clones lives in a user namespace below that of the
 // PID namespace. There remains /proc/sys/kernel/ns_last_pid: the next one who clones anything, anywhere, gets the
 // number above. So each is kept by a zombie until its turn, and the turn is short. All others that are needed are
-// kept too: who clones during a turn gets one of the numbers that follow.
+// kept too: who clones during a turn gets one of the numbers that follow. Engines take turns with each other.
 #pragma once
 
 #include <sys/types.h>
 
 #include <set>
+#include <span>
 #include <string>
 
+#include "base/fd.h"
 #include "base/result.h"
 
 namespace ks::engine {
+
+// Until it is closed, no engine of this machine has its turn, and none keeps a number that it does not need itself.
+Result<Fd> await_turn();
 
 class ReservedIds {
  public:
@@ -20,16 +25,20 @@ class ReservedIds {
   ReservedIds(const ReservedIds&) = delete;
   ~ReservedIds();
 
+  // Not ours, but nobody is to get one of them by our turns: whoever needs them has not come yet.
+  void spare(std::span<const pid_t> ids) { spared_.insert(ids.begin(), ids.end()); }
   // An error with EEXIST: it is taken.
   Result<> reserve(pid_t id);
   // For one who is about to choose it.
   void release(pid_t id);
   // From here on the next process or thread of the machine gets this number, until the turn has ended.
   Result<> begin_turn(pid_t id);
-  Result<> end_turn() const;
+  Result<> end_turn();
 
  private:
-  std::set<pid_t> zombies_;
+  std::set<pid_t> zombies_, spared_;
+  std::set<pid_t> guards_;  // zombies for the time of a turn
+  Fd turn_;
   std::string last_;  // of all PIDs, before the turn
 };
 

@@ -25,6 +25,10 @@ Result<SeizedThread> remote_clone(RemoteCalls& caller, const RemoteMemory& memor
   TRY(memory.write_value(scratch, arguments));
   TRY(memory.write(wanted, std::as_bytes(pids)));
   auto made = caller(SYS_clone3, scratch, sizeof arguments);
+  if (!made && made.error().code == EEXIST) {
+    Fd turn = TRY(await_turn());
+    made = caller(SYS_clone3, scratch, sizeof arguments);
+  }
   if (!made && made.error().code == EEXIST) return fail(fmt::format("pid {} is taken", tid), EEXIST);
   TRY(in(fmt::format("clone3 of pid {}", tid), std::move(made)));
   SeizedThread child = SeizedThread::adopt(tid);

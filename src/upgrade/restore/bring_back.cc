@@ -38,11 +38,24 @@ std::string group_of(const CarriedUnit& unit) {
   return ::access(group.c_str(), F_OK) ? "" : group;
 }
 
-Result<std::string> restore(const CarriedUnit& unit, const std::string& image, pid_t placeholder,
+// Of those that come back beside this one.
+std::vector<pid_t> ids_of_others(const Swap& swap, const CarriedUnit& unit) {
+  std::vector<pid_t> ids;
+  auto manifest = swap.manifest();
+  if (!manifest) return ids;
+  for (const CarriedUnit& other : manifest->units)
+    if (other.name != unit.name) ids.insert(ids.end(), other.ids.begin(), other.ids.end());
+  return ids;
+}
+
+Result<std::string> restore(const Swap& swap, const CarriedUnit& unit, pid_t placeholder,
                             const std::function<Result<>()>& commit, const std::function<void()>& lift) {
   auto engine = TRY(engine::Engine::open());
-  auto report =
-      engine.restore(image, {.into = placeholder, .cgroup = group_of(unit), .before_thaw = commit, .lift = lift});
+  auto report = engine.restore(swap.image(unit.name), {.into = placeholder,
+                                                       .cgroup = group_of(unit),
+                                                       .awaited = ids_of_others(swap, unit),
+                                                       .before_thaw = commit,
+                                                       .lift = lift});
   if (!report) return std::unexpected(report.error());
   if (report->unreachable.empty()) return "";
   return fmt::format("no route to the peers of {} sockets then, the first {}", report->unreachable.size(),
@@ -87,7 +100,7 @@ Result<> bring_back(const Swap& swap, const CarriedUnit& unit, pid_t placeholder
       auto files = TRY(load_files(swap, unit, placeholder));
       for (const std::string& path : files.kept) swap.note("kept", unit.name, path + " was there already");
       for (const std::string& text : files.failed) swap.note("lost", unit.name, text);
-      return restore(unit, swap.image(unit.name), placeholder, commit, lift);
+      return restore(swap, unit, placeholder, commit, lift);
     };
     auto use_image = [&] {
       thawed_at = realtime_microseconds();

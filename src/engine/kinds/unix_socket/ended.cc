@@ -13,6 +13,8 @@
 #include <thread>
 #include <vector>
 
+#include "engine/target/reserved_ids.h"
+
 namespace ks::engine::unix_socket {
 
 namespace {
@@ -36,7 +38,12 @@ Result<> as_ended(const image::UnixSocket::Credentials& who, const std::function
   pid_t pid = who.pid();
   clone_args arguments{
       .flags = CLONE_FILES, .exit_signal = SIGCHLD, .set_tid = reinterpret_cast<uint64_t>(&pid), .set_tid_size = 1};
-  auto child = static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof arguments));
+  auto clone = [&] { return static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof arguments)); };
+  pid_t child = clone();
+  if (child < 0 && errno == EEXIST) {
+    Fd turn = TRY(await_turn());
+    child = clone();
+  }
   if (child < 0)
     return errno == EEXIST ? fail(fmt::format("pid {} is taken", pid), EEXIST)
                            : fail_errno(fmt::format("pid {}", pid));

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/target/reserved_ids.h"
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "base/file.h"
+#include "base/text.h"
+
+namespace ks::engine {
+namespace {
+
+constexpr int kMany = 20;
+
+pid_t last_pid() {
+  auto text = read_file("/proc/sys/kernel/ns_last_pid");
+  return text ? parse_number<pid_t>(trim(*text)).value_or(0) : 0;
+}
+
+// Near the top, where nobody counts.
+pid_t first_free() {
+  auto text = read_file("/proc/sys/kernel/pid_max");
+  pid_t limit = text ? parse_number<pid_t>(trim(*text)).value_or(0) : 0;
+  return limit - 2000;
+}
+
+std::vector<pid_t> fork_many() {
+  std::vector<pid_t> children;
+  for (int i = 0; i < kMany; ++i) {
+    pid_t child = ::fork();
+    if (child == 0) ::_exit(0);
+    children.push_back(child);
+  }
+  for (pid_t child : children) ::waitpid(child, nullptr, 0);
+  return children;
+}
+
+TEST(ReservedIds, TheNextOneGetsItAndOthersGetNoneThatIsAwaited) {
+  pid_t id = first_free();
+  std::vector<pid_t> awaited{id + 1, id + 2, id + 3, id + 7};
+  ReservedIds reserved;
+  reserved.spare(awaited);
+  ASSERT_TRUE(reserved.reserve(id));
+  auto begun = reserved.begin_turn(id);
+  auto got = fork_many();
+  ASSERT_TRUE(reserved.end_turn());
+  ASSERT_TRUE(begun) << begun.error().what;
+  EXPECT_EQ(got.front(), id);
+  EXPECT_EQ(got[1], id + 4);
+  for (pid_t one : awaited) EXPECT_EQ(std::ranges::count(got, one), 0) << one;
+  EXPECT_LT(last_pid(), id);  // and others count on from where they were
+  for (pid_t one : awaited) EXPECT_TRUE(reserved.reserve(one)) << one;
+}
+
+TEST(ReservedIds, WhatOthersKeepForATurnIsNotTaken) {
+  pid_t id = first_free();
+  int turn[2], done[2];
+  ASSERT_TRUE(::pipe(turn) == 0 && ::pipe(done) == 0);
+  pid_t other = ::fork();
+  if (other == 0) {
+    ReservedIds reserved;
+    reserved.spare(std::vector{id + 1});
+    bool begun = reserved.reserve(id) && reserved.begin_turn(id);
+    if (::write(turn[1], "", 1) == 1) ::usleep(200'000);
+    ::_exit(begun && reserved.end_turn() ? 0 : 1);
+  }
+  char byte;
+  ASSERT_EQ(::read(turn[0], &byte, 1), 1);
+  ReservedIds mine;
+  EXPECT_TRUE(mine.reserve(id + 1));
+  int status = 0;
+  ASSERT_EQ(::waitpid(other, &status, 0), other);
+  EXPECT_EQ(status, 0);
+  auto taken = mine.reserve(::getpid());
+  EXPECT_TRUE(!taken && taken.error().code == EEXIST);
+}
+
+// What one has read before another's turn, it would write after it.
+TEST(ReservedIds, TurnsComeOneAfterTheOther) {
+  pid_t id = first_free();
+  std::vector<pid_t> takers;
+  for (int taker = 0; taker < 4; ++taker) {
+    pid_t child = ::fork();
+    if (child == 0) {
+      ReservedIds reserved;
+      bool fine = true;
+      for (int i = 0; i < kMany; ++i) {
+        pid_t mine = id + taker * kMany + i;
+        fine &= reserved.reserve(mine) && reserved.begin_turn(mine) && reserved.end_turn();
+      }
+      ::_exit(fine ? 0 : 1);
+    }
+    takers.push_back(child);
+  }
+  for (pid_t taker : takers) {
+    int status = 0;
+    ASSERT_EQ(::waitpid(taker, &status, 0), taker);
+    EXPECT_EQ(status, 0);
+  }
+  EXPECT_LT(last_pid(), id);
+}
+
+}  // namespace
+}  // namespace ks::engine
