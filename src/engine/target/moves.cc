@@ -51,6 +51,9 @@ bool ends_on_stop(long number) {
   return false;
 }
 
+// What runs again may go where nothing stops it: into vfork(2), say, whose child waits for one that we have stopped.
+constexpr auto kMoveLimit = 2s;
+
 Result<> reread(StoppedThread& thread) {
   TRY(take_registers(thread));
   thread.mask = TRY(thread.hold.signal_mask());
@@ -72,9 +75,9 @@ Result<> take_registers(StoppedThread& thread) {
 }
 
 Result<> await_stop(StoppedThread& thread) {
-  for (;;) {
+  for (auto limit = std::chrono::steady_clock::now() + kMoveLimit;;) {
     int signal = 0;
-    switch (TRY(thread.hold.wait(&signal))) {
+    switch (TRY(thread.hold.wait_until(limit, &signal))) {
       case SeizedThread::Stop::gone:
         return fail("died under our hands", ESRCH);
       case SeizedThread::Stop::signal:
@@ -108,14 +111,15 @@ Result<std::string> follow_call(const StoppedProcess& process, StoppedThread& th
                                 const std::function<Result<>()>& asleep) {
   std::string task = process.proc(fmt::format("task/{}/", thread.tid()));
   TRY(thread.hold.resume_to_syscall());
+  auto limit = std::chrono::steady_clock::now() + kMoveLimit;
   int signal = 0;
-  for (auto stop = TRY(thread.hold.wait(&signal)); stop != SeizedThread::Stop::syscall;
-       stop = TRY(thread.hold.wait(&signal))) {
+  for (auto stop = TRY(thread.hold.wait_until(limit, &signal)); stop != SeizedThread::Stop::syscall;
+       stop = TRY(thread.hold.wait_until(limit, &signal))) {
     if (stop == SeizedThread::Stop::gone) return fail("died under our hands", ESRCH);
     TRY(thread.hold.resume_to_syscall(stop == SeizedThread::Stop::signal ? signal : 0));
   }
   TRY(thread.hold.resume_to_syscall());
-  for (Backoff backoff;;) {
+  for (Backoff backoff(limit);;) {
     SeizedThread::Stop stop;
     if (TRY(thread.hold.poll(stop))) {
       if (stop == SeizedThread::Stop::gone) return fail("died under our hands", ESRCH);
@@ -131,7 +135,7 @@ Result<std::string> follow_call(const StoppedProcess& process, StoppedThread& th
         return waits_in;
       }
     }
-    backoff.pause();
+    if (!backoff.pause()) return fail("does not come to rest in the call that it was in", EAGAIN);
   }
 }
 

@@ -130,12 +130,19 @@ Result<SeizedThread::Stop> SeizedThread::decode(int status, int* signal) {
 // yielding, is 50 times as slow as soon as others want the CPU.)
 Result<SeizedThread::Stop> SeizedThread::wait(int* signal) {
   Stop stop;
-  if (TRY(poll(stop, signal, end_told_late_ ? WNOHANG : 0))) return stop;
+  if (!end_told_late_ && TRY(poll(stop, signal, 0))) return stop;
+  return wait_until(std::chrono::steady_clock::time_point::max(), signal);
+}
+
+Result<SeizedThread::Stop> SeizedThread::wait_until(std::chrono::steady_clock::time_point limit, int* signal) {
+  Stop stop;
+  if (TRY(poll(stop, signal))) return stop;
   SignalBlock block(SIGCHLD);
   for (;;) {
     bool waited = block.await(kLookAgain);
     bool ended = !waited && TRY(has_ended(tid_));
     if (TRY(poll(stop, signal))) return stop;
+    if (!ended && !waited && std::chrono::steady_clock::now() > limit) return fail("does not stop", EAGAIN);
     if (!ended) continue;
     tid_ = 0;
     return Stop::gone;

@@ -43,6 +43,8 @@ class SeizedThread {
   // Waits for the next stop or the end, of a leader also when its other threads live on. `signal` is what is about to
   // be delivered at a Stop::signal.
   Result<Stop> wait(int* signal = nullptr);
+  // The same, for one that may have gone where it cannot be stopped. An error with EAGAIN: the limit has passed.
+  Result<Stop> wait_until(std::chrono::steady_clock::time_point limit, int* signal = nullptr);
   // Of a leader with other threads the kernel tells the end only when those are reaped, so that wait() must not rely
   // on it, which costs. So it is taken to be until told otherwise.
   void set_end_told_late(bool late) { end_told_late_ = late; }
