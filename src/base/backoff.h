@@ -12,22 +12,25 @@ namespace ks {
 class Backoff {
  public:
   using Clock = std::chrono::steady_clock;
-  explicit Backoff(Clock::time_point limit = Clock::time_point::max()) : limit_(limit) {}
+  using Pause = std::chrono::microseconds;
+  explicit Backoff(Clock::time_point limit = Clock::time_point::max(), Pause shortest = Pause(20),
+                   Pause longest = Pause(1000))
+      : limit_(limit), shortest_(shortest), longest_(longest), next_(shortest) {}
 
+  bool is_over() const { return Clock::now() > limit_; }
   // False, at once: the limit has passed.
   bool pause() {
-    if (Clock::now() > limit_) return false;
+    if (is_over()) return false;
     std::this_thread::sleep_for(next_);
-    next_ = std::min(next_ * 2, kLongest);
+    next_ = std::min(next_ * 2, longest_);
     return true;
   }
   // Something has changed, and more may follow soon.
-  void start_anew() { next_ = kShortest; }
+  void start_anew() { next_ = shortest_; }
 
  private:
-  static constexpr std::chrono::microseconds kShortest{20}, kLongest{1000};
   Clock::time_point limit_;
-  std::chrono::microseconds next_ = kShortest;
+  Pause shortest_, longest_, next_;
 };
 
 }  // namespace ks

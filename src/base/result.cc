@@ -5,6 +5,12 @@
 
 namespace ks {
 
+namespace {
+
+constexpr char kForNow[] = "; try again";
+
+}  // namespace
+
 std::unexpected<Error> fail(std::string what, int code) {
   return std::unexpected(Error{.code = code, .what = std::move(what)});
 }
@@ -12,6 +18,12 @@ std::unexpected<Error> fail(std::string what, int code) {
 std::unexpected<Error> refuse(std::string what) {
   return std::unexpected(Error{.code = 0, .what = std::move(what), .refusal = true});
 }
+
+std::unexpected<Error> refuse_for_now(std::string what) { return refuse(for_now(std::move(what))); }
+
+std::string for_now(std::string what) { return std::move(what) + kForNow; }
+
+bool is_for_now(std::string_view text) { return text.contains(kForNow); }
 
 std::unexpected<Error> fail_errno(std::string_view what) { return fail_errno(what, errno); }
 

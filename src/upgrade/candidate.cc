@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "upgrade/candidate.h"
 
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <set>
 
+#include "base/backoff.h"
 #include "upgrade/hold/table.h"
 #include "upgrade/machine.h"
 #include "upgrade/readiness.h"
@@ -133,18 +133,19 @@ bool has_read_all(const engine::Engine& engine, const UnitState& unit) {
   return !waiting || waiting->unread == 0;
 }
 
-engine::Verdict examine(const engine::Engine& engine, const Candidate& candidate, const engine::NextKernel& next) {
-  const UnitState& unit = candidate.unit;
-  engine::Verdict verdict{.reasons = unit_reasons(unit), .remarks = {}};
-  if (!verdict.ready()) return verdict;
-  auto options = swap_options(candidate, next);  // not while it is frozen
-  engine.prepare(target_of(unit), next);
-  // A moment that is better than others, on a busy server; a swap has the same patience.
-  constexpr timespec kPoll{.tv_sec = 0, .tv_nsec = 5'000'000};
-  for (int i = 0; i < 400 && !has_read_all(engine, unit); ++i) ::nanosleep(&kPoll, nullptr);
-  auto frozen = engine.freeze(target_of(unit));
-  if (!frozen) return {.reasons = {{0, "freeze", frozen.error().what}}, .remarks = {}};
-  verdict.reasons = group_reasons(candidate);
+engine::Reason failure(std::string act, const Error& error) {
+  // Not what the unit is like, but what has come between.
+  bool passes = error.code == EAGAIN || error.code == EINTR || error.code == ESRCH;
+  return {0, std::move(act), passes ? for_now(error.what) : error.what};
+}
+
+namespace {
+
+engine::Verdict examine_once(const engine::Engine& engine, const Candidate& candidate,
+                             const engine::DumpOptions& options) {
+  auto frozen = engine.freeze(target_of(candidate.unit));
+  if (!frozen) return {.reasons = {failure("freeze", frozen.error())}, .remarks = {}};
+  engine::Verdict verdict{.reasons = group_reasons(candidate), .remarks = {}};
   auto report = frozen->examine(options);
   verdict.remarks = frozen->verdict().remarks;
   verdict.remarks.insert(verdict.remarks.end(), candidate.run.remarks.begin(), candidate.run.remarks.end());
@@ -152,8 +153,26 @@ engine::Verdict examine(const engine::Engine& engine, const Candidate& candidate
     for (engine::Reason& reason : remembered_reasons(*report)) verdict.reasons.push_back(std::move(reason));
     return verdict;
   }
-  if (frozen->verdict().ready()) verdict.reasons.push_back({0, "dump", report.error().what});
+  if (frozen->verdict().ready()) verdict.reasons.push_back(failure("dump", report.error()));
   for (const engine::Reason& reason : frozen->verdict().reasons) verdict.reasons.push_back(reason);
+  return verdict;
+}
+
+}  // namespace
+
+engine::Verdict examine(const engine::Engine& engine, const Candidate& candidate, const engine::NextKernel& next) {
+  const UnitState& unit = candidate.unit;
+  engine::Verdict verdict{.reasons = unit_reasons(unit), .remarks = {}};
+  if (!verdict.ready()) return verdict;
+  auto options = swap_options(candidate, next);  // not while it is frozen
+  engine.prepare(target_of(unit), next);
+  // A moment that is better than others, on a busy server; a swap has at least the same patience.
+  for (Backoff patience(Backoff::Clock::now() + kPatience, kShortestPause, kLongestPause);
+       !has_read_all(engine, unit) && patience.pause();) {
+  }
+  Backoff patience(Backoff::Clock::now() + kPatience, kShortestPause, kLongestPause);
+  do verdict = examine_once(engine, candidate, options);
+  while (engine::are_for_now(verdict.reasons) && patience.pause());
   return verdict;
 }
 

@@ -2,6 +2,7 @@
 // Marked units, and whether each can be carried over.
 #pragma once
 
+#include <chrono>
 #include <span>
 #include <string>
 #include <vector>
@@ -46,11 +47,19 @@ engine::DumpOptions dump_options(const Candidate& candidate);
 // For a swap: with a hold that is none, where this machine can hold anything. Whoever dumps puts the real one there.
 engine::DumpOptions swap_options(const Candidate& candidate, const engine::NextKernel& next);
 
+// How long what may be gone in a moment is waited for, and the pauses between two looks at it.
+inline constexpr std::chrono::seconds kPatience{2};
+inline constexpr std::chrono::milliseconds kShortestPause{5}, kLongestPause{500};
+
 // Whether the unit, which runs on, has accepted and read all that came to it from the network. What it has not, its
 // dump refuses.
 bool has_read_all(const engine::Engine& engine, const UnitState& unit);
 
-// Freezes the unit for as long as it takes to go through the dump without its memory.
+// Why the engine could not do its work on a unit; `act` is what.
+engine::Reason failure(std::string act, const Error& error);
+
+// Freezes the unit for as long as it takes to go through the dump without its memory; again, if only something stands
+// in the way that may be gone in a moment.
 engine::Verdict examine(const engine::Engine& engine, const Candidate& candidate, const engine::NextKernel& next);
 
 // Reasons that lie in what the unit's control group holds now: best asked for while it is frozen.

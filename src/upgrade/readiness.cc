@@ -35,7 +35,7 @@ std::vector<engine::Reason> unit_reasons(const UnitState& unit) {
     add("unit", fmt::format("is not running but {} ({})", unit.active_state, unit.sub_state));
     return reasons;
   }
-  if (unit.control_pid != 0) add("control process", "a command of the unit runs; try again when it is done");
+  if (unit.control_pid != 0) add("control process", "a command of the unit runs; wait until it is done");
   if (unit.start.empty())
     add("ExecStart=", "the unit has none that could be started again");
   else if (auto line = placeholder_command_line(unit.start.front(), "placeholder"); !line)

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Other ways into the next boot, none of which needs a command of ours: a reboot, a kexec typed by hand; and images
-that are damaged on the way."""
+"""Other ways into the next boot, none of which needs a command of ours: a reboot, a kexec typed by hand; images that are
+damaged on the way; and a service that cannot be carried just when the swap comes to it, but soon after."""
 import sys
 
 import workload
@@ -22,6 +22,33 @@ ExecStart=/bin/sh -c "sleep infinity & sleep infinity &"
 [Install]
 WantedBy=multi-user.target
 """
+
+# It learns of each swap, and reads that only two seconds later; what it has not read cannot be put back.
+LATE = "late.service"
+LATE_PROGRAM = """#!/usr/bin/python3
+import ctypes, os, select, sys, time
+libc = ctypes.CDLL(None)
+told = libc.inotify_init1(os.O_CLOEXEC)
+assert libc.inotify_add_watch(told, b"/var/lib/kernel-swap", 0x100) > 0  # IN_CREATE
+for number in range(sys.maxsize):
+    with open("/var/lib/late", "w") as file:
+        print(number, file=file)
+    select.select([told], [], [])
+    time.sleep(2)
+    os.read(told, 4096)
+"""
+LATE_UNIT = """[Service]
+ExecStartPre=/bin/mkdir -p -m 700 /var/lib/kernel-swap
+ExecStart=/usr/local/bin/late
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def look_late(services):
+    """Its PID, and how often it has read."""
+    guest = services.guest
+    return guest.run(f"systemctl show -P MainPID {LATE}").stdout.split() + guest.get("/var/lib/late").decode().split()
 
 
 def herd(services):
@@ -47,7 +74,8 @@ def assert_damaged_are_cold(services, before, version):
     status, told = services.status()
     states = {unit["unit"]: unit["state"] for unit in told["units"]}
     assert status == 1 and not told["well"] and told["settled"], services.story()
-    assert states == {"counter.service": "restored", "ledger.service": "cold", HERD: "cold"}, services.story()
+    assert states == {"counter.service": "restored", "ledger.service": "cold", HERD: "cold", LATE: "restored"}, \
+        services.story()
     text = services.guest.run("kernel-swap status", check=False)
     assert text.status == 1, text
     reason = [line for line in text.stdout.splitlines() if "ledger.service" in line]
@@ -70,6 +98,8 @@ def scenario():
     with phases("disk"), Tree() as tree:
         workload.place(tree)
         tree.unit(HERD, HERD_UNIT)
+        tree.unit(LATE, LATE_UNIT)
+        tree.file("/usr/local/bin/late", LATE_PROGRAM, 0o755)
         tree.copy(workload.SOURCE / "damage", "/usr/lib/systemd/system-shutdown/damage")
         image, kernels = guest_disk(tree.path)
     with Guest(image, kernels, "6.1") as guest:
@@ -77,14 +107,19 @@ def scenario():
         with phases("boot 6.1"):
             guest.wait_for_boot()
         services.mark()
-        guest.run(f"kernel-swap enable {HERD}")
+        guest.run(f"kernel-swap enable {HERD} {LATE}")
         services.wait_for_reports(3)
         first_herd = herd(services)
+        late, read = look_late(services)
+        assert read == "0"
 
         before = services.look_at_all()
         with phases("reboot"):
             services.leave("systemctl --no-block reboot")
         assert_all_went_on(services, before, "6.1")
+        assert look_late(services) == [late, "1"], services.story()
+        again = guest.run(f"grep -h {LATE} /var/lib/kernel-swap/*/journal | grep again", check=False).stdout
+        assert "events that have not been read" in again, services.story()
 
         before = services.look_at_all()
         release = services.release("6.12")

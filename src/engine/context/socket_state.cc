@@ -25,7 +25,7 @@ Result<> read_buffers(int mine, const FreshSockets::Facts& fresh, State& out) {
 
 // What is pending there is told once, to whoever asks first.
 Result<> check_for_errors(int mine) {
-  if (TRY(has_error(mine))) return refuse("has an error that nobody has read yet (SO_ERROR); try again");
+  if (TRY(has_error(mine))) return refuse_for_now("has an error that nobody has read yet (SO_ERROR)");
   return {};
 }
 

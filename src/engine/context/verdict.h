@@ -24,6 +24,8 @@ struct Reason {
 };
 
 std::string to_string(const Reason& reason);  // "pid 41: fd 7: why"
+// There are some, and all that they name may be gone in a moment.
+bool are_for_now(std::span<const Reason> reasons);
 
 struct Verdict {
   std::vector<Reason> reasons;

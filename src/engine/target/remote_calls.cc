@@ -62,7 +62,7 @@ Result<> RemoteCalls::reach_syscall_stop() {
   if (reached == SeizedThread::Stop::gone) return fail("died under our hands", ESRCH);
   if (reached == SeizedThread::Stop::syscall) return {};
   thread_->give_back(signal);
-  return fail("a signal came between; try again", EINTR);
+  return fail(for_now("a signal came between"), EINTR);
 }
 
 }  // namespace ks::engine

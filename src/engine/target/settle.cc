@@ -170,7 +170,7 @@ Result<bool> leave_vdso(StoppedProcess& process, StoppedThread& thread, std::spa
     else if (!TRY(finish_handler(thread)))
       break;
   }
-  return refuse("is in the vDSO, or runs a signal handler that has interrupted it, and does not leave it; try again");
+  return refuse_for_now("is in the vDSO, or runs a signal handler that has interrupted it, and does not leave it");
 }
 
 }  // namespace

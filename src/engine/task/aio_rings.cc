@@ -158,8 +158,7 @@ Result<> describe_ring(const Dumping& dumping, const StoppedProcess& process, co
   if (context == contexts->end())
     return refuse("a ring of asynchronous I/O without a context, as fork(2) leaves it to a child");
   if (context->in_flight)
-    return refuse(
-        fmt::format("a ring of asynchronous I/O with {} requests in flight; try again", context->in_flight));
+    return refuse_for_now(fmt::format("a ring of asynchronous I/O with {} requests in flight", context->in_flight));
   auto header = TRY(process.memory->read<AioRingHeader>({area.start}));
   auto plan = plan_ring(context->slots, header.head, context->tail);
   // The program can write to it.

@@ -58,7 +58,7 @@ void describe_terminals(Dumping& dumping, image::Tree& tree) {
       process.set_foreground(used->second.foreground);
       if (!has_group(tree, process.foreground(), process.session()))
         refuse(process.pid(),
-               fmt::format("has a foreground process group ({}) that is gone; try again", process.foreground()));
+               for_now(fmt::format("has a foreground process group ({}) that is gone", process.foreground())));
     }
   }
   for (const auto& [device, use] : dumping.terminals)

@@ -122,7 +122,7 @@ Result<std::map<unsigned short, int>> ask_for_adjustments(DumpedProcess& process
     SetNow after = TRY(look_at(process.stopped, name_space, set.object));
     if (is_answer_for(set, before.values, after.values)) return adjustments;
   }
-  return refuse("changes while it is looked at; try again");
+  return refuse_for_now("changes while it is looked at");
 }
 
 Result<> dump_set(DumpedProcess& process, uint32_t name_space, const SurveyedSet& set, image::SemaphoreUndo& out) {

@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 
+#include "base/backoff.h"
 #include "base/file.h"
 #include "engine/engine.h"
 #include "upgrade/candidate.h"
@@ -132,15 +134,21 @@ Result<int> run(const Checkpoint& checkpoint) {
 
   auto engine = TRY(engine::Engine::open());
   RunSurvey survey = TRY(survey_run());
-  engine::Frozen frozen = TRY(about(engine.freeze(target)));
-  auto report = frozen.dump(checkpoint.directory, options);
-  if (!report && !frozen.verdict().ready()) {
-    for (const engine::Reason& reason : frozen.verdict().reasons)
+  std::optional<engine::Frozen> frozen;
+  Result<engine::DumpReport> report;
+  for (Backoff patience(Backoff::Clock::now() + kPatience, kShortestPause, kLongestPause);; patience.pause()) {
+    frozen.emplace(TRY(about(engine.freeze(target))));
+    report = frozen->dump(checkpoint.directory, options);
+    if (report || !engine::are_for_now(frozen->verdict().reasons) || patience.is_over()) break;
+    frozen.reset();
+  }
+  if (!report && !frozen->verdict().ready()) {
+    for (const engine::Reason& reason : frozen->verdict().reasons)
       fmt::print(stderr, "{}\n", checkpoint.unit.empty() ? to_string(reason) : reason_line(who, reason));
     return kRefused;
   }
   if (!report) return about(Result<int>(std::unexpected(report.error())));
-  auto remarks = frozen.verdict().remarks;
+  auto remarks = frozen->verdict().remarks;
   for (engine::Reason& remark : left_below_run(survey, unit, report->pids)) remarks.push_back(std::move(remark));
   for (const engine::Reason& remark : remarks) fmt::print(stderr, "{}\n", reason_line(who, remark));
   if (!checkpoint.leave_running) {
@@ -149,7 +157,7 @@ Result<int> run(const Checkpoint& checkpoint) {
       (void)remove_tree(checkpoint.directory);  // the unit runs on, and must not be brought back beside itself
       return std::unexpected(stopping.error());
     }
-    TRY(about(frozen.kill()));
+    TRY(about(frozen->kill()));
   }
   if (checkpoint.json) {
     Json json = Json::object();

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "upgrade/shutdown/passenger.h"
 
+#include <fmt/core.h>
 #include <sys/statvfs.h>
+
+#include <algorithm>
 
 #include "base/file.h"
 #include "upgrade/checksum.h"
@@ -18,13 +21,17 @@ namespace {
 constexpr char kImageManifest[] = "/manifest.ks";  // kernel-swap-image(5)
 constexpr char kPlaceholder[] = KS_LIBEXEC "/placeholder";
 
-Reasons lines(const std::vector<engine::Reason>& reasons) {
-  Reasons lines;
+std::vector<std::string> lines(const std::vector<engine::Reason>& reasons) {
+  std::vector<std::string> lines;
   for (const engine::Reason& reason : reasons) lines.push_back(engine::to_string(reason));
   return lines;
 }
 
-std::unexpected<Reasons> because(std::string text) { return std::unexpected(Reasons{std::move(text)}); }
+std::unexpected<Obstacles> because(const std::vector<engine::Reason>& reasons) {
+  return std::unexpected(Obstacles{lines(reasons), engine::are_for_now(reasons)});
+}
+
+std::unexpected<Obstacles> because(std::string text) { return std::unexpected(Obstacles{{std::move(text)}}); }
 
 // Whether the unit's sandbox would let systemd execute the placeholder.
 Result<bool> placeholder_is_executable(pid_t pid) {
@@ -37,20 +44,20 @@ Result<bool> placeholder_is_executable(pid_t pid) {
 
 }  // namespace
 
-std::expected<Passenger, Reasons> Passenger::freeze(const engine::Engine& engine, const Candidate& candidate,
-                                                    const engine::NextKernel& next) {
+std::expected<Passenger, Obstacles> Passenger::freeze(const engine::Engine& engine, const Candidate& candidate,
+                                                      const engine::NextKernel& next) {
   const UnitState& unit = candidate.unit;
-  if (auto reasons = unit_reasons(unit); !reasons.empty()) return std::unexpected(lines(reasons));
+  if (auto reasons = unit_reasons(unit); !reasons.empty()) return because(reasons);
   auto options = swap_options(candidate, next);  // not while it is frozen
   int64_t now = realtime_microseconds();
   auto frozen = engine.freeze(target_of(unit));
-  if (!frozen) return because("freeze: " + frozen.error().what);
-  if (auto reasons = group_reasons(candidate); !reasons.empty()) return std::unexpected(lines(reasons));
+  if (!frozen) return because({failure("freeze", frozen.error())});
+  if (auto reasons = group_reasons(candidate); !reasons.empty()) return because(reasons);
   return Passenger(candidate, std::move(options), std::move(*frozen), now);
 }
 
-std::expected<CarriedUnit, Reasons> Passenger::dump(const std::string& image, const std::string& places,
-                                                    const HoldUnit& hold) {
+std::expected<CarriedUnit, Obstacles> Passenger::dump(const std::string& image, const std::string& places,
+                                                      const HoldUnit& hold) {
   std::vector<std::string> held;
   if (options_.hold)
     options_.hold = [&](std::span<const engine::NetworkSocket> sockets) -> Result<> {
@@ -58,14 +65,14 @@ std::expected<CarriedUnit, Reasons> Passenger::dump(const std::string& image, co
       return hold(unit_.name, held);
     };
   auto report = frozen_.dump(image, options_);
-  if (!report)
-    return frozen_.verdict().ready() ? because("dump: " + report.error().what)
-                                     : std::unexpected(lines(frozen_.verdict().reasons));
+  const engine::Verdict& verdict = frozen_.verdict();
+  if (!report && verdict.ready()) return because({failure("dump", report.error())});
+  if (!report) return because(verdict.reasons);
   auto reasons = remembered_reasons(*report);
-  auto carried = reasons.empty() ? describe(*report, image) : std::unexpected(lines(reasons));
+  auto carried = reasons.empty() ? describe(*report, image) : because(reasons);
   if (carried) {
     carried->held = std::move(held);
-    carried->remarks = lines(frozen_.verdict().remarks);
+    carried->remarks = lines(verdict.remarks);
     for (std::string& remark : lines(run_remarks_)) carried->remarks.push_back(std::move(remark));
     auto saved = save_places(places_, process_of(unit_), places);
     if (saved)
@@ -79,8 +86,10 @@ std::expected<CarriedUnit, Reasons> Passenger::dump(const std::string& image, co
   return carried;
 }
 
-std::expected<CarriedUnit, Reasons> Passenger::describe(const engine::DumpReport& report,
-                                                        const std::string& directory) const {
+std::expected<CarriedUnit, Obstacles> Passenger::describe(const engine::DumpReport& report,
+                                                          const std::string& directory) const {
+  if (unit_.main_pid && !std::ranges::count(report.pids, unit_.main_pid))
+    return because(fmt::format("its main process, {}, has ended meanwhile", unit_.main_pid));
   auto executable = placeholder_is_executable(process_of(unit_));
   if (!executable) return because(executable.error().what);
   auto image_manifest = read_file(directory + kImageManifest);

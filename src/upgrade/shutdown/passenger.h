@@ -14,19 +14,23 @@
 
 namespace ks::upgrade {
 
-using Reasons = std::vector<std::string>;
+struct Obstacles {
+  std::vector<std::string> reasons;
+  bool for_now = false;  // may be gone in a moment
+};
 // Holds back what peers send to a unit: lines of hold/held_socket.h.
 using HoldUnit = std::function<Result<>(const std::string& unit, std::span<const std::string> lines)>;
 
 class Passenger {
  public:
-  static std::expected<Passenger, Reasons> freeze(const engine::Engine& engine, const Candidate& candidate,
-                                                  const engine::NextKernel& next);
+  static std::expected<Passenger, Obstacles> freeze(const engine::Engine& engine, const Candidate& candidate,
+                                                    const engine::NextKernel& next);
 
   const std::string& name() const { return unit_.name; }
   // Writes the image, and beside it what lies in the unit's volatile places, and tells what the manifest is
   // to say of them. On an error neither is left.
-  std::expected<CarriedUnit, Reasons> dump(const std::string& image, const std::string& places, const HoldUnit& hold);
+  std::expected<CarriedUnit, Obstacles> dump(const std::string& image, const std::string& places,
+                                             const HoldUnit& hold);
   Result<> kill() { return frozen_.kill(); }
 
  private:
@@ -37,7 +41,8 @@ class Passenger {
         options_(std::move(options)),
         frozen_(std::move(frozen)),
         frozen_at_(frozen_at) {}
-  std::expected<CarriedUnit, Reasons> describe(const engine::DumpReport& report, const std::string& directory) const;
+  std::expected<CarriedUnit, Obstacles> describe(const engine::DumpReport& report,
+                                                 const std::string& directory) const;
   UnitState unit_;
   std::vector<Place> places_;
   std::vector<engine::Reason> run_remarks_;

@@ -2,12 +2,13 @@
 #include "upgrade/shutdown/swap_out.h"
 
 #include <fmt/core.h>
-#include <time.h>
 
 #include <algorithm>
+#include <chrono>
 #include <optional>
 #include <set>
 
+#include "base/backoff.h"
 #include "base/file.h"
 #include "upgrade/checksum.h"
 #include "upgrade/hold/client.h"
@@ -23,9 +24,14 @@ namespace ks::upgrade {
 
 namespace {
 
-void leave_out(Manifest& manifest, const Swap& swap, const std::string& unit, std::vector<std::string> reasons) {
-  for (const std::string& reason : reasons) swap.note("left-out", unit, reason);
-  manifest.left_out.push_back({unit, std::move(reasons)});
+struct Refused {
+  std::string unit;
+  Obstacles obstacles;
+};
+
+void leave_out(Manifest& manifest, const Swap& swap, Refused refused) {
+  for (const std::string& reason : refused.obstacles.reasons) swap.note("left-out", refused.unit, reason);
+  manifest.left_out.push_back({std::move(refused.unit), std::move(refused.obstacles.reasons)});
 }
 
 // An earlier image would bring back an old state, now that its unit has run on.
@@ -72,8 +78,6 @@ class Hold {
 // which still run: nobody can make a connection anew that has not been accepted. What they do not accept in time,
 // their dump refuses. The same for datagrams.
 void drain_queues(const engine::Engine& engine, const std::vector<Candidate>& units, const Swap& swap, Hold& hold) {
-  constexpr timespec kPoll{.tv_sec = 0, .tv_nsec = 5'000'000};
-  constexpr int kPolls = 400;
   std::vector<const UnitState*> waiting;
   for (const Candidate& one : units) {
     auto found = unit_reasons(one.unit).empty() ? engine.waiting(target_of(one.unit)) : fail("cannot be carried");
@@ -83,46 +87,90 @@ void drain_queues(const engine::Engine& engine, const std::vector<Candidate>& un
     if (!held) swap.note("hold", one.unit.name, held.error().what);
     if (held) waiting.push_back(&one.unit);
   }
-  for (int i = 0; i < kPolls && !waiting.empty(); ++i) {
-    std::erase_if(waiting, [&](const UnitState* unit) { return has_read_all(engine, *unit); });
-    if (!waiting.empty()) ::nanosleep(&kPoll, nullptr);
-  }
+  Backoff patience(Backoff::Clock::now() + kPatience, kShortestPause, kShortestPause);
+  do std::erase_if(waiting, [&](const UnitState* unit) { return has_read_all(engine, *unit); });
+  while (!waiting.empty() && patience.pause());
 }
 
-// All are frozen before the first is dumped, so that what they say to each other is not torn apart.
-std::vector<Passenger> freeze_all(const engine::Engine& engine, const std::vector<Candidate>& units,
-                                  const engine::NextKernel& next, const Swap& swap, Manifest& manifest, Hold& hold) {
+// What has come of an attempt to take all of them.
+struct Attempt {
   std::vector<Passenger> passengers;
+  std::vector<CarriedUnit> carried;  // the same
+  std::vector<Refused> refused;
+
+  bool may_succeed_later() const {
+    return std::ranges::any_of(refused, [](const Refused& one) { return one.obstacles.for_now; });
+  }
+};
+
+// All are frozen before the first is dumped, so that what they say to each other is not torn apart.
+Attempt take(const engine::Engine& engine, const std::vector<Candidate>& units, const engine::NextKernel& next,
+             const Swap& swap, Hold& hold) {
+  Attempt attempt;
   for (const Candidate& one : units) {
     auto passenger = Passenger::freeze(engine, one, next);
     if (passenger) {
       swap.note("frozen", one.unit.name, "");
-      passengers.push_back(std::move(*passenger));
+      attempt.passengers.push_back(std::move(*passenger));
     } else {
-      hold.lift(one.unit.name);
-      leave_out(manifest, swap, one.unit.name, std::move(passenger.error()));
+      attempt.refused.push_back({one.unit.name, std::move(passenger.error())});
     }
   }
-  return passengers;
-}
-
-void dump_all(std::vector<Passenger>& passengers, const Swap& swap, Manifest& manifest, Hold& hold) {
   HoldUnit hold_unit = [&](const std::string& unit, std::span<const std::string> lines) {
     return hold.hold(unit, lines);
   };
-  std::erase_if(passengers, [&](Passenger& passenger) {
+  std::erase_if(attempt.passengers, [&](Passenger& passenger) {
     auto dumped = passenger.dump(swap.image(passenger.name()), swap.places(passenger.name()), hold_unit);
     if (!dumped) {
-      hold.lift(passenger.name());
-      leave_out(manifest, swap, passenger.name(), std::move(dumped.error()));
+      attempt.refused.push_back({passenger.name(), std::move(dumped.error())});
       return true;  // which thaws it
     }
     swap.note("dumped", passenger.name(),
               fmt::format("{} bytes in {:.3f} s", dumped->memory_bytes, dumped->frozen_seconds));
-    for (const std::string& remark : dumped->remarks) swap.note("remark", passenger.name(), remark);
-    manifest.units.push_back(std::move(*dumped));
+    attempt.carried.push_back(std::move(*dumped));
     return false;
   });
+  return attempt;
+}
+
+// All run on, so that what one was about to do it can do, whoever it needs for that.
+void give_back(Attempt attempt, const Swap& swap, Hold& hold) {
+  attempt.passengers.clear();
+  for (const CarriedUnit& unit : attempt.carried) {
+    (void)remove_tree(swap.image(unit.name));
+    (void)remove_tree(swap.places(unit.name));
+    hold.lift(unit.name);
+  }
+  for (const Refused& refused : attempt.refused) {
+    hold.lift(refused.unit);
+    for (const std::string& reason : refused.obstacles.reasons) swap.note("again", refused.unit, reason);
+  }
+}
+
+// A verdict may have been given a moment ago when nothing stood in the way. So what may pass is waited for.
+std::vector<Passenger> take_patiently(const engine::Engine& engine, std::vector<Candidate> units,
+                                      const engine::NextKernel& next, const Swap& swap, Manifest& manifest,
+                                      Hold& hold) {
+  constexpr auto kSwapPatience = std::chrono::seconds(5);
+  for (Backoff patience(Backoff::Clock::now() + kSwapPatience, kShortestPause, kLongestPause);; patience.pause()) {
+    drain_queues(engine, units, swap, hold);
+    Attempt attempt = take(engine, units, next, swap, hold);
+    bool last = !attempt.may_succeed_later() || patience.is_over();
+    std::erase_if(attempt.refused, [&](Refused& refused) {
+      if (!last && refused.obstacles.for_now) return false;
+      hold.lift(refused.unit);
+      std::erase_if(units, [&](const Candidate& one) { return one.unit.name == refused.unit; });
+      leave_out(manifest, swap, std::move(refused));
+      return true;
+    });
+    if (last) {
+      for (const CarriedUnit& unit : attempt.carried)
+        for (const std::string& remark : unit.remarks) swap.note("remark", unit.name, remark);
+      manifest.units = std::move(attempt.carried);
+      return std::move(attempt.passengers);
+    }
+    give_back(std::move(attempt), swap, hold);
+  }
 }
 
 Result<> commit(const Swap& swap, const Manifest& manifest) {
@@ -173,15 +221,13 @@ Result<> swap_out(const Bus& bus, const SwapStore& store, const engine::NextKern
   if (engine) {
     if (auto quiet = keep_systemd_quiet(bus, marked.units); !quiet) swap.note("quiet", "", quiet.error().what);
     for (const Candidate& one : marked.units) engine->prepare(target_of(one.unit), next);
-    drain_queues(*engine, marked.units, swap, hold);
-    passengers = freeze_all(*engine, marked.units, next, swap, manifest, hold);
-    dump_all(passengers, swap, manifest, hold);
+    passengers = take_patiently(*engine, marked.units, next, swap, manifest, hold);
     std::vector<std::string> staying;
     staying.reserve(manifest.left_out.size());
     for (const LeftOutUnit& unit : manifest.left_out) staying.push_back(unit.name);
     if (auto loud = let_systemd_speak(bus, staying); !loud) swap.note("quiet", "", loud.error().what);
   } else {
-    for (const Candidate& one : marked.units) leave_out(manifest, swap, one.unit.name, {engine.error().what});
+    for (const Candidate& one : marked.units) leave_out(manifest, swap, {one.unit.name, {{engine.error().what}}});
   }
   if (manifest.units.empty() && manifest.left_out.empty()) return swap.remove();
 

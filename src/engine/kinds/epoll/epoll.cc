@@ -105,8 +105,7 @@ Result<> dump_entry(Dumping& dumping, const OpenFile& epoll, const EpollLine& li
   } else if (!ready_now(mine.get(), kAllEvents) &&
              !(S_ISFIFO(target->stat.st_mode) && (target->flags() & O_ACCMODE) == O_RDONLY)) {
     // Only an event takes an entry to where it is, and this file would give none.
-    return refuse(fmt::format("has an entry for fd {} that has fired (EPOLLONESHOT); try again when it waits again",
-                              line.number));
+    return refuse_for_now(fmt::format("has an entry for fd {} that has fired (EPOLLONESHOT)", line.number));
   }
   return {};
 }

@@ -165,7 +165,7 @@ Result<> dump_one(Dumping& dumping, const OpenFile& file) {
   Fd mine = TRY(file.fetch());
   int queued = 0;
   if (::ioctl(mine.get(), FIONREAD, &queued)) return fail_errno("FIONREAD");
-  if (queued) return refuse("has events that have not been read and cannot be put back; try again a little later");
+  if (queued) return refuse_for_now("has events that have not been read and cannot be put back");
   Facts facts = TRY(parse_facts(file.info.rest));
   if (facts.group.flags & kClasses)
     return refuse("can be asked for permission by other processes, which is not supported");

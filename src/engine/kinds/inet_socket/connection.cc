@@ -71,8 +71,8 @@ Result<> read_received(int fd, const Progress& progress, Connection& out) {
   out.mutable_received()->set_end(static_cast<uint32_t>(progress.received));
   bool marked = out.has_urgent() && out.urgent().offset() < bytes;
   if (!marked && out.urgent().has_been_read())
-    return refuse(
-        "has urgent data read before all that comes before it has come, which is not supported yet; try again");
+    return refuse_for_now(
+        "has urgent data read before all that comes before it has come, which is not supported yet");
   std::string data = TRY(marked ? peek_around_mark(fd, *progress.insides, bytes) : peek(fd, bytes));
   if (data.size() != bytes && progress.insides) return fail("what it has received changes", EAGAIN);
   if (data.size() != bytes) return refuse("holds urgent data, and the kernel does not let us see where");
@@ -176,7 +176,7 @@ Result<Connection> read_connection(int fd, const Progress& progress) {
   tcp_info info{};
   socklen_t length = sizeof info;
   if (::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length)) return fail_errno("TCP_INFO");
-  if (!is_connection(info.tcpi_state)) return refuse("has been ended by its peer in this moment; try again");
+  if (!is_connection(info.tcpi_state)) return refuse_for_now("has been ended by its peer in this moment");
   Connection out;
   out.set_ends_receiving(TRY(has_ended_receiving(fd)));
   out.set_ends_sending(info.tcpi_state != kEstablished && info.tcpi_state != kCloseWait);

@@ -77,10 +77,9 @@ class Queue {
       at += entry.bytes;
       bool six = entry.source.sin6_family == AF_INET6 && !is_mapped(datagram->source());
       if (six && (IN6_IS_ADDR_LINKLOCAL(&entry.source.sin6_addr) || entry.bytes > kLargest6))
-        return refuse(
+        return refuse_for_now(
             "holds datagrams that nobody has read yet, of a link-local sender or larger than an interface takes, "
-            "which "
-            "is not supported yet; try again");
+            "which is not supported yet");
     }
     return {};
   }
@@ -176,11 +175,11 @@ Result<size_t> bytes_being_sent(int fd) { return memory_of(fd, SK_MEMINFO_WMEM_A
 Result<> read_datagrams(int fd, image::InetSocket& out) {
   auto queue = TRY(Queue::prepare(fd));
   if (!TRY(do_undisturbed([&] { return queue.look(); })))
-    return refuse("holds datagrams that nobody has read yet, and more come in; try again");
+    return refuse_for_now("holds datagrams that nobody has read yet, and more come in");
   if (queue.tells_more())
-    return refuse(
+    return refuse_for_now(
         "holds datagrams that nobody has read yet, and is told more of them than their sender (IP_PKTINFO, "
-        "SO_TIMESTAMP or the like), which is not supported yet; try again");
+        "SO_TIMESTAMP or the like), which is not supported yet");
   return queue.write(out);
 }
 

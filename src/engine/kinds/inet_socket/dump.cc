@@ -88,15 +88,14 @@ Result<> dump_tcp(Dumped& socket, Survey& survey) {
       return {};
     case TCP_SYN_SENT:
       out.set_peer(TRY(survey.peer_of(*socket.file, IPPROTO_TCP, TCP_SYN_SENT)));
-      if (out.peer().empty())
-        return refuse("is being connected to a peer that the kernel does not tell of; try again");
+      if (out.peer().empty()) return refuse_for_now("is being connected to a peer that the kernel does not tell of");
       out.set_connecting(true);
       return {};
     case TCP_CLOSE:
       out.set_ended(TRY(has_remains(mine)));
       return {};
     default:
-      return refuse("is a TCP connection that is being made by TCP Fast Open; try again");
+      return refuse_for_now("is a TCP connection that is being made by TCP Fast Open");
   }
 }
 
@@ -120,7 +119,7 @@ Result<> check_for_router(const Dumped& socket) {
 
 Result<> dump_datagram_socket(Dumped& socket, const std::string& address, Survey& survey) {
   int mine = socket.mine.get();
-  if (TRY(bytes_being_sent(mine))) return refuse("is sending a datagram; try again");
+  if (TRY(bytes_being_sent(mine))) return refuse_for_now("is sending a datagram");
   TRY(check_for_router(socket));
   bool six = as<sockaddr>(address).sa_family == AF_INET6;
   if (!survey.groups) survey.groups = TRY(MulticastGroups::read());
@@ -140,17 +139,15 @@ Result<> dump_error(Dumped& socket, const Insides& insides) {
   bool udp = !socket.info && has_datagram_ports(table_of(socket));
   bool queues = find_option(socket.state, SOL_IP, IP_RECVERR) || find_option(socket.state, SOL_IPV6, IPV6_RECVERR);
   if ((!ended && !udp) || queues || socket.out.passed())
-    return refuse(fmt::format("{}, MSG_ERRQUEUE); try again", kWhat));
+    return refuse_for_now(fmt::format("{}, MSG_ERRQUEUE)", kWhat));
   if (!insides)
-    return refuse(
-        fmt::format("{}), and the kernel does not let us see which: {}; try again", kWhat, insides.error().what));
+    return refuse_for_now(
+        fmt::format("{}), and the kernel does not let us see which: {}", kWhat, insides.error().what));
   auto found = insides->find(socket.mine.get());
-  if (found == insides->end() || !found->second.error)
-    return refuse(fmt::format("{}, MSG_ERRQUEUE); try again", kWhat));
+  if (found == insides->end() || !found->second.error) return refuse_for_now(fmt::format("{}, MSG_ERRQUEUE)", kWhat));
   const SocketInsides& inside = found->second;
   if (!can_happen_again(ended, inside))
-    return refuse(
-        fmt::format("{}: {}), which is not supported yet; try again", kWhat, ::strerrorname_np(inside.error)));
+    return refuse_for_now(fmt::format("{}: {}), which is not supported yet", kWhat, ::strerrorname_np(inside.error)));
   socket.out.set_error(inside.error);
   socket.out.set_peer_ended(inside.peer_ended);
   return {};
@@ -304,14 +301,14 @@ Result<> read_unread(Dumping& dumping, std::vector<Dumped>& sockets) {
                         : Result<>();
     // A look at them would take it.
     if (done && TRY(has_error(socket.mine.get())))
-      done = refuse("has an error that nobody has read yet (SO_ERROR), and holds datagrams; try again");
+      done = refuse_for_now("has an error that nobody has read yet (SO_ERROR), and holds datagrams");
     if (done && !has_datagram_ports(table_of(socket)))
-      done = refuse("holds packets that nobody has read yet, which is not supported yet; try again");
+      done = refuse_for_now("holds packets that nobody has read yet, which is not supported yet");
     if (done && socket.out.passed())
-      done = refuse("holds datagrams that nobody has read yet, and is held by the service manager too; try again");
+      done = refuse_for_now("holds datagrams that nobody has read yet, and is held by the service manager too");
     if (done && dumping.image) done = read_datagrams(socket.mine.get(), socket.out);
     if (done && dumping.image && static_cast<uint32_t>(socket.out.datagrams_size()) < socket.datagrams)
-      done = refuse("holds empty datagrams that have been looked at (MSG_PEEK), which hides them from us; try again");
+      done = refuse_for_now("holds empty datagrams that have been looked at (MSG_PEEK), which hides them from us");
     if (!done && !done.error().refusal) return done;
     if (!done) socket.obstacle = done.error().what;
   }
@@ -342,12 +339,12 @@ Result<> read_connections_of(std::vector<Dumped>& sockets) {
   auto& read = *tried;
   for (size_t i = 0; i < readable.size(); ++i)
     if (!read.rests()) {
-      readable[i]->obstacle = "is a TCP connection that does not come to rest; try again";
+      readable[i]->obstacle = for_now("is a TCP connection that does not come to rest");
     } else {
       auto& reading = *read.mutable_readings(static_cast<int>(i));
       readable[i]->obstacle = reading.obstacle();
       if (filters_urgent(*readable[i], reading.connection()))
-        readable[i]->obstacle = "holds urgent data and has a filter, which is not supported yet; try again";
+        readable[i]->obstacle = for_now("holds urgent data and has a filter, which is not supported yet");
       readable[i]->out.set_connection(std::move(*reading.mutable_connection()));
     }
   return {};

@@ -80,9 +80,8 @@ Result<std::string> peek_around_mark(int fd, const TcpInsides& insides, size_t b
   TRY(in_line.set(fd, number_bytes(1)));
   bool skips = mark != 0;
   if (skips && !set_number(fd, SOL_SOCKET, SO_PEEK_OFF, static_cast<int>(mark)))
-    return refuse(
-        "holds urgent data in the midst of what has not been read, past which this kernel lets nobody look; "
-        "try again");
+    return refuse_for_now(
+        "holds urgent data in the midst of what has not been read, past which this kernel lets nobody look");
   auto done = peek_all(fd, room.subspan(mark));
   if (skips) TRY(set_number(fd, SOL_SOCKET, SO_PEEK_OFF, -1));
   TRY(in_line.give_back());

@@ -59,7 +59,7 @@ Result<> dump_one(Dumping& dumping, const OpenFile& file) {
   Fd mine = TRY(file.fetch());
   int queued = 0;
   if (::ioctl(mine.get(), FIONREAD, &queued)) return fail_errno("FIONREAD");
-  if (queued) return refuse("has events that have not been read and cannot be put back; try again a little later");
+  if (queued) return refuse_for_now("has events that have not been read and cannot be put back");
   std::vector<InotifyLine> lines;
   for (const auto& text : file.info.rest)
     if (text.starts_with("inotify ")) lines.push_back(TRY(parse_inotify_line(text)));

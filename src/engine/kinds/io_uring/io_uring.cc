@@ -175,8 +175,8 @@ uint64_t in_pages(uint64_t bytes) { return (bytes + kPageSize - 1) / kPageSize *
 Result<> dump_one(Dumping& dumping, const OpenFile& file, const RingInsides& ring, const Fd& mine, Extent& extent) {
   TRY(check_setup(ring.setup));
   TRY(check_holders(dumping, file));
-  if (ring.in_flight) return refuse(fmt::format("has {} requests in flight; try again", ring.in_flight));
-  if (ring.overflown) return refuse("has completions for which there was no room; try again");
+  if (ring.in_flight) return refuse_for_now(fmt::format("has {} requests in flight", ring.in_flight));
+  if (ring.overflown) return refuse_for_now("has completions for which there was no room");
   if (!ring.more.empty()) return refuse("has " + ring.more + ", which is not supported yet");
   Params params;
   Fd twin = TRY(make_twin(ring, params));

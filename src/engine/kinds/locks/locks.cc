@@ -45,7 +45,7 @@ Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
       continue;
     }
     if (line->kind == LockLine::Kind::lease && line->state != "ACTIVE") {
-      dumping.refuse(lock.pid, object, "holds a lease that is being broken; try again a little later");
+      dumping.refuse(lock.pid, object, for_now("holds a lease that is being broken"));
       continue;
     }
     image::FileLock out;

@@ -67,10 +67,10 @@ Result<> dump_socket(Dumping& dumping, const OpenFile& file, const NetlinkFacts&
   Socket out;
   out.set_id(file.id);
   out.set_state(TRY(read_socket_state(dumping.fresh_sockets, file, mine.get())).SerializeAsString());
-  if (facts.answering) return refuse("has asked the kernel and not read the whole answer; try again");
+  if (facts.answering) return refuse_for_now("has asked the kernel and not read the whole answer");
   pollfd poll{.fd = mine.get(), .events = POLLIN, .revents = 0};
   if (::poll(&poll, 1, 0) < 0) return fail_errno("poll");
-  if (poll.revents & POLLIN) return refuse("holds messages that nobody has read yet; try again");
+  if (poll.revents & POLLIN) return refuse_for_now("holds messages that nobody has read yet");
   if (file.socket->protocol == NETLINK_NETFILTER && TRY(netfilter_owners()).contains(facts.port))
     return refuse("is of netfilter, and a queue, log or table belongs to it, which is not supported yet");
   out.set_port(facts.port);

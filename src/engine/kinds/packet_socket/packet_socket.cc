@@ -51,7 +51,7 @@ Result<> dump_socket(Dumping& dumping, const OpenFile& file, const PacketFacts& 
   pollfd poll{.fd = mine.get(), .events = POLLIN, .revents = 0};
   if (::poll(&poll, 1, 0) < 0) return fail_errno("poll");
   if (poll.revents & POLLIN)
-    return refuse("holds packets that nobody has read yet, which is not supported yet; try again");
+    return refuse_for_now("holds packets that nobody has read yet, which is not supported yet");
   sockaddr_ll address{};
   socklen_t length = sizeof address;
   if (::getsockname(mine.get(), reinterpret_cast<sockaddr*>(&address), &length)) return fail_errno("getsockname");

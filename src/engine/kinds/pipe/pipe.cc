@@ -104,8 +104,7 @@ Result<> dump_content(std::span<const OpenFile* const> ends, image::PipeEnd& out
   TRY(read_pieces(copy, out));
   size_t slots = 0;
   for (const auto& piece : out.pieces()) slots += (piece.content().size() + kSlot - 1) / kSlot;
-  if (slots > static_cast<size_t>(capacity) / kSlot)
-    return refuse("holds more than fits it, by splice(2); try again when it has been read");
+  if (slots > static_cast<size_t>(capacity) / kSlot) return refuse_for_now("holds more than fits it, by splice(2)");
   return {};
 }
 

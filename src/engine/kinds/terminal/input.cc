@@ -149,9 +149,9 @@ Result<> dump_input(int slave, const termios2& settings, image::Terminal& out) {
     return refuse("has input that has not been read, at which this kernel lets nobody look: " + input.error().what);
   }
   if (input->on_its_way || input->bytes.size() > kMostInput)
-    return refuse("has more input that has not been read than it takes; try again a little later");
+    return refuse_for_now("has more input that has not been read than it takes");
   if (input->takes_next_literally)
-    return refuse("awaits what is to be typed after a quoting character (VLNEXT); try again a little later");
+    return refuse_for_now("awaits what is to be typed after a quoting character (VLNEXT)");
   out.set_input(std::move(input->bytes));
   if (!edits_lines(settings)) return {};
   if (!out.input().empty() && settings.c_lflag & EXTPROC)

@@ -84,7 +84,7 @@ Result<> check_state(int master, int slave) {
     if (TRY(ask<int>(fd, TIOCGETD, "TIOCGETD")) != 0)
       return refuse("has a line discipline other than that of terminals");
   short of_master = TRY(readiness(master)), of_slave = TRY(readiness(slave));
-  if (of_master & POLLPRI) return refuse("has a change of its state to report (TIOCPKT); try again a little later");
+  if (of_master & POLLPRI) return refuse_for_now("has a change of its state to report (TIOCPKT)");
   if (!(of_master & POLLOUT) || !(of_slave & POLLOUT)) return refuse("is stopped (control-S)");
   auto locked = TRY(ask<termios>(slave, TIOCGLCKTRMIOS, "TIOCGLCKTRMIOS"));
   if (locked.c_iflag | locked.c_oflag | locked.c_cflag | locked.c_lflag | locked.c_line ||
@@ -106,8 +106,8 @@ Result<> dump_output(Dumping& dumping, int master, const std::vector<const OpenF
   size_t bytes = TRY(terminal::waiting_output(master));
   if (!bytes) return {};
   if (bytes >= terminal::kMostOutput)
-    return refuse("has more output that has not been read than could be put back; try again a little later");
-  if (out.packets()) return refuse("has output that has not been read, in packet mode (TIOCPKT); try again");
+    return refuse_for_now("has more output that has not been read than could be put back");
+  if (out.packets()) return refuse_for_now("has output that has not been read, in packet mode (TIOCPKT)");
   if (signals_anybody(dumping)) return refuse("has output that has not been read, and signals it (O_ASYNC)");
   auto writable =
       std::ranges::find_if(slaves, [](const OpenFile* slave) { return (slave->flags() & O_ACCMODE) != O_RDONLY; });

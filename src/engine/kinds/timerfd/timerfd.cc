@@ -115,8 +115,7 @@ Result<> dump_one(Dumping& dumping, const OpenFile& file, bool was_silent) {
   }
   if (state.ticks && state.left && !state.interval)
     // Expired and armed at once: only a change of the wall clock does that (TFD_TIMER_CANCEL_ON_SET).
-    dumping.refuse(file.pid, file.object(),
-                   "has a change of the wall clock to report; try again when it has been read");
+    dumping.refuse(file.pid, file.object(), for_now("has a change of the wall clock to report"));
   image::TimerFd out;
   out.set_id(file.id);
   out.set_flags(static_cast<uint32_t>(file.flags()));

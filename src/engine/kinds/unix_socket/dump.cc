@@ -146,18 +146,19 @@ class Description {
         ++others;
         continue;
       }
-      if (facts->second.unread) return refuse("has a connection, with data, that nobody has accepted yet; try again");
+      if (facts->second.unread) return refuse_for_now("has a connection, with data, that nobody has accepted yet");
       out_.add_waiting(known->second);
     }
     if (!facts_.waiting.empty() && !out_.has_file() && !is_abstract(out_.name()))
-      return refuse("has connections that nobody has accepted yet, and its name leads elsewhere now; try again");
+      return refuse_for_now("has connections that nobody has accepted yet, and its name leads elsewhere now");
     if (facts_.waiting.size() > static_cast<size_t>(facts_.backlog) + 1)
-      return refuse("has more connections that nobody has accepted yet than it lets wait now; try again");
+      return refuse_for_now("has more connections that nobody has accepted yet than it lets wait now");
     if (!others) return {};
     if (!dumping_.options.reset_external_sockets)
-      return refuse(
-          "has connections from outside that nobody has accepted yet; try again; with ExternalSockets=reset in the "
-          "mark they end (kernel-swap-mark(5))");
+      return refuse_for_now(
+          "has connections from outside that nobody has accepted yet; with ExternalSockets=reset in the mark they "
+          "end "
+          "(kernel-swap-mark(5))");
     closed_ = fmt::format("{} connections from outside that nobody has accepted yet will not be there", others);
     return {};
   }
@@ -168,13 +169,13 @@ class Description {
     const StoppedProcess* who = nullptr;
     for (const StoppedProcess& process : dumping_.processes) {
       if (process.zombie || dumping_.number_of(process.pid, file_.id) < 0) continue;
-      if (who) return refuse("has not been accepted yet, and several processes may have connected it; try again");
+      if (who) return refuse_for_now("has not been accepted yet, and several processes may have connected it");
       who = &process;
     }
     for (const StoppedProcess& process : dumping_.processes)
       if (!who || (!process.zombie &&
                    (process.status.uids[1] != who->status.uids[1] || process.status.gids[1] != who->status.gids[1])))
-        return refuse("has not been accepted yet, and users of several processes may have connected it; try again");
+        return refuse_for_now("has not been accepted yet, and users of several processes may have connected it");
     out_.mutable_credentials()->set_pid(who->pid);
     out_.mutable_credentials()->set_user(who->status.uids[1]);
     out_.mutable_credentials()->set_group(who->status.gids[1]);
@@ -348,8 +349,8 @@ class Description {
       // Who has not told of himself has no PID.
       if (!message.credentials || message.credentials->pid == 0) continue;
       if (!is_there(message.credentials->pid))
-        return refuse(fmt::format("holds a message with credentials of pid {}, which is not part of it; try again",
-                                  message.credentials->pid));
+        return refuse_for_now(fmt::format("holds a message with credentials of pid {}, which is not part of it",
+                                          message.credentials->pid));
       out->mutable_credentials()->set_pid(message.credentials->pid);
       out->mutable_credentials()->set_user(message.credentials->uid);
       out->mutable_credentials()->set_group(message.credentials->gid);
@@ -368,12 +369,12 @@ class Description {
       const std::string& sender = message.sender();
       if (out_.name().empty() || out_.peer_is_gone()) {
         if (!sender.empty() || !(is_pair || out_.peer_is_gone()))
-          return refuse("holds datagrams of others than its peer; try again when they have been read");
+          return refuse_for_now("holds datagrams of others than its peer");
         continue;
       }
       if (is_abstract(sender) && !all.senders.contains(sender))
-        return refuse(fmt::format("holds a datagram from {}, which no process of it has open; try again",
-                                  address_text(sender)));
+        return refuse_for_now(
+            fmt::format("holds a datagram from {}, which no process of it has open", address_text(sender)));
     }
     return {};
   }
@@ -385,8 +386,7 @@ class Description {
     std::span<const ReceivedMessage> messages;
     if (queue != dumping_.queues.end()) messages = queue->second;
     if (peer->second.unread == (messages.empty() ? 0u : TRY(memory_of(state_.type(), messages)))) return {};
-    return refuse(
-        "holds an empty message that shows no more since somebody has looked; try again when it has been read");
+    return refuse_for_now("holds an empty message that shows no more since somebody has looked");
   }
 
   Dumping& dumping_;

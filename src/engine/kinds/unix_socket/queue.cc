@@ -317,8 +317,7 @@ class Looking {
     if (insides && socket.file->socket->type != SOCK_STREAM)
       if (auto inside = insides->find(socket.fd.get());
           inside != insides->end() && static_cast<uint32_t>(reading.messages_size()) < inside->second.messages)
-        return refuse(
-            "holds an empty message that shows no more since somebody has looked; try again when it has been read");
+        return refuse_for_now("holds an empty message that shows no more since somebody has looked");
     return {};
   }
 
