@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <ranges>
+#include <span>
 #include <thread>
 #include <unordered_map>
 #include <unordered_set>
@@ -64,6 +65,16 @@ void forget_reaped(std::vector<StoppedProcess>& processes) {
   });
 }
 
+// The number of one that has ended before it was seized may be that of somebody else by now. A group keeps its
+// members.
+Result<> check_members(const std::vector<StoppedProcess>& processes, std::span<const pid_t> members) {
+  std::unordered_set<pid_t> known(members.begin(), members.end());
+  for (const auto& process : processes)
+    if (!process.threads.empty() && !known.contains(process.pid))
+      return fail(fmt::format("pid {}: is no member of the control group", process.pid), EAGAIN);
+  return {};
+}
+
 Result<> read_outside(StoppedProcess& process) {
   process.stat = TRY(parse_stat(TRY(read_record(process.proc("stat")))));
   process.status = TRY(parse_status(TRY(read_record(process.proc("status")))));
@@ -101,12 +112,14 @@ Result<FrozenTree> FrozenTree::freeze(const std::string& cgroup, pid_t root) {
     auto stopped = [&]() -> Result<> {
       // A thread that is not stopped yet may start others, so we look again until nothing is new.
       Seizure seizure(tree.processes_, stop_limit);
+      std::vector<pid_t> pids;
       do {
         for (bool found = true; found;) {
-          auto pids = TRY(cgroup.empty() ? list_tree(root) : list_cgroup(cgroup));
+          pids = TRY(cgroup.empty() ? list_tree(root) : list_cgroup(cgroup));
           found = TRY(seizure.seize_more(pids));
         }
       } while (TRY(seizure.settle_all()));
+      if (!cgroup.empty()) TRY(check_members(tree.processes_, pids));
       forget_reaped(tree.processes_);
       for (auto& process : tree.processes_) TRY(in(fmt::format("pid {}", process.pid), read_outside(process)));
       return check_stops(tree.processes_);
