@@ -21,9 +21,9 @@ std::unexpected<Error> refuse(std::string what) {
 
 std::unexpected<Error> refuse_for_now(std::string what) { return refuse(for_now(std::move(what))); }
 
-std::string for_now(std::string what) { return std::move(what) + kForNow; }
+std::string for_now(std::string what) { return is_for_now(what) ? what : std::move(what) + kForNow; }
 
-bool is_for_now(std::string_view text) { return text.contains(kForNow); }
+bool is_for_now(std::string_view text) { return text.ends_with(kForNow); }
 
 std::unexpected<Error> fail_errno(std::string_view what) { return fail_errno(what, errno); }
 

@@ -33,8 +33,8 @@ class [[nodiscard]] Result : public std::expected<T, Error> {
 
 std::unexpected<Error> fail(std::string what, int code = 0);
 std::unexpected<Error> refuse(std::string what);
-// What stands in the way may be gone in a moment; the text says so, and is_for_now() knows it by that wherever it has
-// come to.
+// What stands in the way may be gone in a moment. The text ends by saying so, and is_for_now() knows it by that,
+// wherever it has come to.
 std::unexpected<Error> refuse_for_now(std::string what);
 std::string for_now(std::string what);
 bool is_for_now(std::string_view text);

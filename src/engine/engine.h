@@ -71,7 +71,7 @@ struct RestoreOptions {
   // The directory of the cgroup v2 group that stands for the one that was dumped; empty: that of `into` or the
   // caller.
   std::string cgroup;
-  // PIDs with which others are to come back that may not be there yet.
+  // PIDs with which these and others are to come back, and which may not be there yet.
   std::vector<pid_t> awaited;
   // Called when everything is in place and verified, before the first restored instruction runs. On an error
   // all restored processes are killed.

@@ -133,13 +133,13 @@ bool has_read_all(const engine::Engine& engine, const UnitState& unit) {
   return !waiting || waiting->unread == 0;
 }
 
-engine::Reason failure(std::string act, const Error& error) {
-  // Not what the unit is like, but what has come between.
-  bool passes = error.code == EAGAIN || error.code == EINTR || error.code == ESRCH;
-  return {0, std::move(act), passes ? for_now(error.what) : error.what};
+bool may_pass(const Error& error) {
+  return is_for_now(error.what) || error.code == EAGAIN || error.code == EINTR || error.code == ESRCH;
 }
 
-namespace {
+engine::Reason failure(std::string act, const Error& error) {
+  return {0, std::move(act), may_pass(error) ? for_now(error.what) : error.what};
+}
 
 engine::Verdict examine_once(const engine::Engine& engine, const Candidate& candidate,
                              const engine::DumpOptions& options) {
@@ -158,8 +158,6 @@ engine::Verdict examine_once(const engine::Engine& engine, const Candidate& cand
   return verdict;
 }
 
-}  // namespace
-
 engine::Verdict examine(const engine::Engine& engine, const Candidate& candidate, const engine::NextKernel& next) {
   const UnitState& unit = candidate.unit;
   engine::Verdict verdict{.reasons = unit_reasons(unit), .remarks = {}};
@@ -167,8 +165,8 @@ engine::Verdict examine(const engine::Engine& engine, const Candidate& candidate
   auto options = swap_options(candidate, next);  // not while it is frozen
   engine.prepare(target_of(unit), next);
   // A moment that is better than others, on a busy server; a swap has at least the same patience.
-  for (Backoff patience(Backoff::Clock::now() + kPatience, kShortestPause, kLongestPause);
-       !has_read_all(engine, unit) && patience.pause();) {
+  Backoff queues(Backoff::Clock::now() + kPatience, kShortestPause, kShortestPause);
+  while (!has_read_all(engine, unit) && queues.pause()) {
   }
   Backoff patience(Backoff::Clock::now() + kPatience, kShortestPause, kLongestPause);
   do verdict = examine_once(engine, candidate, options);

@@ -55,11 +55,16 @@ inline constexpr std::chrono::milliseconds kShortestPause{5}, kLongestPause{500}
 // dump refuses.
 bool has_read_all(const engine::Engine& engine, const UnitState& unit);
 
+// Not what a service is like, but what has come between.
+bool may_pass(const Error& error);
 // Why the engine could not do its work on a unit; `act` is what.
 engine::Reason failure(std::string act, const Error& error);
 
-// Freezes the unit for as long as it takes to go through the dump without its memory; again, if only something stands
-// in the way that may be gone in a moment.
+// Freezes a unit that runs for as long as it takes to go through the dump without its memory.
+engine::Verdict examine_once(const engine::Engine& engine, const Candidate& candidate,
+                             const engine::DumpOptions& options);
+// The same, and what lies in the unit itself; again, if only something stands in the way that may be gone in a
+// moment.
 engine::Verdict examine(const engine::Engine& engine, const Candidate& candidate, const engine::NextKernel& next);
 
 // Reasons that lie in what the unit's control group holds now: best asked for while it is frozen.

@@ -32,10 +32,11 @@ std::vector<engine::Reason> unit_reasons(const UnitState& unit) {
     return reasons;
   }
   if (!is_running(unit)) {
-    add("unit", fmt::format("is not running but {} ({})", unit.active_state, unit.sub_state));
+    std::string text = fmt::format("is not running but {} ({})", unit.active_state, unit.sub_state);
+    add("unit", unit.active_state == "reloading" ? for_now(std::move(text)) : std::move(text));
     return reasons;
   }
-  if (unit.control_pid != 0) add("control process", "a command of the unit runs; wait until it is done");
+  if (unit.control_pid != 0) add("control process", for_now("a command of the unit runs"));
   if (unit.start.empty())
     add("ExecStart=", "the unit has none that could be started again");
   else if (auto line = placeholder_command_line(unit.start.front(), "placeholder"); !line)

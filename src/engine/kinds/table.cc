@@ -194,7 +194,7 @@ Result<> dump_open_files(Dumping& dumping, const OpenFileTable& table) {
       continue;
     }
     if (!file.within.empty() && (*owner)->of_holder) {
-      dumping.refuse(file.pid, file.object(), "of a kind that cannot be carried in flight");
+      dumping.refuse(file.pid, file.object(), for_now("of a kind that cannot be carried in flight"));
       continue;
     }
     owned[*owner].push_back(file);

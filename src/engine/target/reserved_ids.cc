@@ -4,10 +4,14 @@
 #include <fmt/format.h>
 #include <linux/sched.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <utility>
+
+#include "base/backoff.h"
 #include "base/file.h"
 
 namespace ks::engine {
@@ -15,7 +19,11 @@ namespace ks::engine {
 namespace {
 
 constexpr char kLastPid[] = "/proc/sys/kernel/ns_last_pid";
-constexpr pid_t kGuarded = 512;  // numbers after the one whose turn it is: more than others clone meanwhile
+// There while somebody has his turn, locked (flock(2)): ns_last_pid itself anybody may open, and so lock. It holds
+// what that is to be again.
+constexpr char kTurn[] = "/run/kernel-swap.turn";
+constexpr auto kTurnLimit = std::chrono::seconds(30);
+constexpr pid_t kGuarded = 64;  // numbers after the one whose turn it is: more than others clone meanwhile
 
 // False: it is taken.
 Result<bool> make_zombie(pid_t id) {
@@ -32,14 +40,44 @@ void reap(std::set<pid_t>& zombies) {
   zombies.clear();
 }
 
+// None: somebody else has it, or has just removed it.
+Result<Fd> try_to_lock() {
+  Fd file = TRY(open_file(kTurn, O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
+  if (::flock(file.get(), LOCK_EX | LOCK_NB)) return errno == EWOULDBLOCK ? Result<Fd>(Fd()) : fail_errno(kTurn);
+  struct stat status{};
+  if (::fstat(file.get(), &status)) return fail_errno(kTurn);
+  return status.st_nlink ? std::move(file) : Fd();
+}
+
 }  // namespace
 
-Result<Fd> await_turn() {
-  // All have the same file: it is that of the PID namespace.
-  Fd turn = TRY(open_file(kLastPid, O_RDONLY));
-  while (::flock(turn.get(), LOCK_EX))
-    if (errno != EINTR) return fail_errno(kLastPid);
-  return turn;
+Result<Turn> Turn::await() {
+  for (Backoff backoff(Backoff::Clock::now() + kTurnLimit);;) {
+    if (Fd file = TRY(try_to_lock())) {
+      Turn turn(std::move(file));
+      turn.last_ = TRY(read_all(turn.file_.get(), kTurn));  // of one who has died in his turn
+      TRY(turn.end());
+      return turn;
+    }
+    if (!backoff.pause()) return fail(fmt::format("{}: somebody keeps it locked", kTurn), ETIMEDOUT);
+  }
+}
+
+Turn::~Turn() {
+  if (file_ && end()) ::unlink(kTurn);
+}
+
+Result<> Turn::begin(pid_t id) {
+  last_ = TRY(read_file(kLastPid));
+  TRY(write_all(file_.get(), last_, kTurn));
+  return write_value(kLastPid, std::to_string(id - 1));
+}
+
+Result<> Turn::end() {
+  if (last_.empty()) return {};
+  TRY(write_value(kLastPid, std::exchange(last_, "")));
+  if (::ftruncate(file_.get(), 0) || ::lseek(file_.get(), 0, SEEK_SET)) return fail_errno(kTurn);
+  return {};
 }
 
 ReservedIds::~ReservedIds() {
@@ -51,7 +89,7 @@ Result<> ReservedIds::reserve(pid_t id) {
   if (zombies_.contains(id)) return {};
   bool made = TRY(make_zombie(id));
   if (!made) {
-    Fd turn = TRY(await_turn());
+    Turn turn = TRY(Turn::await());
     made = TRY(make_zombie(id));
   }
   if (!made) return fail(fmt::format("pid {} is taken", id), EEXIST);
@@ -64,23 +102,24 @@ void ReservedIds::release(pid_t id) {
 }
 
 Result<> ReservedIds::begin_turn(pid_t id) {
-  turn_ = TRY(await_turn());
-  last_ = TRY(read_file(kLastPid));
-  std::string before = std::to_string(id - 1);
-  for (auto spared = spared_.upper_bound(id); spared != spared_.end() && *spared <= id + kGuarded; ++spared)
-    if (!zombies_.contains(*spared) && TRY(make_zombie(*spared))) guards_.insert(*spared);
+  turn_.emplace(TRY(Turn::await()));
+  for (auto spared = spared_.upper_bound(id); spared != spared_.end() && *spared <= id + kGuarded; ++spared) {
+    if (zombies_.contains(*spared)) continue;
+    // Where there is no room for one, we go without it.
+    auto made = make_zombie(*spared);
+    if (made && *made) guards_.insert(*spared);
+  }
   if (!zombies_.erase(id)) return fail(fmt::format("pid {} is not reserved", id));
   if (::waitpid(id, nullptr, __WALL) < 0) return fail_errno("wait");
-  return write_value(kLastPid, before);
+  return turn_->begin(id);
 }
 
 Result<> ReservedIds::end_turn() {
-  // First, so that no number that is about to be free is the next one.
-  auto written = last_.empty() ? Result<>() : write_value(kLastPid, last_);
-  last_.clear();
+  // The number comes first, so that none that is about to be free is the next one.
+  auto ended = turn_ ? turn_->end() : Result<>();
   reap(guards_);
-  turn_ = Fd();
-  return written;
+  turn_.reset();
+  return ended;
 }
 
 }  // namespace ks::engine

@@ -7,6 +7,7 @@
 
 #include <sys/types.h>
 
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -16,8 +17,26 @@
 
 namespace ks::engine {
 
-// Until it is closed, no engine of this machine has its turn, and none keeps a number that it does not need itself.
-Result<Fd> await_turn();
+// One engine of this machine has it at a time. While anybody does, nobody else keeps a number that he does not need
+// himself.
+class Turn {
+ public:
+  // An error with ETIMEDOUT: somebody does not end his.
+  static Result<Turn> await();
+  Turn(Turn&& other) noexcept = default;
+  Turn& operator=(Turn&&) = delete;
+  ~Turn();
+
+  // The next process or thread of the machine gets this number.
+  Result<> begin(pid_t id);
+  // And those after it what they would have got. The turn is over with the object.
+  Result<> end();
+
+ private:
+  explicit Turn(Fd file) : file_(std::move(file)) {}
+  Fd file_;
+  std::string last_;  // of all PIDs, before
+};
 
 class ReservedIds {
  public:
@@ -25,7 +44,7 @@ class ReservedIds {
   ReservedIds(const ReservedIds&) = delete;
   ~ReservedIds();
 
-  // Not ours, but nobody is to get one of them by our turns: whoever needs them has not come yet.
+  // Nobody is to get one of them by our turns: whoever needs them has not come yet.
   void spare(std::span<const pid_t> ids) { spared_.insert(ids.begin(), ids.end()); }
   // An error with EEXIST: it is taken.
   Result<> reserve(pid_t id);
@@ -38,8 +57,7 @@ class ReservedIds {
  private:
   std::set<pid_t> zombies_, spared_;
   std::set<pid_t> guards_;  // zombies for the time of a turn
-  Fd turn_;
-  std::string last_;  // of all PIDs, before the turn
+  std::optional<Turn> turn_;
 };
 
 }  // namespace ks::engine

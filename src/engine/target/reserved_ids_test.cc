@@ -2,6 +2,7 @@
 #include "engine/target/reserved_ids.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,12 +22,14 @@ pid_t last_pid() {
   return text ? parse_number<pid_t>(trim(*text)).value_or(0) : 0;
 }
 
-// Near the top, where nobody counts.
-pid_t first_free() {
+// Far from where others get theirs.
+pid_t far_away() {
   auto text = read_file("/proc/sys/kernel/pid_max");
   pid_t limit = text ? parse_number<pid_t>(trim(*text)).value_or(0) : 0;
-  return limit - 2000;
+  return last_pid() > limit / 2 ? last_pid() - limit / 4 : last_pid() + limit / 4;
 }
+
+bool counts_from(pid_t id) { return last_pid() >= id - 1 && last_pid() < id + 1000; }
 
 std::vector<pid_t> fork_many() {
   std::vector<pid_t> children;
@@ -39,8 +42,8 @@ std::vector<pid_t> fork_many() {
   return children;
 }
 
-TEST(ReservedIds, TheNextOneGetsItAndOthersGetNoneThatIsAwaited) {
-  pid_t id = first_free();
+TEST(ReservedIds, WhoComesInATurnGetsNoneThatIsAwaited) {
+  pid_t id = far_away();
   std::vector<pid_t> awaited{id + 1, id + 2, id + 3, id + 7};
   ReservedIds reserved;
   reserved.spare(awaited);
@@ -49,17 +52,17 @@ TEST(ReservedIds, TheNextOneGetsItAndOthersGetNoneThatIsAwaited) {
   auto got = fork_many();
   ASSERT_TRUE(reserved.end_turn());
   ASSERT_TRUE(begun) << begun.error().what;
-  EXPECT_EQ(got.front(), id);
-  EXPECT_EQ(got[1], id + 4);
+  // Others of this machine may have been quicker with any of them.
+  EXPECT_GT(std::ranges::count_if(got, [&](pid_t one) { return one >= id && one < id + 1000; }), kMany / 2);
   for (pid_t one : awaited) EXPECT_EQ(std::ranges::count(got, one), 0) << one;
-  EXPECT_LT(last_pid(), id);  // and others count on from where they were
+  EXPECT_FALSE(counts_from(id));  // and others count on from where they were
   for (pid_t one : awaited) EXPECT_TRUE(reserved.reserve(one)) << one;
 }
 
 TEST(ReservedIds, WhatOthersKeepForATurnIsNotTaken) {
-  pid_t id = first_free();
-  int turn[2], done[2];
-  ASSERT_TRUE(::pipe(turn) == 0 && ::pipe(done) == 0);
+  pid_t id = far_away();
+  int turn[2];
+  ASSERT_EQ(::pipe(turn), 0);
   pid_t other = ::fork();
   if (other == 0) {
     ReservedIds reserved;
@@ -81,7 +84,7 @@ TEST(ReservedIds, WhatOthersKeepForATurnIsNotTaken) {
 
 // What one has read before another's turn, it would write after it.
 TEST(ReservedIds, TurnsComeOneAfterTheOther) {
-  pid_t id = first_free();
+  pid_t id = far_away();
   std::vector<pid_t> takers;
   for (int taker = 0; taker < 4; ++taker) {
     pid_t child = ::fork();
@@ -101,7 +104,23 @@ TEST(ReservedIds, TurnsComeOneAfterTheOther) {
     ASSERT_EQ(::waitpid(taker, &status, 0), taker);
     EXPECT_EQ(status, 0);
   }
-  EXPECT_LT(last_pid(), id);
+  EXPECT_FALSE(counts_from(id));
+}
+
+TEST(ReservedIds, WhoDiesInHisTurnLeavesTheNumberToTheNextOne) {
+  pid_t id = far_away();
+  int status = 0;
+  pid_t child = ::fork();
+  if (child == 0) {
+    ReservedIds reserved;
+    if (reserved.reserve(id) && reserved.begin_turn(id)) ::kill(::getpid(), SIGKILL);
+    ::_exit(1);
+  }
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  EXPECT_TRUE(Turn::await());
+  EXPECT_FALSE(counts_from(id));
+  EXPECT_NE(::access("/run/kernel-swap.turn", F_OK), 0);
 }
 
 }  // namespace

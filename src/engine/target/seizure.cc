@@ -88,7 +88,7 @@ Result<SeizedThread> reconsider(pid_t pid, pid_t tid, Error error) {
   pid_t tracer = text ? TRY(parse_status(*text)).tracer_pid : 0;
   // One that we have asked to stop in vain and could not let go since: it will stop some day.
   if (tracer == ::getpid()) return SeizedThread::adopt(tid);
-  if (tracer) return refuse(fmt::format("is traced by pid {}", tracer));
+  if (tracer) return refuse_for_now(fmt::format("is traced by pid {}", tracer));
   return std::unexpected(std::move(error));
 }
 

@@ -136,8 +136,8 @@ Result<SeizedThread::Stop> SeizedThread::wait(int* signal) {
 
 Result<SeizedThread::Stop> SeizedThread::wait_until(std::chrono::steady_clock::time_point limit, int* signal) {
   Stop stop;
-  if (TRY(poll(stop, signal))) return stop;
   SignalBlock block(SIGCHLD);
+  if (TRY(poll(stop, signal))) return stop;
   for (;;) {
     bool waited = block.await(kLookAgain);
     bool ended = !waited && TRY(has_ended(tid_));

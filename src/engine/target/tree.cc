@@ -130,7 +130,7 @@ Result<FrozenTree> FrozenTree::freeze(const std::string& cgroup, pid_t root) {
       std::this_thread::sleep_for(pause);
       continue;
     }
-    if (tree.processes_.empty()) return fail("no process to checkpoint", ESRCH);
+    if (tree.processes_.empty()) return fail("no process to checkpoint");
     for (auto& process : tree.processes_)
       if (process.threads.size() == 1) process.leader().hold.set_end_told_late(process.zombie);
     TRY(put_parents_first(tree.processes_));

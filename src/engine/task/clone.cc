@@ -26,7 +26,7 @@ Result<SeizedThread> remote_clone(RemoteCalls& caller, const RemoteMemory& memor
   TRY(memory.write(wanted, std::as_bytes(pids)));
   auto made = caller(SYS_clone3, scratch, sizeof arguments);
   if (!made && made.error().code == EEXIST) {
-    Fd turn = TRY(await_turn());
+    Turn turn = TRY(Turn::await());
     made = caller(SYS_clone3, scratch, sizeof arguments);
   }
   if (!made && made.error().code == EEXIST) return fail(fmt::format("pid {} is taken", tid), EEXIST);

@@ -135,14 +135,21 @@ Result<int> run(const Checkpoint& checkpoint) {
   auto engine = TRY(engine::Engine::open());
   RunSurvey survey = TRY(survey_run());
   std::optional<engine::Frozen> frozen;
-  Result<engine::DumpReport> report;
-  for (Backoff patience(Backoff::Clock::now() + kPatience, kShortestPause, kLongestPause);; patience.pause()) {
-    frozen.emplace(TRY(about(engine.freeze(target))));
-    report = frozen->dump(checkpoint.directory, options);
-    if (report || !engine::are_for_now(frozen->verdict().reasons) || patience.is_over()) break;
+  auto dump = [&]() -> Result<engine::DumpReport> {
+    frozen.emplace(TRY(engine.freeze(target)));
+    return frozen->dump(checkpoint.directory, options);
+  };
+  auto may_succeed_later = [&](const Error& error) {
+    return may_pass(error) || (frozen && engine::are_for_now(frozen->verdict().reasons));
+  };
+  Backoff patience(Backoff::Clock::now() + kPatience, kShortestPause, kLongestPause);
+  auto report = dump();
+  while (!report && may_succeed_later(report.error()) && !patience.is_over()) {
     frozen.reset();
+    patience.pause();
+    report = dump();
   }
-  if (!report && !frozen->verdict().ready()) {
+  if (!report && frozen && !frozen->verdict().ready()) {
     for (const engine::Reason& reason : frozen->verdict().reasons)
       fmt::print(stderr, "{}\n", checkpoint.unit.empty() ? to_string(reason) : reason_line(who, reason));
     return kRefused;

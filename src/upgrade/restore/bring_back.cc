@@ -38,13 +38,12 @@ std::string group_of(const CarriedUnit& unit) {
   return ::access(group.c_str(), F_OK) ? "" : group;
 }
 
-// Of those that come back beside this one.
-std::vector<pid_t> ids_of_others(const Swap& swap, const CarriedUnit& unit) {
+// All that come back, with this unit or beside it.
+std::vector<pid_t> awaited_ids(const Swap& swap) {
   std::vector<pid_t> ids;
   auto manifest = swap.manifest();
   if (!manifest) return ids;
-  for (const CarriedUnit& other : manifest->units)
-    if (other.name != unit.name) ids.insert(ids.end(), other.ids.begin(), other.ids.end());
+  for (const CarriedUnit& unit : manifest->units) ids.insert(ids.end(), unit.ids.begin(), unit.ids.end());
   return ids;
 }
 
@@ -53,7 +52,7 @@ Result<std::string> restore(const Swap& swap, const CarriedUnit& unit, pid_t pla
   auto engine = TRY(engine::Engine::open());
   auto report = engine.restore(swap.image(unit.name), {.into = placeholder,
                                                        .cgroup = group_of(unit),
-                                                       .awaited = ids_of_others(swap, unit),
+                                                       .awaited = awaited_ids(swap),
                                                        .before_thaw = commit,
                                                        .lift = lift});
   if (!report) return std::unexpected(report.error());

@@ -23,6 +23,7 @@ constexpr char kPlaceholder[] = KS_LIBEXEC "/placeholder";
 
 std::vector<std::string> lines(const std::vector<engine::Reason>& reasons) {
   std::vector<std::string> lines;
+  lines.reserve(reasons.size());
   for (const engine::Reason& reason : reasons) lines.push_back(engine::to_string(reason));
   return lines;
 }
@@ -89,7 +90,7 @@ std::expected<CarriedUnit, Obstacles> Passenger::dump(const std::string& image, 
 std::expected<CarriedUnit, Obstacles> Passenger::describe(const engine::DumpReport& report,
                                                           const std::string& directory) const {
   if (unit_.main_pid && !std::ranges::count(report.pids, unit_.main_pid))
-    return because(fmt::format("its main process, {}, has ended meanwhile", unit_.main_pid));
+    return because(fmt::format("its main process, {}, is none of its processes", unit_.main_pid));
   auto executable = placeholder_is_executable(process_of(unit_));
   if (!executable) return because(executable.error().what);
   auto image_manifest = read_file(directory + kImageManifest);

@@ -97,32 +97,37 @@ struct Attempt {
   std::vector<Passenger> passengers;
   std::vector<CarriedUnit> carried;  // the same
   std::vector<Refused> refused;
-
-  bool may_succeed_later() const {
-    return std::ranges::any_of(refused, [](const Refused& one) { return one.obstacles.for_now; });
-  }
+  bool complete = true;
 };
 
-// All are frozen before the first is dumped, so that what they say to each other is not torn apart.
+// All are frozen before the first is dumped, so that what they say to each other is not torn apart. Unless it is the
+// last attempt, it ends where it has come to nothing, so that what may pass can pass.
 Attempt take(const engine::Engine& engine, const std::vector<Candidate>& units, const engine::NextKernel& next,
-             const Swap& swap, Hold& hold) {
+             const Swap& swap, Hold& hold, bool last) {
   Attempt attempt;
+  auto turn_down = [&](const std::string& unit, Obstacles obstacles) {
+    hold.lift(unit);  // it runs on
+    attempt.complete &= last || !obstacles.for_now;
+    attempt.refused.push_back({unit, std::move(obstacles)});
+  };
   for (const Candidate& one : units) {
+    if (!attempt.complete) break;
     auto passenger = Passenger::freeze(engine, one, next);
     if (passenger) {
       swap.note("frozen", one.unit.name, "");
       attempt.passengers.push_back(std::move(*passenger));
     } else {
-      attempt.refused.push_back({one.unit.name, std::move(passenger.error())});
+      turn_down(one.unit.name, std::move(passenger.error()));
     }
   }
   HoldUnit hold_unit = [&](const std::string& unit, std::span<const std::string> lines) {
     return hold.hold(unit, lines);
   };
   std::erase_if(attempt.passengers, [&](Passenger& passenger) {
+    if (!attempt.complete) return false;
     auto dumped = passenger.dump(swap.image(passenger.name()), swap.places(passenger.name()), hold_unit);
     if (!dumped) {
-      attempt.refused.push_back({passenger.name(), std::move(dumped.error())});
+      turn_down(passenger.name(), std::move(dumped.error()));
       return true;  // which thaws it
     }
     swap.note("dumped", passenger.name(),
@@ -135,41 +140,69 @@ Attempt take(const engine::Engine& engine, const std::vector<Candidate>& units, 
 
 // All run on, so that what one was about to do it can do, whoever it needs for that.
 void give_back(Attempt attempt, const Swap& swap, Hold& hold) {
+  std::vector<std::string> names;
+  names.reserve(attempt.passengers.size());
+  for (const Passenger& passenger : attempt.passengers) names.push_back(passenger.name());
   attempt.passengers.clear();
+  for (const std::string& name : names) hold.lift(name);
   for (const CarriedUnit& unit : attempt.carried) {
-    (void)remove_tree(swap.image(unit.name));
-    (void)remove_tree(swap.places(unit.name));
-    hold.lift(unit.name);
+    for (const std::string& path : {swap.image(unit.name), swap.places(unit.name)})
+      if (auto removed = remove_tree(path); !removed) swap.note("left-there", unit.name, removed.error().what);
   }
-  for (const Refused& refused : attempt.refused) {
-    hold.lift(refused.unit);
+  for (const std::string& name : names) swap.note("given-back", name, "");
+  for (const Refused& refused : attempt.refused)
     for (const std::string& reason : refused.obstacles.reasons) swap.note("again", refused.unit, reason);
-  }
 }
 
-// A verdict may have been given a moment ago when nothing stood in the way. So what may pass is waited for.
-std::vector<Passenger> take_patiently(const engine::Engine& engine, std::vector<Candidate> units,
+void look_again(const Bus& bus, Candidate& one) {
+  if (auto state = bus.unit(one.unit.name)) one.unit = std::move(*state);
+}
+
+// Whether what stood in the way of a unit, which runs on, is gone or will stay.
+bool has_passed(const Bus& bus, const engine::Engine& engine, Candidate& one, const engine::NextKernel& next) {
+  look_again(bus, one);
+  auto reasons = unit_reasons(one.unit);
+  if (reasons.empty()) reasons = examine_once(engine, one, swap_options(one, next)).reasons;
+  return !engine::are_for_now(reasons);
+}
+
+// A verdict may have been given a moment ago when nothing stood in the way. So what may pass is waited for. Whom the
+// last attempt has failed by, is the first of the next.
+std::vector<Passenger> take_patiently(const Bus& bus, const engine::Engine& engine, std::vector<Candidate> units,
                                       const engine::NextKernel& next, const Swap& swap, Manifest& manifest,
                                       Hold& hold) {
   constexpr auto kSwapPatience = std::chrono::seconds(5);
-  for (Backoff patience(Backoff::Clock::now() + kSwapPatience, kShortestPause, kLongestPause);; patience.pause()) {
+  constexpr int kMostAttempts = 10;
+  auto waited = std::chrono::nanoseconds(0);
+  for (int attempts = 1;; ++attempts) {
     drain_queues(engine, units, swap, hold);
-    Attempt attempt = take(engine, units, next, swap, hold);
-    bool last = !attempt.may_succeed_later() || patience.is_over();
+    bool last = attempts == kMostAttempts || waited >= kSwapPatience;
+    Attempt attempt = take(engine, units, next, swap, hold, last);
     std::erase_if(attempt.refused, [&](Refused& refused) {
-      if (!last && refused.obstacles.for_now) return false;
-      hold.lift(refused.unit);
+      if (refused.obstacles.for_now && !last) return false;
       std::erase_if(units, [&](const Candidate& one) { return one.unit.name == refused.unit; });
       leave_out(manifest, swap, std::move(refused));
       return true;
     });
-    if (last) {
+    if (attempt.complete) {
       for (const CarriedUnit& unit : attempt.carried)
         for (const std::string& remark : unit.remarks) swap.note("remark", unit.name, remark);
       manifest.units = std::move(attempt.carried);
       return std::move(attempt.passengers);
     }
+    std::ranges::stable_partition(units, [&](const Candidate& one) {
+      return std::ranges::count(attempt.refused, one.unit.name, &Refused::unit) > 0;
+    });
+    auto refused = std::span(units).first(attempt.refused.size());
     give_back(std::move(attempt), swap, hold);
+    auto begun = Backoff::Clock::now();
+    Backoff patience(begun + (kSwapPatience - waited), kShortestPause, kLongestPause);
+    while (patience.pause() &&
+           !std::ranges::all_of(refused, [&](Candidate& one) { return has_passed(bus, engine, one, next); })) {
+    }
+    // Each has run on, and may have another main process.
+    for (Candidate& one : units) look_again(bus, one);
+    waited += Backoff::Clock::now() - begun;
   }
 }
 
@@ -221,7 +254,7 @@ Result<> swap_out(const Bus& bus, const SwapStore& store, const engine::NextKern
   if (engine) {
     if (auto quiet = keep_systemd_quiet(bus, marked.units); !quiet) swap.note("quiet", "", quiet.error().what);
     for (const Candidate& one : marked.units) engine->prepare(target_of(one.unit), next);
-    passengers = take_patiently(*engine, marked.units, next, swap, manifest, hold);
+    passengers = take_patiently(bus, *engine, marked.units, next, swap, manifest, hold);
     std::vector<std::string> staying;
     staying.reserve(manifest.left_out.size());
     for (const LeftOutUnit& unit : manifest.left_out) staying.push_back(unit.name);

@@ -23,7 +23,7 @@ bool owns(const OpenFile& file) {
 Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
   for (const OpenFile& file : files) {
     if (S_ISDIR(file.stat.st_mode) && file.info.position != 0) {
-      dumping.refuse(file.pid, file.object(), "a directory that is being read, which is not supported yet");
+      dumping.refuse(file.pid, file.object(), for_now("a directory that is being read, which is not supported yet"));
       continue;
     }
     int flags = file.flags();

@@ -59,7 +59,8 @@ Result<> check_urgent(int fd, uint8_t state, const Progress& progress) {
 Result<> read_urgent(const TcpInsides& insides, Connection& out) {
   if (!insides.urgent) return {};
   auto offset = static_cast<int32_t>(insides.urgent_at - insides.read_up_to);
-  if (offset < 0) return refuse("holds urgent data from before what has been read, which is not supported yet");
+  if (offset < 0)
+    return refuse_for_now("holds urgent data from before what has been read, which is not supported yet");
   out.mutable_urgent()->set_offset(static_cast<uint32_t>(offset));
   out.mutable_urgent()->set_has_been_read(insides.urgent & TcpInsides::kHasBeenRead);
   return {};
@@ -75,7 +76,7 @@ Result<> read_received(int fd, const Progress& progress, Connection& out) {
         "has urgent data read before all that comes before it has come, which is not supported yet");
   std::string data = TRY(marked ? peek_around_mark(fd, *progress.insides, bytes) : peek(fd, bytes));
   if (data.size() != bytes && progress.insides) return fail("what it has received changes", EAGAIN);
-  if (data.size() != bytes) return refuse("holds urgent data, and the kernel does not let us see where");
+  if (data.size() != bytes) return refuse_for_now("holds urgent data, and the kernel does not let us see where");
   out.mutable_received()->set_data(std::move(data));
   return {};
 }

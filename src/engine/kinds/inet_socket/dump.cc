@@ -82,7 +82,7 @@ Result<> dump_tcp(Dumped& socket, Survey& survey) {
     case TCP_LISTEN:
       // Of a socket that listens: connections that wait, and how many may.
       if (socket.info->tcpi_unacked)
-        return refuse("has connections that nobody has accepted yet, which is not supported yet");
+        return refuse_for_now("has connections that nobody has accepted yet, which is not supported yet");
       out.set_listens(true);
       out.set_backlog(static_cast<int32_t>(socket.info->tcpi_sacked));
       return {};
@@ -296,9 +296,10 @@ Result<> look_again(Dumping& dumping, std::vector<Dumped>& sockets, Survey& surv
 Result<> read_unread(Dumping& dumping, std::vector<Dumped>& sockets) {
   for (Dumped& socket : sockets) {
     if (socket.info || !TRY(has_datagrams(socket.mine.get()))) continue;
-    Result<> done = socket.looks_ahead()
-                        ? refuse("holds datagrams, and looks ahead in them (SO_PEEK_OFF), which is not supported yet")
-                        : Result<>();
+    Result<> done =
+        socket.looks_ahead()
+            ? refuse_for_now("holds datagrams, and looks ahead in them (SO_PEEK_OFF), which is not supported yet")
+            : Result<>();
     // A look at them would take it.
     if (done && TRY(has_error(socket.mine.get())))
       done = refuse_for_now("has an error that nobody has read yet (SO_ERROR), and holds datagrams");

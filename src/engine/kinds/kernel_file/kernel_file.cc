@@ -145,7 +145,7 @@ Result<> dump_one(Dumping& dumping, const OpenFile& file) {
     return refuse("a file of the kernel to which no path leads");
   }
   if (S_ISDIR(file.stat.st_mode) && file.info.position != 0)
-    return refuse("a directory of the kernel that is being read");
+    return refuse_for_now("a directory of the kernel that is being read");
   switch (file.file_system) {
     case PROC_SUPER_MAGIC:
       TRY(check_proc_file(dumping, file, TRY(path_in_proc(dumping, file, path))));

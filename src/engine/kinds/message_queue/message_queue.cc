@@ -51,7 +51,7 @@ Result<> dump_registration(const Dumping& dumping, const OpenFile& file, int own
   if (!number) return refuse(fmt::format("is to notify pid {}, which is not part of it", registration->pid));
   // The first one that is put back would be told.
   if (TRY(message_queue::filling_of(own)).messages)
-    return refuse("holds messages and is to notify a process (mq_notify), which is not supported yet");
+    return refuse_for_now("holds messages and is to notify a process (mq_notify), which is not supported yet");
   auto& put = *out.mutable_registration();
   put.set_pid(registration->pid);
   put.set_number(static_cast<uint32_t>(*number));

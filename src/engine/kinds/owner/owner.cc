@@ -45,7 +45,7 @@ Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
       continue;
     }
     if (asynchronous && !file.within.empty()) {
-      dumping.refuse(file.pid, file.object(), "signals a process (O_ASYNC) while it is in flight");
+      dumping.refuse(file.pid, file.object(), for_now("signals a process (O_ASYNC) while it is in flight"));
       continue;
     }
     image::FileOwner out;

@@ -92,7 +92,7 @@ std::string obstacle(const OpenFile& file, const Place& place) {
   bool lasting = file.file_system == EXT4_SUPER_MAGIC || file.file_system == XFS_SUPER_MAGIC ||
                  file.file_system == BTRFS_SUPER_MAGIC;
   if (S_ISDIR(file.stat.st_mode) && file.info.position != 0 && !lasting)
-    return "a directory that is being read, on a file system whose positions may not last";
+    return for_now("a directory that is being read, on a file system whose positions may not last");
   return "";
 }
 

@@ -146,7 +146,8 @@ Result<> dump_input(int slave, const termios2& settings, image::Terminal& out) {
   auto input = await_input(slave);
   if (!input) {
     if (!TRY(can_be_read(slave))) return {};
-    return refuse("has input that has not been read, at which this kernel lets nobody look: " + input.error().what);
+    return refuse_for_now("has input that has not been read, at which this kernel lets nobody look: " +
+                          input.error().what);
   }
   if (input->on_its_way || input->bytes.size() > kMostInput)
     return refuse_for_now("has more input that has not been read than it takes");
@@ -155,11 +156,11 @@ Result<> dump_input(int slave, const termios2& settings, image::Terminal& out) {
   out.set_input(std::move(input->bytes));
   if (!edits_lines(settings)) return {};
   if (!out.input().empty() && settings.c_lflag & EXTPROC)
-    return refuse("has input that has not been read, whose lines the other end edits (EXTPROC)");
+    return refuse_for_now("has input that has not been read, whose lines the other end edits (EXTPROC)");
   for (uint32_t at = 0; at < out.input().size(); ++at)
     if (input->ends_line[at]) out.add_line_ends(at);
   if (other_line_ends(out).size() > kMostOthers || (input->has_been_pushed && out.input().contains(kEndOfFile)))
-    return refuse("has input that has not been read, and lines in it that no terminal can be made to end so");
+    return refuse_for_now("has input that has not been read, and lines in it that no terminal can be made to end so");
   return {};
 }
 

@@ -108,10 +108,11 @@ Result<> dump_output(Dumping& dumping, int master, const std::vector<const OpenF
   if (bytes >= terminal::kMostOutput)
     return refuse_for_now("has more output that has not been read than could be put back");
   if (out.packets()) return refuse_for_now("has output that has not been read, in packet mode (TIOCPKT)");
-  if (signals_anybody(dumping)) return refuse("has output that has not been read, and signals it (O_ASYNC)");
+  if (signals_anybody(dumping)) return refuse_for_now("has output that has not been read, and signals it (O_ASYNC)");
   auto writable =
       std::ranges::find_if(slaves, [](const OpenFile* slave) { return (slave->flags() & O_ACCMODE) != O_RDONLY; });
-  if (writable == slaves.end()) return refuse("has output that has not been read, and nobody who could write it");
+  if (writable == slaves.end())
+    return refuse_for_now("has output that has not been read, and nobody who could write it");
   if (!dumping.image || !dumping.verdict.ready()) return {};
   Fd slave = TRY((*writable)->fetch());
   out.set_output(TRY(terminal::read_output(master, slave.get())));

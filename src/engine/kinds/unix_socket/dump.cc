@@ -156,9 +156,9 @@ class Description {
     if (!others) return {};
     if (!dumping_.options.reset_external_sockets)
       return refuse_for_now(
-          "has connections from outside that nobody has accepted yet; with ExternalSockets=reset in the mark they "
-          "end "
-          "(kernel-swap-mark(5))");
+          "has connections from outside that nobody has accepted yet; they end with ExternalSockets=reset in the "
+          "mark, "
+          "kernel-swap-mark(5)");
     closed_ = fmt::format("{} connections from outside that nobody has accepted yet will not be there", others);
     return {};
   }

@@ -40,13 +40,14 @@ Result<> as_ended(const image::UnixSocket::Credentials& who, const std::function
       .flags = CLONE_FILES, .exit_signal = SIGCHLD, .set_tid = reinterpret_cast<uint64_t>(&pid), .set_tid_size = 1};
   auto clone = [&] { return static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof arguments)); };
   pid_t child = clone();
-  if (child < 0 && errno == EEXIST) {
-    Fd turn = TRY(await_turn());
+  int error = child < 0 ? errno : 0;
+  if (error == EEXIST) {
+    Turn turn = TRY(Turn::await());
     child = clone();
+    error = child < 0 ? errno : 0;
   }
-  if (child < 0)
-    return errno == EEXIST ? fail(fmt::format("pid {} is taken", pid), EEXIST)
-                           : fail_errno(fmt::format("pid {}", pid));
+  if (error == EEXIST) return fail(fmt::format("pid {} is taken", pid), EEXIST);
+  if (error) return fail_errno(fmt::format("pid {}", pid), error);
   if (child == 0) ::_exit(become(who, groups) && call() ? 0 : errno);
   int status;
   while (::waitpid(child, &status, 0) < 0)

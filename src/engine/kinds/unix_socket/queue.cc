@@ -52,7 +52,8 @@ Result<> take_control(msghdr& message, Piece& piece) {
   }
   if (message.msg_flags & MSG_CTRUNC) return refuse("holds more descriptors in flight than we may have open");
   if (other)
-    return refuse("holds messages with a time, a label or a pidfd of who has sent them, which is not supported yet");
+    return refuse_for_now(
+        "holds messages with a time, a label or a pidfd of who has sent them, which is not supported yet");
   return {};
 }
 
@@ -246,7 +247,7 @@ class Looking {
     if (::poll(&poll, 1, 0) < 0) return fail_errno("poll");
     // An error that is pending would be told to us, and to nobody else.
     if (poll.revents & POLLERR || !(poll.revents & (POLLIN | POLLPRI))) return {};
-    if (poll.revents & POLLPRI) return refuse("holds data out of band, which is not supported yet");
+    if (poll.revents & POLLPRI) return refuse_for_now("holds data out of band, which is not supported yet");
     int bytes = 0;
     if (::ioctl(fd, FIONREAD, &bytes)) return fail_errno("FIONREAD");
     bool is_stream = file.socket->type == SOCK_STREAM;

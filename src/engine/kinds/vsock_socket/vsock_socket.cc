@@ -32,7 +32,7 @@ Result<bool> check_use(int mine) {
   if (::poll(&poll, 1, 0) < 0) return fail_errno("poll");
   if (TRY(read_number(mine, SOL_SOCKET, SO_ACCEPTCONN))) {
     if (poll.revents & POLLIN)
-      return refuse("has connections that nobody has accepted yet, which is not supported yet");
+      return refuse_for_now("has connections that nobody has accepted yet, which is not supported yet");
     return true;
   }
   bool connected = ::getpeername(mine, reinterpret_cast<sockaddr*>(&peer), &length) == 0;
