@@ -20,6 +20,7 @@ namespace {
 
 constexpr int kRestoreIds = 77;  // PR_TIMER_CREATE_RESTORE_IDS, since 6.15
 constexpr int kMostLooks = 10;
+constexpr char kDoubt[] = "cannot be told to be absolute or relative; CLOCK_MONOTONIC would leave no doubt";
 constexpr int kHighestId = 1'000'000;  // without it every lower one has to be made first
 
 // struct sigevent of the kernel
@@ -68,7 +69,7 @@ Result<bool> is_queued(StoppedProcess& process, const PosixTimer& timer) {
 // not there, or not alone.
 Result<std::optional<int>> find_wall_clock(const Reading& reading) {
   auto text = read_file("/proc/timer_list");
-  if (!text) return std::nullopt;
+  if (!text) return refuse(std::string(kDoubt) + " (" + text.error().what + ")");
   Clocks now = TRY(read_clocks({}));
   int64_t ahead = now.realtime - now.monotonic;
   int64_t own = TRY(read_offsets(1)).monotonic;  // the list is of the initial namespace
@@ -94,10 +95,11 @@ Result<int> find_due_clock(const PosixTimer& timer, const Reading& reading, bool
       return CLOCK_BOOTTIME;
     case CLOCK_REALTIME: {
       if (!reading.left || (pending && !reading.interval)) return CLOCK_MONOTONIC;
-      auto clock = TRY(find_wall_clock(reading));
+      auto found = find_wall_clock(reading);
       // While its signal is queued it is in no list; a repeated one keeps its rhythm by either.
-      if (!clock && pending) return CLOCK_MONOTONIC;
-      if (!clock) return refuse("cannot be told to be absolute or relative; CLOCK_MONOTONIC would leave no doubt");
+      if (pending && (found ? !*found : found.error().refusal)) return CLOCK_MONOTONIC;
+      auto clock = TRY(std::move(found));
+      if (!clock) return refuse_for_now(kDoubt);
       return *clock;
     }
   }
