@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The engine is killed at random instants: of a dump, and every task runs on unharmed; of a restore, and nothing is
-// left of it.
+// left of it. Or one of the processes is, as by the OOM killer, and the dump ends and gives the others back.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -23,7 +23,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kDumps = 200, kRestores = 60;
+constexpr int kDumps = 200, kRestores = 60, kKills = 40;
 
 class Crash : public testing::Test {
  protected:
@@ -177,6 +177,55 @@ TEST_F(Crash, OfARestoreLeavesNothing) {
   EXPECT_TRUE(all_beat());
   end_well();
 }
+
+using Command = std::vector<std::string>;
+
+class CrashOfTheService : public testing::TestWithParam<Command> {};
+
+TEST_P(CrashOfTheService, EndsTheDump) {
+  if (::geteuid() != 0) GTEST_SKIP() << "must be run as root";
+  become_reaper();
+  auto seed = std::random_device()();
+  if (const char* given = ::getenv("SEED")) seed = static_cast<unsigned>(std::strtoul(given, nullptr, 10));
+  std::cout << "SEED=" << seed << "\n";
+  std::mt19937 random(seed);
+  Clock::duration longest{};
+  std::map<Outcome::End, int> ends;
+  for (int i = 0; i <= kKills; ++i) {
+    Workplace place;
+    const Command& command = GetParam();
+    Subject subject(place, command.front(), {command.begin() + 1, command.end()});
+    std::string trouble = subject.await_ready();
+    if (trouble.starts_with("skipped: ")) GTEST_SKIP() << trouble;
+    ASSERT_EQ(trouble, "");
+    std::vector<pid_t> pids = descendants(subject.pid());
+    pids.push_back(subject.pid());
+    EngineProcess engine = EngineProcess::dump(subject.pid(), place.file("image"), {.leave_running = true});
+    if (i == 0) {
+      longest = duration_of(std::move(engine));
+      continue;
+    }
+    auto instant = std::chrono::nanoseconds(std::uniform_int_distribution<int64_t>(0, longest / 1ns)(random));
+    pid_t victim = pids[std::uniform_int_distribution<size_t>(0, pids.size() - 1)(random)];
+    std::this_thread::sleep_for(instant);
+    ::kill(victim, SIGKILL);
+    Outcome outcome = engine.wait();
+    auto where = [&] {
+      return fmt::format("kill {} of {} after {} us of {}", i, victim, instant / 1us, longest / 1us);
+    };
+    ASSERT_TRUE(outcome.end != Outcome::End::hung && outcome.end != Outcome::End::killed) << outcome << where();
+    ASSERT_EQ(await_unseized(subject.pid()), "") << where();
+    ++ends[outcome.end];
+  }
+  std::cout << ends[Outcome::End::done] << " dumped, " << ends[Outcome::End::failed] << " failed, "
+            << ends[Outcome::End::refused] << " refused\n";
+}
+
+INSTANTIATE_TEST_SUITE_P(, CrashOfTheService,
+                         testing::Values(Command{"steady"}, Command{"tree"}, Command{"memory_sharing", "child"},
+                                         Command{"containers", "clone"}, Command{"vfork"},
+                                         Command{"orphans", "deep", "20"}),
+                         [](const auto& info) { return info.param.front(); });
 
 }  // namespace
 }  // namespace ks::test

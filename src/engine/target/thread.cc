@@ -35,6 +35,12 @@ struct DispatchConfiguration {
 };
 constexpr unsigned long kGetDispatch = 0x4211;
 
+Result<bool> is_ending(pid_t tid) {
+  constexpr uint32_t kExiting = 0x4;  // PF_EXITING (linux/sched.h)
+  auto text = read_file(fmt::format("/proc/{}/stat", tid));
+  return !text || (TRY(parse_stat(*text)).flags & kExiting) != 0;
+}
+
 constexpr timespec kLookAgain{.tv_sec = 0, .tv_nsec = 2'000'000};
 
 static_assert(sizeof(RseqConfiguration) == sizeof(ptrace_rseq_configuration));
@@ -90,11 +96,12 @@ Result<bool> has_ended(pid_t tid) {
 }
 
 SeizedThread::SeizedThread(SeizedThread&& other) noexcept
-    : tid_(std::exchange(other.tid_, 0)), end_told_late_(other.end_told_late_) {}
+    : tid_(std::exchange(other.tid_, 0)), end_told_late_(other.end_told_late_), ends_last_(other.ends_last_) {}
 
 SeizedThread& SeizedThread::operator=(SeizedThread&& other) noexcept {
   std::swap(tid_, other.tid_);
   std::swap(end_told_late_, other.end_told_late_);
+  std::swap(ends_last_, other.ends_last_);
   return *this;
 }
 
@@ -130,7 +137,7 @@ Result<SeizedThread::Stop> SeizedThread::decode(int status, int* signal) {
 // yielding, is 50 times as slow as soon as others want the CPU.)
 Result<SeizedThread::Stop> SeizedThread::wait(int* signal) {
   Stop stop;
-  if (!end_told_late_ && TRY(poll(stop, signal, 0))) return stop;
+  if (!end_told_late_ && !ends_last_ && TRY(poll(stop, signal, 0))) return stop;
   return wait_until(std::chrono::steady_clock::time_point::max(), signal);
 }
 
@@ -140,7 +147,7 @@ Result<SeizedThread::Stop> SeizedThread::wait_until(std::chrono::steady_clock::t
   if (TRY(poll(stop, signal))) return stop;
   for (;;) {
     bool waited = block.await(kLookAgain);
-    bool ended = !waited && TRY(has_ended(tid_));
+    bool ended = !waited && (TRY(has_ended(tid_)) || (ends_last_ && TRY(is_ending(tid_))));
     if (TRY(poll(stop, signal))) return stop;
     if (!ended && !waited && std::chrono::steady_clock::now() > limit) return fail("does not stop", EAGAIN);
     if (!ended) continue;

@@ -48,6 +48,10 @@ class SeizedThread {
   // Of a leader with other threads the kernel tells the end only when those are reaped, so that wait() must not rely
   // on it, which costs. So it is taken to be until told otherwise.
   void set_end_told_late(bool late) { end_told_late_ = late; }
+  // The first process of a PID namespace ends only when all others there are reaped, which may be ours to do. One
+  // that is about to end does not stop any more, and wait() takes it to have ended. Not for who waits for its very
+  // end.
+  void set_ends_last(bool last) { ends_last_ = last; }
   // As wait(), or nothing yet (Stop::gone is a stop too).
   Result<bool> poll(Stop& stop, int* signal = nullptr);
 
@@ -85,7 +89,7 @@ class SeizedThread {
   Result<Stop> decode(int status, int* signal);
   Result<bool> poll(Stop& stop, int* signal, int wait_flags);
   pid_t tid_ = 0;
-  bool end_told_late_ = true;
+  bool end_told_late_ = true, ends_last_ = false;
 };
 
 // Returns when these threads, which are being killed, are gone, in whatever order: the one that ends last of the

@@ -75,6 +75,10 @@ Result<> check_members(const std::vector<StoppedProcess>& processes, std::span<c
   return {};
 }
 
+bool is_first_of_namespace(const StoppedProcess& process) {
+  return process.status.ns_pids.size() > 1 && process.status.ns_pids.back() == 1;
+}
+
 Result<> read_outside(StoppedProcess& process) {
   process.stat = TRY(parse_stat(TRY(read_record(process.proc("stat")))));
   process.status = TRY(parse_status(TRY(read_record(process.proc("status")))));
@@ -133,6 +137,9 @@ Result<FrozenTree> FrozenTree::freeze(const std::string& cgroup, pid_t root) {
     if (tree.processes_.empty()) return fail("no process to checkpoint");
     for (auto& process : tree.processes_)
       if (process.threads.size() == 1) process.leader().hold.set_end_told_late(process.zombie);
+    for (auto& process : tree.processes_)
+      if (is_first_of_namespace(process) && !process.zombie)
+        for (auto& thread : process.threads) thread.hold.set_ends_last(true);
     TRY(put_parents_first(tree.processes_));
     TRY(check_deciders(tree.processes_));
     return tree;
@@ -152,7 +159,7 @@ Result<> FrozenTree::kill() {
     if (::kill(process.pid, SIGKILL) && errno != ESRCH) return fail_errno(fmt::format("kill {}", process.pid));
   // Children first: the first process of a PID namespace ends only after all others there.
   for (auto& process : std::views::reverse(processes_)) {
-    if (process.status.ns_pids.size() > 1 && process.status.ns_pids.back() == 1) {
+    if (is_first_of_namespace(process)) {
       TRY(await_ends_of(process.threads));
       process.threads.clear();
     }
