@@ -25,14 +25,12 @@ constexpr char kTurn[] = "/run/kernel-swap.turn";
 constexpr auto kTurnLimit = std::chrono::seconds(30);
 constexpr pid_t kGuarded = 64;  // numbers after the one whose turn it is: more than others clone meanwhile
 
-// False: it is taken.
-Result<bool> make_zombie(pid_t id) {
+Result<uint64_t> make_zombie(pid_t id) {
   clone_args arguments{.set_tid = reinterpret_cast<uint64_t>(&id), .set_tid_size = 1};
   long made = ::syscall(SYS_clone3, &arguments, sizeof arguments);
   if (made == 0)
     for (;;) ::syscall(SYS_exit_group, 0);
-  if (made < 0 && errno != EEXIST) return fail_errno("clone3");
-  return made > 0;
+  return made < 0 ? fail_errno("clone3") : Result<uint64_t>(made);
 }
 
 void reap(std::set<pid_t>& zombies) {
@@ -80,6 +78,17 @@ Result<> Turn::end() {
   return {};
 }
 
+Result<> clone_as(pid_t id, const std::function<Result<uint64_t>()>& clone) {
+  auto made = clone();
+  if (!made && made.error().code == EEXIST) {
+    Turn turn = TRY(Turn::await());
+    made = clone();
+  }
+  if (!made && made.error().code == EEXIST) return fail(fmt::format("pid {} is taken", id), EEXIST);
+  TRY(in(fmt::format("pid {}", id), std::move(made)));
+  return {};
+}
+
 ReservedIds::~ReservedIds() {
   reap(guards_);
   reap(zombies_);
@@ -87,12 +96,7 @@ ReservedIds::~ReservedIds() {
 
 Result<> ReservedIds::reserve(pid_t id) {
   if (zombies_.contains(id)) return {};
-  bool made = TRY(make_zombie(id));
-  if (!made) {
-    Turn turn = TRY(Turn::await());
-    made = TRY(make_zombie(id));
-  }
-  if (!made) return fail(fmt::format("pid {} is taken", id), EEXIST);
+  TRY(clone_as(id, [id] { return make_zombie(id); }));
   zombies_.insert(id);
   return {};
 }
@@ -106,8 +110,7 @@ Result<> ReservedIds::begin_turn(pid_t id) {
   for (auto spared = spared_.upper_bound(id); spared != spared_.end() && *spared <= id + kGuarded; ++spared) {
     if (zombies_.contains(*spared)) continue;
     // Where there is no room for one, we go without it.
-    auto made = make_zombie(*spared);
-    if (made && *made) guards_.insert(*spared);
+    if (make_zombie(*spared)) guards_.insert(*spared);
   }
   if (!zombies_.erase(id)) return fail(fmt::format("pid {} is not reserved", id));
   if (::waitpid(id, nullptr, __WALL) < 0) return fail_errno("wait");

@@ -7,6 +7,7 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <optional>
 #include <set>
 #include <span>
@@ -37,6 +38,10 @@ class Turn {
   Fd file_;
   std::string last_;  // of all PIDs, before
 };
+
+// Calls what clones with this number chosen (clone3(2), set_tid); where the number is taken, once more while nobody
+// else has his turn, for whose time it may be kept. Then an error with EEXIST: it is taken.
+Result<> clone_as(pid_t id, const std::function<Result<uint64_t>()>& clone);
 
 class ReservedIds {
  public:

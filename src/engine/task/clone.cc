@@ -24,13 +24,7 @@ Result<SeizedThread> remote_clone(RemoteCalls& caller, const RemoteMemory& memor
                        .set_tid_size = pids.size()};
   TRY(memory.write_value(scratch, arguments));
   TRY(memory.write(wanted, std::as_bytes(pids)));
-  auto made = caller(SYS_clone3, scratch, sizeof arguments);
-  if (!made && made.error().code == EEXIST) {
-    Turn turn = TRY(Turn::await());
-    made = caller(SYS_clone3, scratch, sizeof arguments);
-  }
-  if (!made && made.error().code == EEXIST) return fail(fmt::format("pid {} is taken", tid), EEXIST);
-  TRY(in(fmt::format("clone3 of pid {}", tid), std::move(made)));
+  TRY(clone_as(tid, [&] { return caller(SYS_clone3, scratch, sizeof arguments); }));
   SeizedThread child = SeizedThread::adopt(tid);
   child.set_end_told_late(false);  // it is alone, or no leader
   auto stop = TRY(child.wait());

@@ -38,19 +38,14 @@ Result<> as_ended(const image::UnixSocket::Credentials& who, const std::function
   pid_t pid = who.pid();
   clone_args arguments{
       .flags = CLONE_FILES, .exit_signal = SIGCHLD, .set_tid = reinterpret_cast<uint64_t>(&pid), .set_tid_size = 1};
-  auto clone = [&] { return static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof arguments)); };
-  pid_t child = clone();
-  int error = child < 0 ? errno : 0;
-  if (error == EEXIST) {
-    Turn turn = TRY(Turn::await());
-    child = clone();
-    error = child < 0 ? errno : 0;
-  }
-  if (error == EEXIST) return fail(fmt::format("pid {} is taken", pid), EEXIST);
-  if (error) return fail_errno(fmt::format("pid {}", pid), error);
-  if (child == 0) ::_exit(become(who, groups) && call() ? 0 : errno);
+  TRY(clone_as(pid, [&]() -> Result<uint64_t> {
+    long made = ::syscall(SYS_clone3, &arguments, sizeof arguments);
+    // It has our descriptors, a turn's among them: nothing of ours may end in it.
+    if (made == 0) ::_exit(become(who, groups) && call() ? 0 : errno);
+    return made < 0 ? fail_errno("clone3") : Result<uint64_t>(made);
+  }));
   int status;
-  while (::waitpid(child, &status, 0) < 0)
+  while (::waitpid(pid, &status, 0) < 0)
     if (errno != EINTR) return fail_errno("wait");
   if (!WIFEXITED(status)) return fail(fmt::format("pid {} has died", pid));
   return WEXITSTATUS(status) ? fail_errno(fmt::format("as pid {}", pid), WEXITSTATUS(status)) : Result<>();
