@@ -113,13 +113,9 @@ Result<std::string> follow_call(const StoppedProcess& process, StoppedThread& th
   TRY(thread.hold.resume_to_syscall());
   auto limit = std::chrono::steady_clock::now() + kMoveLimit;
   int signal = 0;
-  // One that is given up is to stop when it can, so that it can be let go.
-  auto next_stop = [&] {
-    auto stop = thread.hold.wait_until(limit, &signal);
-    if (!stop) (void)thread.hold.interrupt();
-    return stop;
-  };
-  for (auto stop = TRY(next_stop()); stop != SeizedThread::Stop::syscall; stop = TRY(next_stop())) {
+  for (;;) {
+    auto stop = TRY(thread.hold.wait_until(limit, &signal));
+    if (stop == SeizedThread::Stop::syscall) break;
     if (stop == SeizedThread::Stop::gone) return fail("died under our hands", ESRCH);
     TRY(thread.hold.resume_to_syscall(stop == SeizedThread::Stop::signal ? signal : 0));
   }
@@ -140,9 +136,7 @@ Result<std::string> follow_call(const StoppedProcess& process, StoppedThread& th
         return waits_in;
       }
     }
-    if (backoff.pause()) continue;
-    (void)thread.hold.interrupt();
-    return fail("does not come to rest in the call that it was in", EAGAIN);
+    if (!backoff.pause()) return fail("does not come to rest in the call that it was in", EAGAIN);
   }
 }
 

@@ -206,7 +206,9 @@ void Seizure::forget_dead_threads() {
 void Seizure::release(std::vector<StoppedProcess>& processes) {
   std::vector<SeizedThread> late;
   auto let_go = [&](StoppedThread& thread) {
-    if (thread.tid() && !thread.hold.detach()) late.push_back(std::move(thread.hold));
+    if (!thread.tid() || thread.hold.detach()) return;
+    (void)thread.hold.interrupt();  // it runs, or has died
+    late.push_back(std::move(thread.hold));
   };
   // In the reverse order of seizing.
   for (auto& process : processes) {
