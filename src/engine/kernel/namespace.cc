@@ -15,9 +15,8 @@
 
 namespace ks::engine {
 
-Result<std::string> namespace_of(pid_t pid, std::string_view name, pid_t tid) {
-  return read_link(tid ? fmt::format("/proc/{}/task/{}/ns/{}", pid, tid, name)
-                       : fmt::format("/proc/{}/ns/{}", pid, name));
+Result<std::string> namespace_of(pid_t pid, std::string_view name) {
+  return read_link(fmt::format("/proc/{}/ns/{}", pid, name));
 }
 
 Result<Fd> open_namespace(pid_t pid, std::string_view name) {

@@ -24,8 +24,8 @@ inline constexpr std::array kNamespaceTypes = {
     NamespaceType{"uts", CLONE_NEWUTS},      NamespaceType{"ipc", CLONE_NEWIPC}, NamespaceType{"net", CLONE_NEWNET},
     NamespaceType{"cgroup", CLONE_NEWCGROUP}};
 
-// "uts:[4026531838]", the name of one for as long as it exists. Of a thread where `tid` is given.
-Result<std::string> namespace_of(pid_t pid, std::string_view name, pid_t tid = 0);
+// "uts:[4026531838]", the name of one for as long as it exists.
+Result<std::string> namespace_of(pid_t pid, std::string_view name);
 Result<Fd> open_namespace(pid_t pid, std::string_view name);
 // That of a descriptor, in the same form.
 Result<std::string> namespace_name(int fd, std::string_view type);

@@ -96,7 +96,7 @@ Result<SeizedThread> reconsider(pid_t pid, pid_t tid, Error error) {
 // another one for it, whose wait would end with EINTR unless it is traced too. Signals for the process are for its
 // leader, those of a child that ends are for the thread that has made it: these come last.
 std::vector<pid_t> in_order_of_seizing(pid_t pid, std::vector<pid_t> tids) {
-  if (tids.size() == 1) return tids;
+  if (tids.size() < 2) return tids;
   auto rank = [&](pid_t tid) {
     if (tid == pid) return 2;
     auto children = read_file(proc_path(pid, fmt::format("task/{}/children", tid)));
@@ -127,8 +127,9 @@ Result<bool> Seizure::seize_more(const std::vector<pid_t>& pids) {
     if (is_new) processes_.push_back(StoppedProcess{.pid = pid});
     found |= is_new;
     StoppedProcess& process = processes_[known->second];
-    for (pid_t tid : in_order_of_seizing(pid, TRY(list_threads(pid)))) {
-      if (tids_.contains(tid) || (tid == pid && process.zombie)) continue;
+    auto tids = TRY(list_threads(pid));
+    std::erase_if(tids, [&](pid_t tid) { return tids_.contains(tid) || (tid == pid && process.zombie); });
+    for (pid_t tid : in_order_of_seizing(pid, std::move(tids))) {
       if (tid != pid && TRY(is_ring_worker(pid, tid))) continue;
       auto event_wait = find_event_wait(pid, tid);
       auto thread = SeizedThread::seize(tid);

@@ -144,18 +144,19 @@ class Survey {
     return {};
   }
 
-  // (Threads always share their user and PID namespaces.)
+  // (Threads always share their user, PID and time namespaces.)
   Result<> check_threads(const StoppedProcess& process) {
     if (process.threads.size() < 2) return {};
-    for (const char* name : {"mnt", "uts", "ipc", "net", "cgroup", "time", "pid_for_children", "time_for_children"}) {
-      auto of_process = namespace_of(process.pid, name);
-      if (!of_process) continue;  // one that has no process yet
-      std::string_view type(name);
-      for (const auto& thread : process.threads)
-        if (auto its = namespace_of(process.pid, name, thread.tid()); !its || *its != *of_process)
+    std::map<std::string, std::string> of_process;
+    for (const char* name : {"mnt", "uts", "ipc", "net", "cgroup", "pid_for_children", "time_for_children"})
+      if (auto its = namespace_of(process.pid, name)) of_process[name] = *its;  // or one that has no process yet
+    for (const auto& thread : process.threads) {
+      Fd own = TRY(open_file(process.proc(fmt::format("task/{}/ns", thread.tid())), O_PATH));
+      for (const auto& [name, wanted] : of_process)
+        if (auto its = read_link_at(own.get(), name); !its || *its != wanted)
           dumping_.refuse(process.pid, fmt::format("thread {}", thread.tid()),
                           fmt::format("lives in another {} namespace than its process, which is not supported yet",
-                                      type.substr(0, type.find('_'))));
+                                      name.substr(0, name.find('_'))));
     }
     return {};
   }
