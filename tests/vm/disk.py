@@ -18,6 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # In the guest these are links into /usr; debugfs would replace the link by a directory.
 MERGED = ("bin", "sbin", "lib", "lib64")
 UNUSED_AFTER = 12 * 3600
+KEPT = 8  # disks of other contents, each of the size of what is installed in it
 SUITE = os.environ.get("GUEST_SUITE", "bookworm")
 
 
@@ -120,9 +121,11 @@ def make_disk(trees=(), base=None):
     image = cache / f"disk-{digest(base, trees)}.img"
     with open(cache / "disk.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for old in cache.glob("disk-*.img"):
-            if time.time() - old.stat().st_mtime > UNUSED_AFTER:
-                old.unlink()
+        others = {other: other.stat().st_mtime for other in cache.glob("disk-*.img") if other != image}
+        youngest = sorted(others, key=others.get, reverse=True)[:KEPT]
+        for other, used in others.items():
+            if other not in youngest or time.time() - used > UNUSED_AFTER:
+                other.unlink()
         if not image.exists():
             making = image.with_suffix(".making")
             subprocess.run(["cp", "--sparse=always", "--reflink=auto", base.image, making], check=True)
