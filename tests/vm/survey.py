@@ -4,7 +4,8 @@
 
     tools/test vm tests/vm/survey.py     by hand: it fetches a gigabyte once, and takes minutes for every fifteen
 
-SERVERS=A,B   only these
+SET=2         of the servers that cannot be installed beside those of the first set, and others
+SERVERS=A,B   only these of the set
 FROM=VERSION  of the first kernel (6.1)
 TO=VERSION    of the second kernel (6.12)
 CPU=MODEL     of the guest, for QEMU (qemu64; without KVM 6.12 boots only on qemu64,-cx16, on which some servers do not start)
@@ -22,6 +23,7 @@ from workload import Workload
 FROM = os.environ.get("FROM", "6.1")
 TO = os.environ.get("TO", "6.12")
 CPU = os.environ.get("CPU", "qemu64")
+SET = os.environ.get("SET", "1")
 WANTED = [name for name in os.environ.get("SERVERS", "").split(",") if name]
 TOGETHER = 15  # in one guest
 REST = 70  # seconds: many look once a minute whether all is as they left it
@@ -53,7 +55,7 @@ def web(port, path="/", options=""):
     return f"curl -sS -o /dev/null --max-time 30 {options} http://127.0.0.1:{port}{path}"
 
 
-SERVERS = [
+FIRST = [
     Server("apache2.service", "apache2", web(8001), "sed -i 's/^Listen 80$/Listen 8001/' /etc/apache2/ports.conf"),
     Server("lighttpd.service", "lighttpd", web(8002), "sed -i '/^server.port/s/80/8002/; /use-ipv6/d' /etc/lighttpd/lighttpd.conf"),
     Server("haproxy.service", "haproxy", web(8003, options="--fail"),
@@ -116,8 +118,9 @@ SERVERS = [
            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=survey -keyout /etc/stunnel/key.pem -out /etc/stunnel/cert.pem 2> /dev/null;"
            " printf 'cert=/etc/stunnel/cert.pem\\nkey=/etc/stunnel/key.pem\\n[web]\\naccept=127.0.0.1:8449\\nconnect=8001\\n' > /etc/stunnel/survey.conf"),
     Server("lldpd.service", "lldpd", "lldpcli show configuration > /dev/null"),
-    Server("bird.service", "bird2", "birdc show status | grep -q 'up and running'", "echo 'router id 192.0.2.1;' >> /etc/bird/bird.conf"),
-    Server("frr.service", "frr", "vtysh -c 'show ip route' > /dev/null"),
+    Server("bird.service", "bird2", "birdc show status | grep -q 'up and running'", "echo 'router id 192.0.2.1;' >> /etc/bird/bird.conf",
+           refused="NetworkSettings=leave"),
+    Server("frr.service", "frr", "vtysh -c 'show ip route' > /dev/null", refused="NetworkSettings=leave"),
     Server("ngircd.service", "ngircd", says(6667, "NICK a\\r\\nUSER a a a a\\r\\nQUIT\\r\\n", "Welcome")),
     Server("beanstalkd.service", "beanstalkd", says(11300, "stats\\r\\nquit\\r\\n", "OK")),
     Server("gearman-job-server.service", "gearman-job-server", says(4730, "version\\n", "OK")),
@@ -148,6 +151,65 @@ SERVERS = [
     Server("openntpd.service", "openntpd", "ntpctl -s status > /dev/null"),
     Server("firebird3.0.service", "firebird3.0-server", "ss -Hltn | grep -q ':3050 '"),
 ]
+
+SECOND = [
+    Server("postfix@-.service", "postfix", greets(25, "^220")),
+    Server("opendkim.service", "opendkim", "nc -zU /run/opendkim/opendkim.sock"),
+    Server("rspamd.service", "rspamd", web(11334, "/ping", "--fail")),
+    Server("amavis.service", "amavisd-new", greets(10024, "^220"), "sed -i 's/^#$myhostname.*/$myhostname = \"guest.example\";/' /etc/amavis/conf.d/05-node_id"),
+    Server("cyrus-imapd.service", "cyrus-imapd", greets(143, "OK")),
+    Server("postsrsd.service", "postsrsd", "ss -Hltn | grep -q ':10001 '", "sed -i 's/^SRS_DOMAIN=.*/SRS_DOMAIN=guest.example/' /etc/default/postsrsd"),
+    Server("pdns.service", "pdns-server pdns-backend-bind", "dig +time=20 -p 5306 @127.0.0.1 example. SOA | grep -q REFUSED",
+           "echo local-port=5306 > /etc/powerdns/pdns.d/port.conf"),
+    Server("pdns-recursor.service", "pdns-recursor", "rec_control ping > /dev/null", "sed -i 's/^local-address=.*/local-address=127.0.0.1\\nlocal-port=5307/' /etc/powerdns/recursor.conf"),
+    Server("kresd@1.service", "knot-resolver", "dig +time=20 @127.0.0.1 localhost | grep -q 127.0.0.1"),
+    Server("stubby.service", "stubby", "ss -Hlun | grep -q ':5308 '",
+           "sed -i 's/^  - 127.0.0.1$/  - 127.0.0.1@5308/; /^  - *0::1$/d' /etc/stubby/stubby.yml"),
+    Server("keepalived.service", "keepalived", "ip addr show dev lo | grep -q 192.0.2.9",
+           "printf 'vrrp_instance v {\\n interface lo\\n virtual_router_id 51\\n priority 100\\n virtual_ipaddress {\\n 192.0.2.9/32 dev lo\\n }\\n}\\n' > /etc/keepalived/keepalived.conf",
+           refused="NetworkSettings=leave"),
+    Server("strongswan-starter.service", "strongswan-starter", "ipsec status > /dev/null", refused="is of IPsec"),
+    Server("openvpn-server@survey.service", "openvpn", "ip link show tun0 > /dev/null",
+           "openvpn --genkey secret /etc/openvpn/server/key; printf 'dev tun\\nifconfig 192.0.2.20 192.0.2.21\\nsecret key\\nport 1194\\n' > /etc/openvpn/server/survey.conf",
+           refused="net/tun"),
+    Server("kea-dhcp4-server.service", "kea-dhcp4-server", """printf '{"command":"status-get"}' | nc -NU /run/kea/kea4-ctrl-socket | grep -q uptime"""),
+    Server("chrony.service", "chrony", "chronyc -n tracking > /dev/null"),
+    Server("memcached.service", "memcached", says(11211, "version\\r\\nquit\\r\\n", "VERSION")),
+    Server("ejabberd.service", "ejabberd", "ejabberdctl status > /dev/null"),
+    Server("proftpd.service", "proftpd-core", greets(2122, "^220"), "sed -i 's/^Port.*/Port 2122/' /etc/proftpd/proftpd.conf"),
+    Server("tftpd-hpa.service", "tftpd-hpa", "curl -sS --max-time 30 tftp://127.0.0.1/survey | grep -qx hello", "mkdir -p /srv/tftp; echo hello > /srv/tftp/survey"),
+    Server("syncthing@root.service", "syncthing", web(8384)),
+    Server("asterisk.service", "asterisk", "asterisk -rx 'core show uptime' > /dev/null"),
+    Server("collectd.service", "collectd-core", "pgrep -x collectd", "printf 'LoadPlugin cpu\\nLoadPlugin memory\\nLoadPlugin df\\n' > /etc/collectd/collectd.conf"),
+    Server("icinga2.service", "icinga2", "pgrep -x icinga2"),
+    Server("nagios4.service", "nagios4-core", "test -n \"$(find /var/lib/nagios4/status.dat -mmin -1)\""),
+    Server("netdata.service", "netdata", web(19999, "/api/v1/info", "--fail")),
+    Server("atop.service", "atop", "pgrep -x atop"),
+    Server("auditd.service", "auditd", "auditctl -s | grep -q 'pid [1-9]'", refused="of the audit system"),
+    Server("zookeeper.service", "zookeeperd", says(2181, "ruok", "imok"), "echo 4lw.commands.whitelist=ruok >> /etc/zookeeper/conf/zoo.cfg"),
+    Server("jetty9.service", "jetty9", web(8080)),
+    Server("corosync.service", "corosync", "corosync-quorumtool -p > /dev/null; test $? -le 1"),
+    Server("glusterd.service", "glusterfs-server", "gluster --mode=script pool list > /dev/null"),
+    Server("tgt.service", "tgt", "tgtadm --mode target --op show"),
+    Server("irqbalance.service", "irqbalance", "pgrep -x irqbalance"),
+    Server("earlyoom.service", "earlyoom", "pgrep -x earlyoom"),
+    Server("nscd.service", "nscd", "nscd -g > /dev/null"),
+    Server("gpsd.service", "gpsd", says(2947, "?VERSION;\\n", "VERSION")),
+    Server("boinc-client.service", "boinc-client", "cd /var/lib/boinc-client && boinccmd --get_state > /dev/null"),
+    Server("danted.service", "dante-server", "ss -Hltn | grep -q ':1080 '",
+           "printf 'internal: 127.0.0.1 port = 1080\\nexternal: lo\\nclient pass { from: 0/0 to: 0/0 }\\nsocks pass { from: 0/0 to: 0/0 }\\n' > /etc/danted.conf"),
+    Server("mumble-server.service", "mumble-server", "ss -Hltn | grep -q ':64738 '"),
+    Server("inspircd.service", "inspircd", greets(6667, "NOTICE")),
+    Server("minidlna.service", "minidlna", web(8200)),
+    Server("autofs.service", "autofs", "ls -d /survey", "echo '/survey /etc/auto.misc' > /etc/auto.master.d/survey.autofs"),
+    Server("acpid.service", "acpid", "pgrep -x acpid"),
+    Server("ulogd2.service", "ulogd2", "pgrep -x ulogd"),
+    Server("h2o.service", "h2o", "ss -Hltn | grep -q ':80 '"),
+    Server("bacula-fd.service", "bacula-fd", "ss -Hltn | grep -q ':9102 '"),
+    Server("xrdp.service", "xrdp", "ss -Hltn | grep -q ':3389 '"),
+    Server("dropbear.service", "dropbear", greets(22, "^SSH")),
+]
+SERVERS = {"1": FIRST, "2": SECOND}[SET]
 
 
 def await_answer(guest, server, timeout):
