@@ -97,7 +97,8 @@ engine::DumpOptions dump_options(const Candidate& candidate) {
                                           .level_prefix = unit.syslog_level_prefix},
                               .no_hold = "only a swap does",
                               .starter = unit.sockets.empty() ? 0 : 1,
-                              .reset_external_sockets = candidate.mark.external_sockets == ExternalSockets::reset};
+                              .reset_external_sockets = candidate.mark.reset_external_sockets,
+                              .leave_network_settings = candidate.mark.leave_network_settings};
   for (std::string& path : candidate.run.paths()) options.refilled.push_back(std::move(path));
   if (candidate.mark.largest_deleted_file) options.largest_deleted_file = *candidate.mark.largest_deleted_file;
   return options;

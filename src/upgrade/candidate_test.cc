@@ -19,14 +19,17 @@ Candidate marked(std::string_view text) {
 
 TEST(Candidate, WhatTheMarkSaysReachesTheEngine) {
   Candidate plain = marked("[X-KernelSwap]\nCheckpoint=yes\n");
-  Candidate other = marked("[X-KernelSwap]\nCheckpoint=yes\nExternalSockets=reset\nLargestDeletedFile=2K\n");
+  Candidate other =
+      marked("[X-KernelSwap]\nCheckpoint=yes\nExternalSockets=reset\nNetworkSettings=leave\nLargestDeletedFile=2K\n");
   auto for_swap = [](const Candidate& one) { return swap_options(one, engine::NextKernel::unknown("no")); };
   EXPECT_TRUE(for_swap(plain).next_kernel);
   EXPECT_FALSE(dump_options(plain).next_kernel);
   for (engine::DumpOptions (*options)(const Candidate&) : {dump_options, +for_swap}) {
     EXPECT_FALSE(options(plain).reset_external_sockets);
+    EXPECT_FALSE(options(plain).leave_network_settings);
     EXPECT_EQ(options(plain).largest_deleted_file, engine::DumpOptions{}.largest_deleted_file);
     EXPECT_TRUE(options(other).reset_external_sockets);
+    EXPECT_TRUE(options(other).leave_network_settings);
     EXPECT_EQ(options(other).largest_deleted_file, 2048u);
   }
 }

@@ -64,6 +64,13 @@ Result<> add_paths(std::vector<std::string>& paths, std::string_view key, std::s
   return {};
 }
 
+// Of keys that refuse by default.
+Result<bool> is_not_refused(std::string_view key, std::string_view value, std::string_view otherwise) {
+  if (value == otherwise) return true;
+  if (value == "refuse" || value.empty()) return false;
+  return fail(fmt::format("{}=\"{}\": neither refuse nor {}", key, value, otherwise));
+}
+
 Result<> apply_key(Mark& mark, std::string_view key, std::string_view value, const std::string& file) {
   if (key == "Checkpoint") {
     auto yes = value.empty() ? std::optional(false) : parse_boolean(value);
@@ -73,12 +80,11 @@ Result<> apply_key(Mark& mark, std::string_view key, std::string_view value, con
     return {};
   }
   if (key == "ExternalSockets") {
-    if (value == "refuse" || value.empty())
-      mark.external_sockets = ExternalSockets::refuse;
-    else if (value == "reset")
-      mark.external_sockets = ExternalSockets::reset;
-    else
-      return fail(fmt::format("ExternalSockets=\"{}\": neither refuse nor reset", value));
+    mark.reset_external_sockets = TRY(is_not_refused(key, value, "reset"));
+    return {};
+  }
+  if (key == "NetworkSettings") {
+    mark.leave_network_settings = TRY(is_not_refused(key, value, "leave"));
     return {};
   }
   if (key == "LargestDeletedFile") {
@@ -90,8 +96,8 @@ Result<> apply_key(Mark& mark, std::string_view key, std::string_view value, con
   if (key == "CarryPaths") return add_paths(mark.carry_paths, key, value);
   if (key == "LeavePaths") return add_paths(mark.leave_paths, key, value);
   return fail(
-      fmt::format("unknown key \"{}\" (there are Checkpoint=, ExternalSockets=, LargestDeletedFile=, "
-                  "CarryPaths= and LeavePaths=)",
+      fmt::format("unknown key \"{}\" (there are Checkpoint=, ExternalSockets=, NetworkSettings=, "
+                  "LargestDeletedFile=, CarryPaths= and LeavePaths=)",
                   key));
 }
 

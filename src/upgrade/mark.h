@@ -6,6 +6,7 @@
 //   [X-KernelSwap]
 //   Checkpoint=yes|no
 //   ExternalSockets=refuse|reset
+//   NetworkSettings=refuse|leave
 //   LargestDeletedFile=BYTES|infinity
 //   CarryPaths=PATH...
 //   LeavePaths=PATH...
@@ -21,11 +22,9 @@
 
 namespace ks::upgrade {
 
-enum class ExternalSockets { refuse, reset };
-
 struct Mark {
   bool checkpoint = false;
-  ExternalSockets external_sockets = ExternalSockets::refuse;
+  bool reset_external_sockets = false, leave_network_settings = false;
   std::optional<uint64_t> largest_deleted_file;       // bytes; nothing: as it is by default
   std::vector<std::string> carry_paths, leave_paths;  // below /run, without what systemd makes
   std::string file;  // the file that decided `checkpoint`; empty where none speaks of it

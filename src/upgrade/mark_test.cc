@@ -21,7 +21,8 @@ TEST(Mark, AbsentMeansNo) {
 TEST(Mark, ReadsItsSection) {
   Mark mark = *parse("[Unit]\nDescription=x\n[X-KernelSwap]\n Checkpoint = Yes \nExternalSockets=reset\n");
   EXPECT_TRUE(mark.checkpoint);
-  EXPECT_EQ(mark.external_sockets, ExternalSockets::reset);
+  EXPECT_TRUE(mark.reset_external_sockets);
+  EXPECT_FALSE(mark.leave_network_settings);
   EXPECT_EQ(mark.file, "a.service");
 }
 
@@ -30,7 +31,16 @@ TEST(Mark, LaterFilesOverride) {
   ASSERT_TRUE(apply_mark(mark, "[X-KernelSwap]\nCheckpoint=no\n", "b.conf"));
   EXPECT_FALSE(mark.checkpoint);
   EXPECT_EQ(mark.file, "b.conf");
-  EXPECT_EQ(mark.external_sockets, ExternalSockets::reset);
+  EXPECT_TRUE(mark.reset_external_sockets);
+}
+
+TEST(Mark, WhatIsRefusedByDefault) {
+  EXPECT_TRUE(parse("[X-KernelSwap]\nNetworkSettings=leave\n")->leave_network_settings);
+  for (const char* taken_back : {"", "refuse"})
+    EXPECT_FALSE(parse(std::string("[X-KernelSwap]\nNetworkSettings=leave\nNetworkSettings=") + taken_back + "\n")
+                     ->leave_network_settings);
+  EXPECT_EQ(parse("[X-KernelSwap]\nNetworkSettings=reset\n").error().what,
+            "a.service:2: NetworkSettings=\"reset\": neither refuse nor leave");
 }
 
 TEST(Mark, EmptyValueTakesBack) { EXPECT_FALSE(parse("[X-KernelSwap]\nCheckpoint=yes\nCheckpoint=\n")->checkpoint); }
@@ -42,8 +52,8 @@ TEST(Mark, CommentsAndContinuedLines) {
 
 TEST(Mark, ErrorsNameFileAndLine) {
   EXPECT_EQ(parse("[X-KernelSwap]\n\nCheckpont=yes\n").error().what,
-            "a.service:3: unknown key \"Checkpont\" (there are Checkpoint=, ExternalSockets=, LargestDeletedFile=, "
-            "CarryPaths= and LeavePaths=)");
+            "a.service:3: unknown key \"Checkpont\" (there are Checkpoint=, ExternalSockets=, NetworkSettings=, "
+            "LargestDeletedFile=, CarryPaths= and LeavePaths=)");
   EXPECT_EQ(parse("[X-KernelSwap]\nCheckpoint=maybe\n").error().what,
             "a.service:2: Checkpoint=\"maybe\": neither yes nor no");
   EXPECT_EQ(parse("[X-Kernelswap]\nCheckpoint=yes\n").error().what,

@@ -29,6 +29,7 @@ Result<> dump_to(pid_t root, const std::string& directory, const DumpPlan& plan)
                                         .made_anew = plan.made_anew,
                                         .starter = plan.starter,
                                         .reset_external_sockets = plan.reset_external_sockets,
+                                        .leave_network_settings = plan.leave_network_settings,
                                         .next_kernel = plan.next_kernel});
   if (!report && report.error().refusal) {
     std::string reasons;

@@ -28,6 +28,7 @@ struct DumpPlan {
   bool foreign_namespaces = false;
   pid_t starter = 0;
   bool reset_external_sockets = false;
+  bool leave_network_settings = false;
   std::optional<engine::NextKernel> next_kernel{};
   std::vector<std::string> emptied{}, made_anew{};
   std::chrono::milliseconds linger{0};  // between freezing and dumping

@@ -68,7 +68,7 @@ bool is_about_layout(const std::string& trouble) {
 
 int run(bool dumps, const fs::path& directory, size_t part, size_t parts, std::string_view name) {
   bool good = true;
-  DumpPlan plan{.next_kernel = next_kernel()};
+  DumpPlan plan{.leave_network_settings = true, .next_kernel = next_kernel()};
   for (size_t i = part; i < all_programs().size(); i += parts) {
     const Program& program = all_programs()[i];
     if (!program.label().starts_with(name) || !program.alone) continue;

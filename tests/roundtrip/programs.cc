@@ -104,6 +104,7 @@ const std::vector<Program> kPrograms = {
     {"namespaces", {"uts"}},
     {"namespaces", {"user", "uts", "ipc", "net"}},
     {"netlink_sockets"},
+    {"netlink_sockets", {"unprivileged"}},
     {"orphans", {"deep", "100"}, false},
     {"orphans", {"orphans"}},
     {"orphans", {"wide", "200"}, false},

@@ -23,6 +23,7 @@ namespace {
 struct Refusal {
   std::string thing;
   std::vector<std::string> said;  // all of it, in one line
+  bool swap = false;              // only if another kernel follows
 };
 
 const std::vector<Refusal> kRefusals = {
@@ -139,11 +140,15 @@ const std::vector<Refusal> kRefusedSockets = {
     {"multipath", {"fd", "socket", "MPTCP"}},
     {"netlink_answering", {"fd", "socket", "not read the whole answer"}},
     {"netlink_generic", {"fd", "socket", "generic netlink"}},
+    {"netlink_ipsec", {"fd", "socket", "is of IPsec", "CAP_NET_ADMIN"}, true},
     {"netlink_log", {"fd", "socket", "a queue, log or table"}},
+    {"netlink_routing", {"fd", "socket", "addresses, routes and rules", "NetworkSettings=leave"}, true},
     {"netlink_unread", {"fd", "socket", "messages that nobody has read"}},
     {"other_network", {"fd", "socket", "another network namespace"}},
     {"packet_ring", {"fd", "socket", "PACKET_RX_RING"}},
     {"packet_shared_out", {"fd", "socket", "PACKET_FANOUT"}},
+    {"pipe_on_its_way_outside", {"fd", "pipe:", "on its way between processes outside"}},
+    {"policy_of_its_own", {"fd", "socket", "IP_XFRM_POLICY"}},
     {"port_with_chooser", {"fd", "socket", "a program chooses"}},
     {"raw_unread", {"fd", "socket", "packets that nobody has read"}},
     {"sctp", {"fd", "socket", "SCTP"}},
@@ -209,7 +214,9 @@ void expect_refusal(const std::string& program, const Refusal& refusal) {
   ASSERT_TRUE(target) << subject.output();
 
   for (int attempt = 0; attempt < 2; ++attempt) {
-    Outcome outcome = EngineProcess::dump(*target, place.file("image"), {}).wait();
+    DumpPlan plan;
+    if (refusal.swap) plan.next_kernel = engine::NextKernel::unknown("nobody tells");
+    Outcome outcome = EngineProcess::dump(*target, place.file("image"), plan).wait();
     EXPECT_EQ(outcome.end, Outcome::End::refused) << outcome;
     EXPECT_TRUE(has_line(outcome.text, refusal.said)) << outcome;
     for (auto name : {"image", "image.partial"}) EXPECT_FALSE(std::filesystem::exists(place.file(name)));
@@ -225,6 +232,27 @@ TEST_P(RefusedSocket, ByNameAndUnharmed) { expect_refusal("refused_sockets", Get
 
 class RefusedRing : public Refused {};
 TEST_P(RefusedRing, ByNameAndUnharmed) { expect_refusal("refused_rings", GetParam()); }
+
+class NetworkSettings : public testing::TestWithParam<std::pair<std::string, DumpPlan>> {};
+
+// Where nothing can have been set up, it does not matter, or no other kernel follows.
+TEST_P(NetworkSettings, AreNotInTheWay) {
+  if (::geteuid() != 0) GTEST_SKIP() << "must be run as root";
+  become_reaper();
+  const auto& [argument, plan] = GetParam();
+  Workplace place;
+  Subject subject(place, "netlink_sockets", argument.empty() ? std::vector<std::string>() : std::vector{argument});
+  ASSERT_EQ(subject.await_ready(), "");
+  Outcome outcome = EngineProcess::dump(subject.pid(), place.file("image"), plan).wait();
+  EXPECT_TRUE(outcome.done()) << outcome;
+  subject.tell();
+  EXPECT_EQ(subject.await_success(), "");
+}
+
+const std::vector<std::pair<std::string, DumpPlan>> kPlansForSettings = {
+    {"unprivileged", {.leave_running = true, .next_kernel = engine::NextKernel::unknown("nobody tells")}},
+    {"", {.leave_running = true, .leave_network_settings = true, .next_kernel = engine::NextKernel::unknown("no")}},
+    {"", {.leave_running = true}}};
 
 // The file of a kernel with such types.
 engine::NextKernel kernel_of(const std::string& release, const std::string& types) {
@@ -313,6 +341,7 @@ TEST(RefusedShadowStack, ByNameAndUnharmed) {
 
 INSTANTIATE_TEST_SUITE_P(Kernels, RingForOtherKernel, testing::ValuesIn(kOtherKernels),
                          [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Plans, NetworkSettings, testing::ValuesIn(kPlansForSettings));
 INSTANTIATE_TEST_SUITE_P(Things, RefusedRing, testing::ValuesIn(kRefusedRings),
                          [](const auto& info) { return info.param.thing; });
 INSTANTIATE_TEST_SUITE_P(Things, RefusedSocket, testing::ValuesIn(kRefusedSockets),

@@ -81,6 +81,10 @@ struct DumpOptions {
   pid_t starter = 0;
   // A connection whose far end lies outside and keeps state of it comes back closed; without this it is refused.
   bool reset_external_sockets = false;
+  // Under another kernel nothing is there of what a process has set up of the system's network: addresses, routes,
+  // packet filters. Who may have done so, by a netlink(7) socket that he has, is restored without; without this, and
+  // if there is to be another kernel, he is refused.
+  bool leave_network_settings = false;
   // It is restored under another kernel: what would not come back there, or may not, is refused.
   std::optional<NextKernel> next_kernel;
 };

@@ -22,6 +22,7 @@ struct Layout {
   uint32_t queued = 0, being_read = 0;  // datagrams: UDP takes them from one queue to the other
   uint32_t urgent = 0, urgent_at = 0, read_up_to = 0, come = 0, acknowledged = 0, urgent_sent = 0;  // of TCP
   std::vector<uint32_t> keys;                  // of TCP, of each kind that the kernel is built for
+  std::vector<uint32_t> policies;              // of IPsec: for what comes, for what goes; none if it is built without
   uint32_t port_group = 0, group_chooser = 0;  // of the sockets that have the same port (SO_REUSEPORT)
 };
 
@@ -31,6 +32,8 @@ Result<Layout> find_layout(const KernelTypes& types) {
   std::vector<uint32_t> keys;
   for (const char* member : {"md5sig_info", "ao_info"})
     if (auto offset = types.offset("tcp_sock", member)) keys.push_back(*offset);
+  std::vector<uint32_t> policies;
+  if (auto both = types.offset("sock", "sk_policy")) policies = {*both, *both + uint32_t{sizeof(uint64_t)}};
   return Layout{.socket_sk = TRY(types.offset("socket", "sk")),
                 .error = TRY(types.offset("sock", "sk_err")),
                 .flags = TRY(types.offset("sock_common", "skc_flags")),
@@ -44,16 +47,17 @@ Result<Layout> find_layout(const KernelTypes& types) {
                 .acknowledged = TRY(types.offset("tcp_sock", "snd_una")),
                 .urgent_sent = TRY(types.offset("tcp_sock", "snd_up")),
                 .keys = std::move(keys),
+                .policies = std::move(policies),
                 .port_group = TRY(types.offset("sock", "sk_reuseport_cb")),
                 .group_chooser = TRY(types.offset("sock_reuseport", "prog"))};
 }
 
 // What the program writes for each socket.
 struct Record {
-  static constexpr size_t kMostKeys = 2;
+  static constexpr size_t kMost = 2;
   uint32_t fd, error, flags, multicast_interface, queued, being_read;
   uint32_t urgent, urgent_at, read_up_to, come, acknowledged, urgent_sent;
-  uint64_t keys[kMostKeys], chooser;  // where they lie
+  uint64_t keys[kMost], policies[kMost], chooser;  // where they lie
 };
 
 // On its stack.
@@ -87,14 +91,16 @@ std::vector<bpf_insn> write_program(const Layout& layout) {
                           {layout.urgent_sent, offsetof(Record, urgent_sent)}}) {
     append(code, read(kRecordAt + static_cast<int64_t>(to), sizeof(uint32_t), BPF_REG_7, from));
   }
-  constexpr int64_t kKeysAt = kRecordAt + int64_t{offsetof(Record, keys)};
   constexpr int64_t kChooserAt = kRecordAt + int64_t{offsetof(Record, chooser)};
-  code.push_back(set(BPF_REG_1, 0));
-  for (size_t i = 0; i < Record::kMostKeys; ++i)
-    code.push_back(store(BPF_DW, BPF_REG_1, kKeysAt + static_cast<int64_t>(i * sizeof(uint64_t))));
-  for (size_t i = 0; i < layout.keys.size(); ++i)
-    append(code,
-           read(kKeysAt + static_cast<int64_t>(i * sizeof(uint64_t)), sizeof(uint64_t), BPF_REG_7, layout.keys[i]));
+  for (const auto& [from, to] :
+       {std::pair(&layout.keys, offsetof(Record, keys)), {&layout.policies, offsetof(Record, policies)}}) {
+    for (size_t i = 0; i < Record::kMost; ++i) {
+      int64_t at = kRecordAt + static_cast<int64_t>(to + i * sizeof(uint64_t));
+      code.push_back(set(BPF_REG_1, 0));
+      code.push_back(store(BPF_DW, BPF_REG_1, at));
+      if (i < from->size()) append(code, read(at, sizeof(uint64_t), BPF_REG_7, (*from)[i]));
+    }
+  }
   append(code, read(kChooserAt, sizeof(uint64_t), BPF_REG_7, layout.port_group));
   code.push_back(load(BPF_DW, BPF_REG_8, BPF_REG_10, kChooserAt));
   append(code, read(kChooserAt, sizeof(uint64_t), BPF_REG_8, layout.group_chooser));
@@ -119,6 +125,7 @@ Result<std::map<int, SocketInsides>> look_into_sockets() {
   const Result<Iterator>& iterator = loaded_iterator();
   if (!iterator) return std::unexpected(iterator.error());
   std::string all = TRY(iterator->run(::getpid()));
+  auto is_there = [](uint64_t at) { return at != 0; };
   std::map<int, SocketInsides> sockets;
   for (const auto& record : records<Record>(all)) {
     uint16_t urgent;  // and what lies behind it
@@ -128,7 +135,8 @@ Result<std::map<int, SocketInsides>> look_into_sockets() {
                                             .multicast_interface = record.multicast_interface,
                                             .datagrams = record.queued + record.being_read,
                                             .messages = record.queued,
-                                            .signs = std::ranges::any_of(record.keys, [](uint64_t at) { return at; }),
+                                            .signs = std::ranges::any_of(record.keys, is_there),
+                                            .has_policy = std::ranges::any_of(record.policies, is_there),
                                             .has_chooser = record.chooser != 0,
                                             .tcp = {.urgent = urgent,
                                                     .urgent_at = record.urgent_at,

@@ -28,6 +28,7 @@ struct SocketInsides {
   uint32_t datagrams = 0;            // of UDP: how many nobody has read
   uint32_t messages = 0;             // of UNIX datagrams and packets: how many nobody has read
   bool signs = false;                // of TCP: it has keys for its segments (TCP_MD5SIG, TCP_AO_ADD_KEY)
+  bool has_policy = false;           // of IPsec, of its own (IP_XFRM_POLICY)
   bool has_chooser = false;  // a program that chooses among the sockets of its port (SO_ATTACH_REUSEPORT_EBPF)
   TcpInsides tcp{};
 

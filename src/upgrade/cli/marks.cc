@@ -59,7 +59,8 @@ Result<int> run(const List& list) {
         .set("active_state", one.unit.active_state)
         .set("sub_state", one.unit.sub_state)
         .set("mark", one.mark.file)
-        .set("external_sockets", one.mark.external_sockets == ExternalSockets::reset ? "reset" : "refuse");
+        .set("external_sockets", one.mark.reset_external_sockets ? "reset" : "refuse")
+        .set("network_settings", one.mark.leave_network_settings ? "leave" : "refuse");
     units.add(std::move(entry));
   }
   if (list.json) fmt::print("{}", units.text());

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Netlink sockets: new ones, with a port and options, in groups, with a filter, and connected to each other; the
-// kernel and others answer them under their old ports.
+// kernel and others answer them under their old ports. With "unprivileged": its process can set up no network any
+// more.
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -70,7 +72,16 @@ static void hear(int fd, const std::string& text) {
   CHECK(recv(fd, bytes, sizeof bytes, MSG_DONTWAIT) == static_cast<ssize_t>(text.size()) && text == bytes);
 }
 
-int main() {
+static void give_up_network() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2];
+  CHECK(syscall(SYS_capget, &header, data) == 0);
+  data[0].effective &= ~(1u << CAP_NET_ADMIN);
+  data[0].permitted &= ~(1u << CAP_NET_ADMIN);
+  CHECK(syscall(SYS_capset, &header, data) == 0);
+}
+
+int main(int argc, char** argv) {
   int fresh = make(NETLINK_ROUTE), route = make(NETLINK_ROUTE, SOCK_DGRAM | SOCK_NONBLOCK),
       chosen = make(NETLINK_ROUTE);
   bind_to(route, 0);
@@ -106,6 +117,7 @@ int main() {
   for (int fd : all) ports.push_back(port_of(fd)), groups.push_back(groups_of(fd));
   int buffer = number(chosen, SOL_SOCKET, SO_RCVBUF);
   ask(route);
+  if (argc > 1 && std::string(argv[1]) == "unprivileged") give_up_network();
 
   ready();
 

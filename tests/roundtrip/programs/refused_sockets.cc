@@ -7,6 +7,7 @@
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
+#include <linux/xfrm.h>
 #include <mqueue.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -137,6 +138,7 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        });
      }},
     {"netlink_generic", [] { return keeps(socket(AF_NETLINK, SOCK_RAW, NETLINK_GENERIC)); }},
+    {"netlink_ipsec", [] { return keeps(socket(AF_NETLINK, SOCK_RAW, NETLINK_XFRM)); }},
     {"netlink_log",
      [] {
        int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER);
@@ -160,6 +162,7 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        if (error) skip("no logs of netfilter");
        return keeps(fd);
      }},
+    {"netlink_routing", [] { return keeps(socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)); }},
     {"netlink_unread",
      [] {
        int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
@@ -196,6 +199,37 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
     {"multipath", [] { return keeps(socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP)); }},
     {"sctp", [] { return keeps(socket(AF_INET, SOCK_STREAM, IPPROTO_SCTP)); }},
     {"xdp", [] { return keeps(socket(AF_XDP, SOCK_RAW, 0)); }},
+    {"pipe_on_its_way_outside",
+     [] {
+       int fds[2], sent[2];
+       CHECK(pipe(fds) == 0 && pipe(sent) == 0);
+       outside(fds[1], [&] {
+         Pair between = make_pair(SOCK_STREAM);
+         send_file(between.one, fds[1]);
+         for (int fd : {fds[0], sent[0], sent[1]}) CHECK(close(fd) == 0);
+         return between.one;
+       });
+       char byte;
+       CHECK(close(fds[1]) == 0 && close(sent[1]) == 0 && read(sent[0], &byte, 1) == 0);
+       return [=] {
+         pollfd end{.fd = fds[0], .events = 0, .revents = 0};
+         CHECK(poll(&end, 1, 0) == 0);
+       };
+     }},
+    {"policy_of_its_own",
+     [] {
+       int fd = bound(SOCK_DGRAM);
+       xfrm_userpolicy_info bypass{};
+       bypass.sel.family = AF_INET;
+       bypass.lft = {.soft_byte_limit = XFRM_INF,
+                     .hard_byte_limit = XFRM_INF,
+                     .soft_packet_limit = XFRM_INF,
+                     .hard_packet_limit = XFRM_INF};
+       bypass.dir = XFRM_POLICY_OUT;
+       bypass.action = XFRM_POLICY_ALLOW;
+       if (setsockopt(fd, SOL_IP, IP_XFRM_POLICY, &bypass, sizeof bypass)) skip(strerrordesc_np(errno));
+       return keeps(fd);
+     }},
     {"port_with_chooser",
      [] {
        int fd = socket(AF_INET, SOCK_DGRAM, 0), on = 1;

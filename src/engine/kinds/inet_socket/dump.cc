@@ -160,6 +160,8 @@ Result<> look_inside(Dumped& socket, const Insides& insides) {
     if (auto entry = insides->find(socket.mine.get()); entry != insides->end()) found = &entry->second;
   if (found && socket.info && found->signs)
     return refuse("has keys for its segments (TCP_MD5SIG, TCP_AO_ADD_KEY), which is not supported yet");
+  if (found && found->has_policy)
+    return refuse("has policies of IPsec of its own (IP_XFRM_POLICY, IPV6_XFRM_POLICY), which is not supported yet");
   if (found && found->has_chooser)
     return refuse(
         "belongs to a port among whose sockets a program chooses (SO_ATTACH_REUSEPORT_EBPF), which is not supported "

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Netlink sockets (netlink(7)) of which the kernel keeps nothing but what groups they listen to.
 #include <fmt/format.h>
+#include <linux/capability.h>
 #include <linux/netlink.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <array>
 #include <map>
 
 #include "engine/context/socket_state.h"
+#include "engine/kernel/namespace.h"
 #include "engine/kernel/netfilter_owners.h"
 #include "engine/kernel/netlink_diag.h"
 #include "engine/kinds/kind.h"
@@ -43,6 +46,45 @@ std::string why_not(int protocol) {
   }
 }
 
+// Addresses, routes, rules and packet filters lie in the kernel and belong to nobody. Who has set them shows in
+// nothing but that he still has what it takes (capabilities(7)), over the network that the machine has when it boots.
+Result<bool> can_set_up_network(const Dumping& dumping, const OpenFile& file) {
+  for (const StoppedProcess& process : dumping.processes) {
+    if (process.zombie || dumping.number_of(process.pid, file.id) < 0 ||
+        !(process.status.cap_permitted >> CAP_NET_ADMIN & 1))
+      continue;
+    bool is_system = true;
+    for (const char* space : {"user", "net"})
+      is_system &= TRY(namespace_of(process.pid, space)) == TRY(namespace_of(::getpid(), space));
+    if (is_system) return true;
+  }
+  return false;
+}
+
+Result<> check_settings(Dumping& dumping, const OpenFile& file) {
+  if (!dumping.options.next_kernel || !TRY(can_set_up_network(dumping, file))) return {};
+  switch (file.socket->protocol) {
+    case NETLINK_XFRM:
+      return refuse(
+          "is of IPsec, and what its process may have set there (CAP_NET_ADMIN) the next kernel begins without");
+    case NETLINK_ROUTE:
+    case NETLINK_NETFILTER: {
+      std::string what = file.socket->protocol == NETLINK_ROUTE ? "addresses, routes and rules" : "packet filters";
+      if (!dumping.options.leave_network_settings)
+        return refuse(
+            fmt::format("is for setting {}, as its process may (CAP_NET_ADMIN), and the next kernel begins "
+                        "without them; with NetworkSettings=leave in the mark it goes on without them "
+                        "(kernel-swap-mark(5))",
+                        what));
+      dumping.remark(file.pid, file.object(),
+                     fmt::format("{} that it may have set stay behind (NetworkSettings=leave)", what));
+      return {};
+    }
+    default:
+      return {};
+  }
+}
+
 Result<> read_groups(int fd, Socket& out) {
   constexpr uint32_t kBits = 32;
   std::vector<uint32_t> bits;
@@ -73,6 +115,7 @@ Result<> dump_socket(Dumping& dumping, const OpenFile& file, const NetlinkFacts&
   if (poll.revents & POLLIN) return refuse_for_now("holds messages that nobody has read yet");
   if (file.socket->protocol == NETLINK_NETFILTER && TRY(netfilter_owners()).contains(facts.port))
     return refuse("is of netfilter, and a queue, log or table belongs to it, which is not supported yet");
+  TRY(check_settings(dumping, file));
   out.set_port(facts.port);
   TRY(read_groups(mine.get(), out));
   out.set_connected(facts.connected);

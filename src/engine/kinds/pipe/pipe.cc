@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // pipe(7) and fifo(7). The content is read by tee(2), which leaves it where it is.
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -157,12 +158,30 @@ bool takes_data(std::span<const OpenFile* const> ends) {
   return true;
 }
 
+// Of a pipe without a name, of which all ends that anybody has open are known: the kernel may have one too, as that
+// of an automounter (autofs), or it may be on its way from one process outside to another.
+Result<bool> has_unseen_end(std::span<const OpenFile* const> ends) {
+  bool reads = false, writes = false;
+  for (const OpenFile* end : ends) {
+    int access = end->flags() & O_ACCMODE;
+    reads |= access != O_WRONLY;
+    writes |= access != O_RDONLY;
+  }
+  if (ends.empty() || (reads && writes)) return false;
+  Fd one = TRY(ends.front()->fetch());
+  pollfd told{.fd = one.get(), .events = 0, .revents = 0};
+  if (::poll(&told, 1, 0) < 0) return fail_errno("poll");
+  return !(told.revents & (reads ? POLLHUP : POLLERR));
+}
+
 Result<> check_pipe(Dumping& dumping, const OpenFile& file, std::span<const OpenFile* const> ends,
                     image::PipeEnd& out) {
   if (is_fifo(file)) TRY(describe_fifo(dumping, file, out));
   auto user = is_fifo(file) ? TRY(outside_user(dumping, file)) : TRY(dumping.outside.holder(file.link));
   if (user) return refuse(fmt::format("shared with pid {}, which is not part of it", *user));
   if (!takes_data(ends)) return refuse("a pipe of notifications, which cannot be carried");
+  if (!is_fifo(file) && TRY(has_unseen_end(ends)))
+    return refuse("its other end is in the hands of the kernel, or on its way between processes outside");
   return {};
 }
 
