@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # In the guest these are links into /usr; debugfs would replace the link by a directory.
 MERGED = ("bin", "sbin", "lib", "lib64")
 UNUSED_AFTER = 12 * 3600
-KEPT = 8  # disks of other contents, each of the size of what is installed in it
+KEPT = 16  # disks of other contents, each of the size of what is installed in it: those of one run of all scenarios
 SUITE = os.environ.get("GUEST_SUITE", "bookworm")
 
 
