@@ -153,7 +153,7 @@ FIRST = [
 ]
 
 SECOND = [
-    Server("postfix@-.service", "postfix", greets(25, "^220")),
+    Server("postfix@-.service", "postfix exim4-daemon-light-", greets(25, "^220")),
     Server("opendkim.service", "opendkim", "nc -zU /run/opendkim/opendkim.sock"),
     Server("rspamd.service", "rspamd", web(11334, "/ping", "--fail")),
     Server("amavis.service", "amavisd-new", greets(10024, "^220"), "sed -i 's/^#$myhostname.*/$myhostname = \"guest.example\";/' /etc/amavis/conf.d/05-node_id"),
@@ -179,7 +179,6 @@ SECOND = [
     Server("proftpd.service", "proftpd-core", greets(2122, "^220"), "sed -i 's/^Port.*/Port 2122/' /etc/proftpd/proftpd.conf"),
     Server("tftpd-hpa.service", "tftpd-hpa", "curl -sS --max-time 30 tftp://127.0.0.1/survey | grep -qx hello", "mkdir -p /srv/tftp; echo hello > /srv/tftp/survey"),
     Server("syncthing@root.service", "syncthing", web(8384)),
-    Server("asterisk.service", "asterisk", "asterisk -rx 'core show uptime' > /dev/null"),
     Server("collectd.service", "collectd-core", "pgrep -x collectd", "printf 'LoadPlugin cpu\\nLoadPlugin memory\\nLoadPlugin df\\n' > /etc/collectd/collectd.conf"),
     Server("icinga2.service", "icinga2", "pgrep -x icinga2"),
     Server("nagios4.service", "nagios4-core", "test -n \"$(find /var/lib/nagios4/status.dat -mmin -1)\""),
