@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "upgrade/candidate.h"
 
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <set>
 
 #include "base/backoff.h"
+#include "base/open_resolved.h"
+#include "upgrade/config.h"
 #include "upgrade/hold/table.h"
 #include "upgrade/machine.h"
 #include "upgrade/readiness.h"
 #include "upgrade/tmpfiles.h"
 #include "upgrade/unit_files.h"
 #include "upgrade/unit_name.h"
+#include "upgrade/unit_root.h"
 #include "upgrade/volatile.h"
 
 namespace ks::upgrade {
@@ -114,6 +118,16 @@ engine::DumpOptions swap_options(const Candidate& candidate, const engine::NextK
   return options;
 }
 
+Result<bool> placeholder_is_executable(const UnitState& unit) {
+  constexpr char kPlaceholder[] = KS_LIBEXEC "/placeholder";
+  Fd root = TRY(unit_root(process_of(unit)));
+  Fd placeholder = TRY(in("not to be seen from inside the unit's sandbox",
+                          open_resolved(root.get(), kPlaceholder, O_PATH, RESOLVE_IN_ROOT)));
+  struct statvfs status{};
+  if (::fstatvfs(placeholder.get(), &status)) return fail_errno(kPlaceholder);
+  return !(status.f_flag & ST_NOEXEC);
+}
+
 std::vector<engine::Reason> group_reasons(const Candidate& candidate) {
   const UnitState& unit = candidate.unit;
   auto pids = cgroup_processes(unit.control_group);
@@ -121,6 +135,7 @@ std::vector<engine::Reason> group_reasons(const Candidate& candidate) {
   if (pids->empty()) return {{0, "control group", "no process is left in it"}};
   auto reasons = pid_reasons(std::ranges::min(*pids), ::access(kPidFloorFlag, F_OK) == 0);
   for (engine::Reason& reason : place_reasons(unit, candidate.places(), *pids)) reasons.push_back(std::move(reason));
+  if (auto usable = placeholder_is_executable(unit); !usable) reasons.push_back({0, "sandbox", usable.error().what});
   return reasons;
 }
 

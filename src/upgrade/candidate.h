@@ -67,6 +67,10 @@ engine::Verdict examine_once(const engine::Engine& engine, const Candidate& cand
 // moment.
 engine::Verdict examine(const engine::Engine& engine, const Candidate& candidate, const engine::NextKernel& next);
 
+// Whether the unit's sandbox lets systemd execute our placeholder, or it has to be mounted there; an error: it cannot
+// even be seen.
+Result<bool> placeholder_is_executable(const UnitState& unit);
+
 // Reasons that lie in what the unit's control group holds now: best asked for while it is frozen.
 std::vector<engine::Reason> group_reasons(const Candidate& candidate);
 

@@ -48,7 +48,7 @@ Result<Entry> open_entry(int directory, const std::string& name, const std::stri
   return entry;
 }
 
-// `directory` may lead through /proc/PID/root, which is a link.
+// `directory` may lead through /proc/self/fd, where there are links.
 Result<Entry> open_top(const std::string& directory) {
   return open_entry(AT_FDCWD, directory, directory, O_DIRECTORY);
 }

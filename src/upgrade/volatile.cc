@@ -2,16 +2,16 @@
 #include "upgrade/volatile.h"
 
 #include <fmt/core.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 
 #include "base/file.h"
+#include "base/open_resolved.h"
 #include "upgrade/readiness.h"
 #include "upgrade/run_survey.h"
+#include "upgrade/unit_root.h"
 
 namespace ks::upgrade {
 
@@ -34,17 +34,13 @@ struct OpenPlace {
 
 // A directory of ours may be a service's own, which can put links there.
 Result<Fd> open_without_links(const std::string& path) {
-  open_how how{.flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .mode = 0, .resolve = RESOLVE_NO_SYMLINKS};
-  long fd = ::syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how);
-  if (fd < 0) return fail_errno(path);
-  return Fd(static_cast<int>(fd));
+  return open_resolved(AT_FDCWD, path, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
 }
 
 Result<OpenPlace> open_place(const std::string& path, bool of_systemd, pid_t pid) {
   if (!of_systemd) return OpenPlace{TRY(open_without_links(path)), path};
-  auto directory = open_file(fmt::format("/proc/{}/root{}", pid, path), O_PATH | O_DIRECTORY);
-  if (!directory) return fail_errno(path, directory.error().code);
-  return OpenPlace{std::move(*directory), path};
+  Fd root = TRY(unit_root(pid));
+  return OpenPlace{TRY(open_resolved(root.get(), path, O_PATH | O_DIRECTORY, RESOLVE_IN_ROOT)), path};
 }
 
 Result<OpenPlace> open_place(const SavedPlace& place, pid_t pid) {
@@ -104,7 +100,8 @@ std::vector<engine::Reason> loss_reasons(const UnitState& unit) {
   std::vector<engine::Reason> reasons;
   pid_t inside = process_of(unit);
   for (const std::string& place : volatile_places(unit)) {
-    auto names = list_directory(fmt::format("/proc/{}/root{}", inside, place));
+    auto there = open_place(place, true, inside);
+    auto names = there ? list_directory(there->way()) : std::unexpected(there.error());
     if (names && !names->empty())
       reasons.push_back(
           {0, setting_of(place), fmt::format("{}/{} would be lost with the unit", place, names->front())});

@@ -2,8 +2,10 @@
 #include "upgrade/volatile.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -103,6 +105,30 @@ TEST_F(VolatileTest, ContentsComeBack) {
   EXPECT_TRUE(kept->empty());
   EXPECT_EQ(*read_file(place_ + "/pid"), "42\n");
   EXPECT_TRUE(std::filesystem::is_directory(place_ + "/empty"));
+}
+
+// It sees another one there, and then nothing, from another root directory. systemd sees the former.
+TEST_F(VolatileTest, AsTheSandboxHasThem) {
+  if (::geteuid() != 0) GTEST_SKIP() << "must be run as root";
+  int begun[2];
+  ASSERT_EQ(pipe(begun), 0);
+  pid_t child = fork();
+  if (child == 0) {
+    bool fine = ::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+                ::mount("none", place_.c_str(), "tmpfs", 0, nullptr) == 0 &&
+                replace_file(place_ + "/pid", "43\n", 0600) && ::chroot("/var/tmp") == 0;
+    if (!fine || write(begun[1], "", 1) != 1) _exit(1);
+    for (;;) pause();
+  }
+  close(begun[1]);
+  char byte;
+  EXPECT_EQ(read(begun[0], &byte, 1), 1) << "no mount namespaces";
+  auto saved = save_places(as_places(volatile_places(unit_)), child, store_ + "/a.service.places");
+  ASSERT_TRUE(saved) << saved.error().what;
+  ASSERT_EQ(saved->size(), 1u);
+  EXPECT_EQ(read_file(store_ + "/a.service.places/" + saved->front().name + "/pid").value_or(""), "43\n");
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
 }
 
 TEST_F(VolatileTest, AnothersFileStays) {

@@ -33,6 +33,7 @@ SETTINGS = {
     "confined": "AppArmorProfile=dweller\nNoNewPrivileges=yes\n",
     "trusted": "LoadCredential=name:/etc/hostname\nSetCredential=word:secret\n",
     "temporary": "",  # in /tmp, which the boot of Debian 12 empties
+    "rooted": "PrivateTmp=yes\nRuntimeDirectory=rooted\n",  # and elsewhere, by chroot(2)
     "logging": "LogNamespace=elsewhere\n",
     # What Debian's redis-server.service and its like say.
     "hardened": "User=daemon\nNoNewPrivileges=yes\nPrivateTmp=yes\nPrivateDevices=yes\nPrivateUsers=yes\nProtectSystem=strict\n"
@@ -67,7 +68,7 @@ UNIT = """[Service]
 ExecStart=/usr/bin/python3 -u {}/dweller.py {}
 TasksMax=40
 {}"""
-MODES = {"delegated": "groups", "temporary": "temporary"}
+MODES = {"delegated": "groups", "rooted": "rooted", "temporary": "temporary"}
 UNITS = [f"{name}.service" for name in SETTINGS]
 
 

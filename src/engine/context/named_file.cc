@@ -4,8 +4,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/magic.h>
-#include <linux/openat2.h>
-#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -14,6 +12,7 @@
 #include <cstring>
 
 #include "base/file.h"
+#include "base/open_resolved.h"
 
 namespace ks::engine {
 
@@ -41,10 +40,7 @@ Result<Fd> open_handle(int mount, int type, std::string_view bytes, int flags) {
 }  // namespace
 
 Result<Fd> open_in_root(int root, const std::string& path, int flags) {
-  open_how how{.flags = static_cast<uint64_t>(flags | O_CLOEXEC), .resolve = RESOLVE_IN_ROOT};
-  long fd = ::syscall(SYS_openat2, root, path.c_str(), &how, sizeof how);
-  if (fd < 0) return fail_errno(path);
-  return Fd(static_cast<int>(fd));
+  return open_resolved(root, path, flags, RESOLVE_IN_ROOT);
 }
 
 Fd open_where_it_leads(int root, const std::string& path, const struct stat& stat) {

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <fmt/format.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
 
 #include "base/file.h"
+#include "base/open_resolved.h"
 #include "engine/image.pb.h"
 #include "engine/image/store.h"
 
@@ -32,12 +31,8 @@ struct OpenFile {
 
 Result<OpenFile> open_image_file(int directory, const std::string& name) {
   // O_NONBLOCK: a FIFO that someone put here must not stop us.
-  open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
-                  .mode = 0,
-                  .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH};
-  long fd = ::syscall(SYS_openat2, directory, name.c_str(), &how, sizeof how);
-  if (fd < 0) return fail_errno(name);
-  OpenFile file{.fd = Fd(static_cast<int>(fd))};
+  OpenFile file{.fd = TRY(open_resolved(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
+                                        RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH))};
   struct stat facts;
   if (::fstat(file.fd.get(), &facts)) return fail_errno(name);
   if (!S_ISREG(facts.st_mode)) return fail(name + ": not a regular file");

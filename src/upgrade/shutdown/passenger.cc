@@ -2,7 +2,6 @@
 #include "upgrade/shutdown/passenger.h"
 
 #include <fmt/core.h>
-#include <sys/statvfs.h>
 
 #include <algorithm>
 
@@ -19,7 +18,6 @@ namespace ks::upgrade {
 namespace {
 
 constexpr char kImageManifest[] = "/manifest.ks";  // kernel-swap-image(5)
-constexpr char kPlaceholder[] = KS_LIBEXEC "/placeholder";
 
 std::vector<std::string> lines(const std::vector<engine::Reason>& reasons) {
   std::vector<std::string> lines;
@@ -33,15 +31,6 @@ std::unexpected<Obstacles> because(const std::vector<engine::Reason>& reasons) {
 }
 
 std::unexpected<Obstacles> because(std::string text) { return std::unexpected(Obstacles{{std::move(text)}}); }
-
-// Whether the unit's sandbox would let systemd execute the placeholder.
-Result<bool> placeholder_is_executable(pid_t pid) {
-  std::string path = "/proc/" + std::to_string(pid) + "/root" + kPlaceholder;
-  struct statvfs status{};
-  if (::statvfs(path.c_str(), &status))
-    return fail_errno(std::string(kPlaceholder) + ": not to be seen from inside the unit's sandbox");
-  return !(status.f_flag & ST_NOEXEC);
-}
 
 }  // namespace
 
@@ -91,7 +80,7 @@ std::expected<CarriedUnit, Obstacles> Passenger::describe(const engine::DumpRepo
                                                           const std::string& directory) const {
   if (unit_.main_pid && !std::ranges::count(report.pids, unit_.main_pid))
     return because(fmt::format("its main process, {}, is none of its processes", unit_.main_pid));
-  auto executable = placeholder_is_executable(process_of(unit_));
+  auto executable = placeholder_is_executable(unit_);
   if (!executable) return because(executable.error().what);
   auto image_manifest = read_file(directory + kImageManifest);
   if (!image_manifest) return because(image_manifest.error().what);

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""dweller.py [groups|temporary]: lives in a sandbox, with a child and a thread, and tells at each SIGUSR1 what the sandbox lets it do.
+"""dweller.py [groups|rooted|temporary]: lives in a sandbox, with a child and a thread, and tells at each SIGUSR1 what the sandbox lets it do.
 
 A line is JSON: how many lines there were before, which is kept in memory, and how each attempt ended, by its error or by the
-signal that ended it. "groups": child and thread live in control groups of their own. "temporary": it keeps something in /tmp.
+signal that ended it. "groups": child and thread live in control groups of their own. "rooted": it has another root directory, and
+keeps something in its RuntimeDirectory= and in a private /tmp all the same. "temporary": it keeps something in /tmp.
 """
 import ctypes
 import errno
@@ -103,12 +104,33 @@ class Counter:
             return [self.memory[0], file.read(1)[0], oct(os.stat("/tmp/dweller").st_mode)]
 
 
+class Outside:
+    """What a process keeps of directories that it can name no more."""
+
+    def __init__(self):
+        self.directories = [os.open(path, os.O_RDONLY) for path in (os.environ["RUNTIME_DIRECTORY"], "/tmp")]
+        for number, directory in enumerate(self.directories):
+            with open(f"/proc/self/fd/{directory}/kept", "x") as file:
+                file.write(str(number))
+        os.chroot("/var/lib")
+
+    def count(self):
+        found = []
+        for directory in self.directories:
+            file = os.open("kept", os.O_RDONLY, dir_fd=directory)
+            found.append(os.read(file, 10).decode())
+            os.close(file)
+        return found
+
+
 def tell(lines, counter):
     facts = {name: attempt(act) for name, act in ATTEMPTS.items()}
     facts["interfaces"] = [name for _, name in socket.if_nameindex()]
     facts["ids"] = [os.getresuid(), os.getresgid(), os.getgroups()]
     facts["limits"] = sorted(os.sched_getaffinity(0)), os.getpriority(os.PRIO_PROCESS, 0)
-    if counter:
+    if isinstance(counter, Outside):
+        facts["outside"] = counter.count()
+    elif counter:
         same, there, mode = counter.count()
         facts["counter"] = [same == there == lines, mode]
     print(json.dumps({"lines": lines, "facts": facts}), flush=True)
@@ -136,7 +158,7 @@ def main():
     if os.fork() == 0:
         live_apart(child_group, "cgroup.procs")
     threading.Thread(target=live_apart, args=(thread_group, "cgroup.threads"), daemon=True).start()
-    counter = Counter() if sys.argv[1:] == ["temporary"] else None
+    counter = {"temporary": Counter, "rooted": Outside}.get(sys.argv[-1], lambda: None)()
     lines = 0
     while True:
         lines += 1
