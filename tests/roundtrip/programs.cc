@@ -132,6 +132,7 @@ const std::vector<Program> kPrograms = {
     {"rseq"},
     {"seccomp", {"privileged"}},
     {"seccomp", {"unprivileged"}},
+    {"semaphores"},
     {"settings"},
     {"shared_anonymous"},
     {"shared_file"},

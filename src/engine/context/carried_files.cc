@@ -171,7 +171,7 @@ Result<std::optional<uint32_t>> CarriedFiles::add(int root, const std::string& l
   if (known == by_inode_.end()) {
     struct statfs system{};
     if (::statfs(link.c_str(), &system)) return fail_errno(link);
-    std::string path = TRY(read_link(link));
+    std::string path = path_now(root, TRY(read_link(link)), stat);
     if (stat.st_nlink != 0 && !vanishes_(path, static_cast<uint64_t>(system.f_type))) return std::nullopt;
     Known fresh{.file = {}, .link = link};
     TRY(describe(root, path, stat, use, fresh));
@@ -186,7 +186,9 @@ Result<std::optional<uint32_t>> CarriedFiles::add(int root, const std::string& l
   if (use.open_file && (file.origin() == File::DELETED || file.origin() == File::NAMED)) {
     auto* opening = file.add_openings();
     opening->set_file(*use.open_file);
-    opening->set_flags(static_cast<uint32_t>(use.flags));
+    // It has a name now, and nobody can open it so again.
+    bool named_later = file.origin() == File::NAMED && (use.flags & O_TMPFILE) == O_TMPFILE;
+    opening->set_flags(static_cast<uint32_t>(named_later ? use.flags & ~O_TMPFILE : use.flags));
   }
   return known->second;
 }

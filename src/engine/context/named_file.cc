@@ -43,6 +43,22 @@ Result<Fd> open_in_root(int root, const std::string& path, int flags) {
   return open_resolved(root, path, flags, RESOLVE_IN_ROOT);
 }
 
+std::string path_now(int root, const std::string& path, const struct stat& stat) {
+  size_t slash = path.rfind('/');
+  if (stat.st_nlink == 0 || !path.ends_with(" (deleted)") || slash == std::string::npos) return path;
+  std::string directory = path.substr(0, slash + 1);
+  auto opened = open_in_root(root, directory, O_RDONLY | O_DIRECTORY);
+  auto names = opened ? list_directory(fmt::format("/proc/self/fd/{}", opened->get())) : fail("gone");
+  if (!names) return path;
+  for (const std::string& name : *names) {
+    struct stat found{};
+    if (::fstatat(opened->get(), name.c_str(), &found, AT_SYMLINK_NOFOLLOW) == 0 && found.st_dev == stat.st_dev &&
+        found.st_ino == stat.st_ino)
+      return directory + name;
+  }
+  return path;
+}
+
 Fd open_where_it_leads(int root, const std::string& path, const struct stat& stat) {
   auto named = open_in_root(root, path, O_PATH | O_NOFOLLOW);
   struct stat found{};

@@ -20,6 +20,9 @@ Result<Fd> open_in_root(int root, const std::string& path, int flags);
 
 // Whether `path`, from `root`, is a name of the file; symbolic links at its end are not followed.
 bool leads_to(int root, const std::string& path, const struct stat& stat);
+// Of a file that has got another name in the same directory since it was opened, and has lost that first one or had
+// none (sem_open(3), O_TMPFILE and linkat(2)): by that name. Else `path`, as /proc tells it.
+std::string path_now(int root, const std::string& path, const struct stat& stat);
 // The file by that name (O_PATH), empty where it is another's.
 Fd open_where_it_leads(int root, const std::string& path, const struct stat& stat);
 

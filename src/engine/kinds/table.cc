@@ -190,7 +190,7 @@ Result<> dump_open_files(Dumping& dumping, const OpenFileTable& table) {
       dumping.refuse(
           file.pid, file.object(),
           fmt::format("{}, which is not supported yet",
-                      file.socket ? "is a socket of " + kind_text(*file.socket) : std::string("is of a kind")));
+                      file.socket ? "is a socket of " + kind_text(*file.socket) : std::string("is an open file of a kind")));
       continue;
     }
     if (!file.within.empty() && (*owner)->of_holder) {
