@@ -102,6 +102,7 @@ std::vector<engine::Reason> loss_reasons(const UnitState& unit) {
   for (const std::string& place : volatile_places(unit)) {
     auto there = open_place(place, true, inside);
     auto names = there ? list_directory(there->way()) : std::unexpected(there.error());
+    if (!names && names.error().code != ENOENT) reasons.push_back({0, setting_of(place), names.error().what});
     if (names && !names->empty())
       reasons.push_back(
           {0, setting_of(place), fmt::format("{}/{} would be lost with the unit", place, names->front())});

@@ -65,7 +65,7 @@ std::string stable_areas(std::string_view text) {
   }
   std::string stable;
   for (auto& area : areas) {
-    if (area.path == "[stack]") area.start = 0;  // grows
+    if (area.path == "[stack]") area.start = 0;                      // grows
     if (area.path.starts_with("/dev/shm/")) area.path = "/dev/shm";  // shown is the first name, or the last
     stable += fmt::format("{:x}-{:x} {} {} {:x} {} [{}] key {}\n", area.start, area.end, area.protection,
                           area.shared ? "shared" : "private", area.inode ? area.offset : 0, area.path,

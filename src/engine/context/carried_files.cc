@@ -121,7 +121,7 @@ Result<> CarriedFiles::describe(int root, const std::string& path, const struct 
   file.set_modified_nanoseconds(stat.st_mtim.tv_nsec);
   file.set_bytes(S_ISREG(stat.st_mode) ? static_cast<uint64_t>(stat.st_size) : 0);
   if (magic == HUGETLBFS_MAGIC) file.set_huge_page(static_cast<uint64_t>(system.f_bsize));
-  file.set_path(without_mark(path));
+  file.set_path(stat.st_nlink ? path : without_mark(path));
 
   if (use.segment) return describe_segment(*use.segment, path, stat, file);
   if (magic == HUGETLBFS_MAGIC || stat.st_dev == TRY(kernel_memory_device())) {

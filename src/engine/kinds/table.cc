@@ -187,10 +187,9 @@ Result<> dump_open_files(Dumping& dumping, const OpenFileTable& table) {
   for (const OpenFile& file : table.files()) {
     auto owner = std::ranges::find_if(all_kinds(), [&](const Kind* kind) { return kind->owns && kind->owns(file); });
     if (owner == all_kinds().end()) {
-      dumping.refuse(
-          file.pid, file.object(),
-          fmt::format("{}, which is not supported yet",
-                      file.socket ? "is a socket of " + kind_text(*file.socket) : std::string("is an open file of a kind")));
+      dumping.refuse(file.pid, file.object(),
+                     fmt::format("is {} that is not supported yet",
+                                 file.socket ? "a socket of " + kind_text(*file.socket) : std::string("of a kind")));
       continue;
     }
     if (!file.within.empty() && (*owner)->of_holder) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Has a socket of a kind or in a state that cannot be carried, named by its argument. Refused, it works on.
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -18,6 +19,7 @@
 
 #include <functional>
 #include <map>
+#include <thread>
 
 #include "program.h"
 
@@ -163,6 +165,16 @@ static const std::map<std::string, std::function<Verify()>> kThings = {
        return keeps(fd);
      }},
     {"netlink_routing", [] { return keeps(socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)); }},
+    {"netlink_routing_of_a_thread",
+     [] {
+       std::thread([] {
+         for (;;) pause();
+       }).detach();
+       __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+       __user_cap_data_struct none[2]{};
+       CHECK(syscall(SYS_capset, &header, none) == 0);  // of this thread alone
+       return keeps(socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE));
+     }},
     {"netlink_unread",
      [] {
        int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);

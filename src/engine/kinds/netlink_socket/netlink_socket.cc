@@ -10,10 +10,12 @@
 #include <array>
 #include <map>
 
+#include "base/file.h"
 #include "engine/context/socket_state.h"
 #include "engine/kernel/namespace.h"
 #include "engine/kernel/netfilter_owners.h"
 #include "engine/kernel/netlink_diag.h"
+#include "engine/kernel/proc.h"
 #include "engine/kinds/kind.h"
 #include "engine/netlink_socket.pb.h"
 
@@ -48,25 +50,38 @@ std::string why_not(int protocol) {
 
 // Addresses, routes, rules and packet filters lie in the kernel and belong to nobody. Who has set them shows in
 // nothing but that he still has what it takes (capabilities(7)), over the network that the machine has when it boots.
-Result<bool> can_set_up_network(const Dumping& dumping, const OpenFile& file) {
-  for (const StoppedProcess& process : dumping.processes) {
-    if (process.zombie || dumping.number_of(process.pid, file.id) < 0 ||
-        !(process.status.cap_permitted >> CAP_NET_ADMIN & 1))
-      continue;
-    bool is_system = true;
+Result<bool> can_set_up_network(const StoppedProcess& process) {
+  for (const StoppedThread& thread : process.threads) {
+    auto status = TRY(parse_status(TRY(read_record(process.proc(fmt::format("task/{}/status", thread.tid()))))));
+    if (!(status.cap_permitted >> CAP_NET_ADMIN & 1)) continue;
     for (const char* space : {"user", "net"})
-      is_system &= TRY(namespace_of(process.pid, space)) == TRY(namespace_of(::getpid(), space));
-    if (is_system) return true;
+      if (TRY(namespace_of(process.pid, space)) != TRY(namespace_of(::getpid(), space))) return false;
+    return true;
   }
   return false;
 }
 
-Result<> check_settings(Dumping& dumping, const OpenFile& file) {
-  if (!dumping.options.next_kernel || !TRY(can_set_up_network(dumping, file))) return {};
+using Pids = std::vector<pid_t>;
+
+Result<Pids> who_can_set_up_network(const Dumping& dumping) {
+  Pids able;
+  for (const StoppedProcess& process : dumping.processes)
+    if (!process.zombie && TRY(in(fmt::format("pid {}", process.pid), can_set_up_network(process))))
+      able.push_back(process.pid);
+  return able;
+}
+
+// `able`: who can set up the network, where another kernel follows.
+Result<> check_settings(Dumping& dumping, const OpenFile& file, const Pids& able) {
+  bool in_flight = !file.within.empty();  // whoever gets it
+  if (std::ranges::none_of(able, [&](pid_t pid) { return in_flight || dumping.number_of(pid, file.id) >= 0; }))
+    return {};
   switch (file.socket->protocol) {
     case NETLINK_XFRM:
       return refuse(
-          "is of IPsec, and what its process may have set there (CAP_NET_ADMIN) the next kernel begins without");
+          "is of IPsec, and what its process may have set there (CAP_NET_ADMIN) the next kernel begins without, "
+          "whatever "
+          "the mark says");
     case NETLINK_ROUTE:
     case NETLINK_NETFILTER: {
       std::string what = file.socket->protocol == NETLINK_ROUTE ? "addresses, routes and rules" : "packet filters";
@@ -101,11 +116,12 @@ Result<> read_groups(int fd, Socket& out) {
   return {};
 }
 
-Result<> dump_socket(Dumping& dumping, const OpenFile& file, const NetlinkFacts& facts) {
+Result<> dump_socket(Dumping& dumping, const OpenFile& file, const NetlinkFacts& facts, const Pids& able) {
   Fd mine = TRY(file.fetch());
   if (!is_simple(file.socket->protocol)) return refuse(why_not(file.socket->protocol));
   if (auto other = TRY(dumping.outside.holder(file.link)))
     return refuse(fmt::format("shared with pid {}, which is not part of it", *other));
+  TRY(check_settings(dumping, file, able));
   Socket out;
   out.set_id(file.id);
   out.set_state(TRY(read_socket_state(dumping.fresh_sockets, file, mine.get())).SerializeAsString());
@@ -115,7 +131,6 @@ Result<> dump_socket(Dumping& dumping, const OpenFile& file, const NetlinkFacts&
   if (poll.revents & POLLIN) return refuse_for_now("holds messages that nobody has read yet");
   if (file.socket->protocol == NETLINK_NETFILTER && TRY(netfilter_owners()).contains(facts.port))
     return refuse("is of netfilter, and a queue, log or table belongs to it, which is not supported yet");
-  TRY(check_settings(dumping, file));
   out.set_port(facts.port);
   TRY(read_groups(mine.get(), out));
   out.set_connected(facts.connected);
@@ -127,10 +142,12 @@ Result<> dump_socket(Dumping& dumping, const OpenFile& file, const NetlinkFacts&
 
 Result<> dump(Dumping& dumping, std::span<const OpenFile> files) {
   auto facts = netlink_sockets();
+  bool matters = dumping.options.next_kernel && !files.empty();
+  Pids able = matters ? TRY(who_can_set_up_network(dumping)) : Pids();
   for (const OpenFile& file : files)
     TRY(is_done(
         dumping, file,
-        facts ? dump_socket(dumping, file, (*facts)[static_cast<uint32_t>(file.stat.st_ino)])
+        facts ? dump_socket(dumping, file, (*facts)[static_cast<uint32_t>(file.stat.st_ino)], able)
               : refuse("is of netlink, of which this kernel does not tell (NETLINK_DIAG): " + facts.error().what)));
   return {};
 }

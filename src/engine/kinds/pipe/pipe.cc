@@ -181,7 +181,9 @@ Result<> check_pipe(Dumping& dumping, const OpenFile& file, std::span<const Open
   if (user) return refuse(fmt::format("shared with pid {}, which is not part of it", *user));
   if (!takes_data(ends)) return refuse("a pipe of notifications, which cannot be carried");
   if (!is_fifo(file) && TRY(has_unseen_end(ends)))
-    return refuse("its other end is in the hands of the kernel, or on its way between processes outside");
+    return refuse_for_now(
+        "its other end is held by something that shows in no process (the kernel, or a message between processes "
+        "outside)");
   return {};
 }
 
