@@ -25,6 +25,17 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kDumps = 200, kRestores = 60, kKills = 40;
 
+unsigned choose_seed() {
+  unsigned seed = std::random_device()();
+  if (const char* given = ::getenv("SEED")) seed = static_cast<unsigned>(std::strtoul(given, nullptr, 10));
+  std::cout << "SEED=" << seed << "\n";
+  return seed;
+}
+
+std::chrono::nanoseconds random_instant(Clock::duration longest, std::mt19937& random) {
+  return std::chrono::nanoseconds(std::uniform_int_distribution<int64_t>(0, longest / 1ns)(random));
+}
+
 class Crash : public testing::Test {
  protected:
   void SetUp() override {
@@ -34,9 +45,7 @@ class Crash : public testing::Test {
     ASSERT_EQ(subject_->await_ready(), "");
     hearts_.emplace(place_.file("hearts"), kHearts);
     ASSERT_TRUE(all_beat());
-    seed_ = std::random_device()();
-    if (const char* given = ::getenv("SEED")) seed_ = static_cast<unsigned>(std::strtoul(given, nullptr, 10));
-    std::cout << "SEED=" << seed_ << "\n";
+    seed_ = choose_seed();
     random_.seed(seed_);
   }
 
@@ -76,9 +85,6 @@ class Crash : public testing::Test {
   }
 
   bool all_beat() { return hearts_->all_beat(subject_->pid()); }
-  std::chrono::nanoseconds up_to(Clock::duration longest) {
-    return std::chrono::nanoseconds(std::uniform_int_distribution<int64_t>(0, longest / 1ns)(random_));
-  }
   void end_well() {
     subject_->tell();
     EXPECT_EQ(subject_->await_success(), "");
@@ -111,7 +117,7 @@ TEST_F(Crash, OfADumpHarmsNobody) {
   int killed = 0, done = 0;
   for (int i = 0; i < kDumps; ++i) {
     EngineProcess engine = EngineProcess::dump(subject_->pid(), image_, {.leave_running = true});
-    auto instant = up_to(longest);
+    auto instant = random_instant(longest, random_);
     std::this_thread::sleep_for(instant);
     engine.kill();
     Outcome outcome = engine.wait();
@@ -159,7 +165,7 @@ TEST_F(Crash, OfARestoreLeavesNothing) {
   int killed = 0, done = 0;
   for (int i = 0; i < kRestores; ++i) {
     EngineProcess engine = restore();
-    auto instant = up_to(longest);
+    auto instant = random_instant(longest, random_);
     std::this_thread::sleep_for(instant);
     engine.kill();
     outcome = engine.wait();
@@ -185,10 +191,7 @@ class CrashOfTheService : public testing::TestWithParam<Command> {};
 TEST_P(CrashOfTheService, EndsTheDump) {
   if (::geteuid() != 0) GTEST_SKIP() << "must be run as root";
   become_reaper();
-  auto seed = std::random_device()();
-  if (const char* given = ::getenv("SEED")) seed = static_cast<unsigned>(std::strtoul(given, nullptr, 10));
-  std::cout << "SEED=" << seed << "\n";
-  std::mt19937 random(seed);
+  std::mt19937 random(choose_seed());
   Clock::duration longest{};
   std::map<Outcome::End, int> ends;
   for (int i = 0; i <= kKills; ++i) {
@@ -205,7 +208,7 @@ TEST_P(CrashOfTheService, EndsTheDump) {
       longest = duration_of(std::move(engine));
       continue;
     }
-    auto instant = std::chrono::nanoseconds(std::uniform_int_distribution<int64_t>(0, longest / 1ns)(random));
+    auto instant = random_instant(longest, random);
     pid_t victim = pids[std::uniform_int_distribution<size_t>(0, pids.size() - 1)(random)];
     std::this_thread::sleep_for(instant);
     ::kill(victim, SIGKILL);

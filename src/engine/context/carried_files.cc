@@ -186,9 +186,7 @@ Result<std::optional<uint32_t>> CarriedFiles::add(int root, const std::string& l
   if (use.open_file && (file.origin() == File::DELETED || file.origin() == File::NAMED)) {
     auto* opening = file.add_openings();
     opening->set_file(*use.open_file);
-    // It has a name now, and nobody can open it so again.
-    bool named_later = file.origin() == File::NAMED && (use.flags & O_TMPFILE) == O_TMPFILE;
-    opening->set_flags(static_cast<uint32_t>(named_later ? use.flags & ~O_TMPFILE : use.flags));
+    opening->set_flags(static_cast<uint32_t>(file.origin() == File::NAMED ? without_tmpfile(use.flags) : use.flags));
   }
   return known->second;
 }

@@ -18,6 +18,8 @@ namespace ks::engine {
 
 namespace {
 
+constexpr std::string_view kDeleted = " (deleted)";
+
 // File systems whose handles are the same under another kernel (Documentation/filesystems/nfs/exporting.rst).
 constexpr std::array<uint64_t, 4> kLasting = {EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, F2FS_SUPER_MAGIC};
 
@@ -43,9 +45,11 @@ Result<Fd> open_in_root(int root, const std::string& path, int flags) {
   return open_resolved(root, path, flags, RESOLVE_IN_ROOT);
 }
 
+int without_tmpfile(int flags) { return (flags & O_TMPFILE) == O_TMPFILE ? flags & ~O_TMPFILE : flags; }
+
 std::string path_now(int root, const std::string& path, const struct stat& stat) {
   size_t slash = path.rfind('/');
-  if (stat.st_nlink == 0 || !path.ends_with(" (deleted)") || slash == std::string::npos) return path;
+  if (stat.st_nlink == 0 || !path.ends_with(kDeleted) || slash == std::string::npos) return path;
   std::string directory = path.substr(0, slash + 1);
   auto opened = open_in_root(root, directory, O_RDONLY | O_DIRECTORY);
   auto names = opened ? list_directory(fmt::format("/proc/self/fd/{}", opened->get())) : fail("gone");
@@ -141,8 +145,7 @@ Result<Fd> open_under_name(int directory, const FileHandle& handle, const std::s
 }  // namespace
 
 Result<Fd> open_by_handle(int root, const FileHandle& handle, const std::string& path, int flags) {
-  constexpr std::string_view kDeleted = " (deleted)";
-  if ((flags & O_TMPFILE) == O_TMPFILE) flags &= ~O_TMPFILE;  // it has a name now, and nobody can open it so again
+  flags = without_tmpfile(flags);
   size_t slash = path.rfind('/');
   if (path.ends_with(kDeleted) && slash != std::string::npos) {
     std::string name = path.substr(slash + 1, path.size() - slash - 1 - kDeleted.size());

@@ -26,6 +26,9 @@ std::string path_now(int root, const std::string& path, const struct stat& stat)
 // The file by that name (O_PATH), empty where it is another's.
 Fd open_where_it_leads(int root, const std::string& path, const struct stat& stat);
 
+// The flags of an open file that has a name now, by which nobody can open it with O_TMPFILE again.
+int without_tmpfile(int flags);
+
 // How a file on a disk is opened to which no path leads: deleted under the name by which it was opened, but not under
 // all others (hard links), or hidden by a mount. It lasts as long as the file (open_by_handle_at(2)).
 struct FileHandle {

@@ -135,11 +135,11 @@ Result<FrozenTree> FrozenTree::freeze(const std::string& cgroup, pid_t root) {
       continue;
     }
     if (tree.processes_.empty()) return fail("no process to checkpoint");
-    for (auto& process : tree.processes_)
+    for (auto& process : tree.processes_) {
       if (process.threads.size() == 1) process.leader().hold.set_end_told_late(process.zombie);
-    for (auto& process : tree.processes_)
-      if (is_first_of_namespace(process) && !process.zombie)
-        for (auto& thread : process.threads) thread.hold.set_ends_last(true);
+      bool ends_last = is_first_of_namespace(process) && !process.zombie;
+      for (auto& thread : process.threads) thread.hold.set_ends_last(ends_last);
+    }
     TRY(put_parents_first(tree.processes_));
     TRY(check_deciders(tree.processes_));
     return tree;

@@ -80,8 +80,7 @@ Result<> check_settings(Dumping& dumping, const OpenFile& file, const Pids& able
     case NETLINK_XFRM:
       return refuse(
           "is of IPsec, and what its process may have set there (CAP_NET_ADMIN) the next kernel begins without, "
-          "whatever "
-          "the mark says");
+          "whatever the mark says");
     case NETLINK_ROUTE:
     case NETLINK_NETFILTER: {
       std::string what = file.socket->protocol == NETLINK_ROUTE ? "addresses, routes and rules" : "packet filters";
